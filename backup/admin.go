@@ -1,0 +1,208 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// Admin changes the access policy. It holds the policy root.
+type Admin struct {
+	root    identity.Root
+	control *controlLog
+	signer  note.Signer
+	sealer  note.Signer
+}
+
+// WriterInfo is a writer as the access policy knows it.
+type WriterInfo struct {
+	Name    string     `json:"name"`
+	Key     []byte     `json:"key"` // Ed25519 public key
+	Revoked *time.Time `json:"revoked,omitempty"`
+}
+
+// OpenAdmin opens the control log with the identity of the policy root: the contents of trust.stele and root.stele.
+func OpenAdmin(ctx context.Context, store Store, trust, rootIdentity []byte) (*Admin, error) {
+	a := new(Admin)
+	var t identity.Trust
+	if err := t.UnmarshalText(trust); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	if err := identity.Parse(rootIdentity, identity.RootFormat, &a.root); err != nil {
+		return nil, fmt.Errorf("policy root: %w", err)
+	}
+	if a.root.Archive != identity.ID(t.Archive) {
+		return nil, errors.New("policy root and trust file are of different archives")
+	}
+	var err error
+	if a.signer, err = signerOf(identity.RootName(t.Name), a.root.Key); err != nil {
+		return nil, err
+	}
+	if a.sealer, err = signerOf(t.Origin(), a.root.Control); err != nil {
+		return nil, err
+	}
+	if a.control, err = openControl(ctx, store, t); err != nil {
+		return nil, err
+	}
+	if a.control.policy() == nil {
+		return nil, fmt.Errorf("the store holds no archive %s", t.Name)
+	}
+	return a, nil
+}
+
+// Writers lists the writers of the newest policy.
+func (a *Admin) Writers(ctx context.Context) ([]WriterInfo, error) {
+	if err := a.control.refresh(ctx); err != nil {
+		return nil, err
+	}
+	var out []WriterInfo
+	for _, w := range a.control.policy().Writers {
+		out = append(out, WriterInfo(w))
+	}
+	return out, nil
+}
+
+// AddWriter lets a new writer in and returns its credential. When it returns, the policy is in the control log.
+func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []byte, err error) {
+	if !identity.ValidName(name) {
+		return nil, fmt.Errorf("writer name %q: use 1 to 63 of a–z 0–9 . -", name)
+	}
+	err = a.change(ctx, func(p *control.Policy) error {
+		if slices.ContainsFunc(p.Writers, func(w control.Writer) bool { return w.Name == name && w.Revoked == nil }) {
+			return fmt.Errorf("writer %s exists; revoke it first, or renew its credential", name)
+		}
+		w, err := newWriter(p, a.readKeys(), a.root, name, to)
+		if err != nil {
+			return err
+		}
+		credential, err = jsonFile(w)
+		return err
+	})
+	return credential, err
+}
+
+// RevokeWriter keeps a writer from opening new streams. What it wrote stays.
+func (a *Admin) RevokeWriter(ctx context.Context, name string) error {
+	return a.change(ctx, func(p *control.Policy) error {
+		found := false
+		now := time.Now().UTC()
+		for i := range p.Writers {
+			if p.Writers[i].Name == name && p.Writers[i].Revoked == nil {
+				p.Writers[i].Revoked, found = &now, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("no writer %s in the access policy; 'stele key list writer' shows all", name)
+		}
+		return nil
+	})
+}
+
+// RenewWriter gives an existing credential the read and intake keys and classes of now. The policy does not change.
+func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
+	w, err := identity.ParseWriter(old)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.control.refresh(ctx); err != nil {
+		return nil, err
+	}
+	p := a.control.policy()
+	key := w.SigningKey().Public().(ed25519.PublicKey)
+	i := slices.IndexFunc(p.Writers, func(have control.Writer) bool { return bytes.Equal(have.Key, key) })
+	if i < 0 {
+		return nil, fmt.Errorf("the access policy knows no writer with the key of this credential")
+	}
+	if p.Writers[i].Revoked != nil {
+		return nil, fmt.Errorf("writer %s was revoked", w.Service)
+	}
+	fillWriter(w, p, a.readKeys())
+	if err := w.Check(); err != nil {
+		return nil, err
+	}
+	return jsonFile(w)
+}
+
+// RenewIntake makes intake keys up to 26 weeks from now. It takes the content of keyservice.stele and returns the new
+// one, which the caller must store for the key service before writers get renewed credentials: a grant under a key that
+// the key service lacks is dead on arrival. save is called with it before the policy changes.
+func (a *Admin) RenewIntake(ctx context.Context, keyService []byte, save func([]byte) error) (weeks int, err error) {
+	var id identity.KeyService
+	if err := identity.Parse(keyService, identity.KeyServiceFormat, &id); err != nil {
+		return 0, fmt.Errorf("key service identity: %w", err)
+	}
+	if id.Archive != a.root.Archive {
+		return 0, errors.New("key service identity and policy root are of different archives")
+	}
+	err = a.change(ctx, func(p *control.Policy) error {
+		this := keyscope.Week(time.Now())
+		next := this
+		for _, k := range p.Intake {
+			next = max(next, k.Week+1)
+		}
+		if weeks = int(this) + intakeWeeks - int(next); weeks <= 0 {
+			weeks = 0
+			return errNothingToDo
+		}
+		public, private, err := newIntake(next, weeks)
+		if err != nil {
+			return err
+		}
+		p.Intake = append(slices.Clone(p.Intake), public...)
+		id.Intake = append(id.Intake, private...)
+		data, err := jsonFile(id)
+		if err != nil {
+			return err
+		}
+		return save(data)
+	})
+	if errors.Is(err, errNothingToDo) {
+		return 0, nil
+	}
+	return weeks, err
+}
+
+var errNothingToDo = errors.New("nothing to do")
+
+// LogProbe puts what a store was seen to enforce into the control log.
+func (a *Admin) LogProbe(ctx context.Context, results []ProbeResult) error {
+	p := probeEntry(LockMode(a.control.policy().Lock.Mode), results)
+	e, err := control.Sign(a.root.Archive, control.TypeProbe, time.Now(), p, a.signer)
+	if err != nil {
+		return err
+	}
+	return a.control.append(ctx, a.sealer, e)
+}
+
+func (a *Admin) readKeys() (keys []control.ReadKey) {
+	a.control.view(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
+	return keys
+}
+
+// change makes the next version of the policy.
+func (a *Admin) change(ctx context.Context, edit func(*control.Policy) error) error {
+	if err := a.control.refresh(ctx); err != nil {
+		return err
+	}
+	next := *a.control.policy()
+	next.Version++
+	next.Writers = slices.Clone(next.Writers)
+	if err := edit(&next); err != nil {
+		return err
+	}
+	e, err := control.Sign(a.root.Archive, control.TypePolicy, time.Now(), next, a.signer)
+	if err != nil {
+		return err
+	}
+	return a.control.append(ctx, a.sealer, e)
+}

@@ -1,0 +1,173 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+)
+
+// Archive is an archive opened with the trust file alone: enough to verify it, not to read payloads. Its methods are
+// safe for concurrent use.
+type Archive struct {
+	store   Store
+	trust   identity.Trust
+	control *controlLog
+	logs    []*openLog
+	heads   map[string][]control.Head // as they were before the logs were read
+}
+
+// openLog is one log with all its commits.
+type openLog struct {
+	partition uint32
+	period    string
+	chain     *logChain
+	commits   []logCommit
+	byNumber  map[uint64]int
+	findings  []chain.Finding
+}
+
+type logCommit struct {
+	*commit.Commit
+	key, version string
+	hash         commit.Hex32
+}
+
+// OpenArchive reads the control log and the commits of all logs. It fails if the store cannot be read or holds no
+// archive of this trust file; what is wrong with an archive is for Verify to say.
+func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, error) {
+	a := &Archive{store: store}
+	if err := a.trust.UnmarshalText(trust); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	var err error
+	if a.control, err = openControl(ctx, store, a.trust); err != nil {
+		return nil, err
+	}
+	if a.control.policy() == nil && len(a.control.findings) == 0 {
+		return nil, fmt.Errorf("no archive here: the control log is empty. Is it the right archive URL for the trust file of %s?", a.trust.Name)
+	}
+	a.control.view(func(s *control.State) {
+		a.heads = map[string][]control.Head{}
+		for log, heads := range s.Heads {
+			a.heads[log] = slices.Clone(heads)
+		}
+	})
+	var partitions []uint32
+	err = eachFolder(ctx, store, logsPrefix, func(name string) {
+		if p, err := strconv.ParseUint(name, 10, 32); err == nil && strconv.FormatUint(p, 10) == name {
+			partitions = append(partitions, uint32(p))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(partitions)
+	for _, p := range partitions {
+		periods, err := logPeriods(ctx, store, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, period := range periods {
+			if err := a.openLog(ctx, p, period); err != nil {
+				return nil, err
+			}
+		}
+	}
+	a.missingLogs()
+	return a, nil
+}
+
+func (a *Archive) openLog(ctx context.Context, partition uint32, period string) error {
+	l := &openLog{partition: partition, period: period, byNumber: map[uint64]int{}}
+	l.chain = newLogChain(a.control, a.trust.Archive, fmt.Sprintf("%s/%d/%s", a.trust.Name, partition, period))
+	l.chain.took = func(o chain.Object, c *commit.Commit) {
+		l.byNumber[c.N] = len(l.commits)
+		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
+	}
+	space := numbered{a.store, commitsPrefix(partition, period), nil}
+	err := l.chain.read(ctx, space, func(f chain.Finding) { l.findings = append(l.findings, f) })
+	if err != nil {
+		return err
+	}
+	a.logs = append(a.logs, l)
+	return nil
+}
+
+// missingLogs adds empty logs for those that the control log has heads of and the store has nothing of.
+func (a *Archive) missingLogs() {
+	for _, origin := range slices.Sorted(maps.Keys(a.heads)) {
+		if slices.ContainsFunc(a.logs, func(l *openLog) bool { return l.chain.origin == origin }) {
+			continue
+		}
+		l := &openLog{chain: newLogChain(a.control, a.trust.Archive, origin), byNumber: map[uint64]int{}}
+		partition, period, _ := strings.Cut(strings.TrimPrefix(origin, a.trust.Name+"/"), "/")
+		p, _ := strconv.ParseUint(partition, 10, 32)
+		l.partition, l.period = uint32(p), period
+		a.logs = append(a.logs, l)
+	}
+}
+
+// Name is the name of the archive.
+func (a *Archive) Name() string { return a.trust.Name }
+
+// Segment describes one commit for people.
+type Segment struct {
+	Log         string   `json:"log"`
+	Commit      uint64   `json:"commit"`
+	Hash        string   `json:"hash"`
+	By          string   `json:"by"`
+	Time        string   `json:"time"`
+	First       uint64   `json:"first"` // leaves [first, size)
+	Size        uint64   `json:"size"`
+	Records     uint64   `json:"records"`
+	Bytes       int64    `json:"bytes"` // of all objects
+	Objects     []string `json:"objects"`
+	Quarantined uint64   `json:"quarantined,omitempty"`
+	Duplicates  uint64   `json:"duplicates,omitempty"`
+	Lock        string   `json:"lock"`
+	Until       string   `json:"until,omitempty"` // the earliest end of a lock
+}
+
+// Segments lists all commits, by log and number.
+func (a *Archive) Segments() []Segment {
+	var out []Segment
+	for _, l := range a.logs {
+		for _, c := range l.commits {
+			s := Segment{Log: c.Log, Commit: c.N, Hash: c.hash.String(), By: c.By, Time: c.Time.Format("2006-01-02T15:04:05Z07:00"),
+				First: c.Tree.First, Size: c.Tree.Size, Records: c.Records, Quarantined: c.Quarantined, Duplicates: c.Duplicates}
+			for i := range c.Objects {
+				o := &c.Objects[i]
+				s.Objects = append(s.Objects, o.Key)
+				s.Bytes += o.Size
+				s.Lock = o.Lock
+				if o.Until != nil {
+					if u := o.Until.Format("2006-01-02"); s.Until == "" || u < s.Until {
+						s.Until = u
+					}
+				}
+			}
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// commitAt finds commit n of the log that was followed.
+func (l *openLog) commitAt(n uint64) (logCommit, error) {
+	i, ok := l.byNumber[n]
+	if !ok {
+		return logCommit{}, fmt.Errorf("%s has no commit %d", l.chain.origin, n)
+	}
+	return l.commits[i], nil
+}
+
+var errErased = errors.New("erased")

@@ -1,0 +1,251 @@
+//go:build unix
+
+package backup_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/logpipe"
+)
+
+// benchStore is a store in memory that costs next to nothing: it lends its bytes instead of copying them, and with
+// discard it forgets the objects of segments, so that only the compactor is measured. It counts what is read.
+type benchStore struct {
+	discard bool
+
+	mu       sync.Mutex
+	objects  map[string][]byte
+	read     map[string]int64 // bytes, by what comes behind the last '.' or the first '/' of a key
+	requests int
+}
+
+func newBenchStore() *benchStore {
+	return &benchStore{objects: map[string][]byte{}, read: map[string]int64{}}
+}
+
+// clone is a store with the same objects.
+func (s *benchStore) clone(discard bool) *benchStore {
+	return &benchStore{discard: discard, objects: maps.Clone(s.objects), read: map[string]int64{}}
+}
+
+func (s *benchStore) Create(_ context.Context, key string, data []byte, _ Lock) (Version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := Version{Key: key, Size: int64(len(data))}
+	if s.discard && strings.Contains(key, "/objects/") {
+		return v, nil
+	}
+	if _, ok := s.objects[key]; ok {
+		return v, fs.ErrExist
+	}
+	s.objects[key] = slices.Clone(data)
+	return v, nil
+}
+
+func (s *benchStore) Read(_ context.Context, key, _ string, r Range) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, ok := s.objects[key]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	if r != (Range{}) {
+		data = data[r.Off:][:r.Len:r.Len]
+	}
+	s.read[kindOf(key)] += int64(len(data))
+	s.requests++
+	return data, nil
+}
+
+// kindOf sorts keys by what lies under them: control, commits, index, data, proof.
+func kindOf(key string) string {
+	switch {
+	case strings.Contains(key, ".index."):
+		return "index"
+	case strings.Contains(key, ".data."):
+		return "data"
+	case strings.HasSuffix(key, ".proof"):
+		return "proof"
+	case strings.Contains(key, "/commits/"):
+		return "commits"
+	}
+	return "control"
+}
+
+func (s *benchStore) Versions(_ context.Context, prefix, after string) iter.Seq2[Version, error] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := slices.Sorted(maps.Keys(s.objects))
+	return func(yield func(Version, error) bool) {
+		for _, k := range keys {
+			if strings.HasPrefix(k, prefix) && k > after && !yield(Version{Key: k, Size: int64(len(s.objects[k]))}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *benchStore) Extend(context.Context, string, string, Lock) error { return nil }
+
+// load is what a benchmark captures.
+type load struct {
+	records  int
+	body     int  // bytes of each
+	perScope int  // records of one session
+	alone    bool // one record in each frame
+}
+
+func (l load) String() string {
+	packing := "full"
+	if l.alone {
+		packing = "1"
+	}
+	return fmt.Sprintf("body=%d/scope=%d/frame=%s", l.body, l.perScope, packing)
+}
+
+// benchArchive is a new archive with a spool that holds a load, captured through a pipe.
+type benchArchive struct {
+	store *benchStore // as Init left it
+	roles string
+	spool string
+	load  load
+	raw   int64 // bytes of all bodies
+
+	archived *benchStore // once archive was called
+}
+
+// benchDir is a directory in memory where the system has one, so that no disk is measured.
+func benchDir(b *testing.B) string {
+	dir, err := os.MkdirTemp("/dev/shm", "stele-bench-")
+	if err != nil {
+		return b.TempDir()
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// archives makes the archive of a load when it is first asked for, and keeps it for the later runs of one benchmark.
+func archives(parent *testing.B, l load) func(*testing.B) *benchArchive {
+	dir := benchDir(parent)
+	var a *benchArchive
+	return func(b *testing.B) *benchArchive {
+		if a == nil {
+			a = newBenchArchive(b, l, dir)
+		}
+		return a
+	}
+}
+
+func newBenchArchive(b *testing.B, l load, dir string) *benchArchive {
+	b.Helper()
+	a := &benchArchive{store: newBenchStore(), roles: filepath.Join(dir, "roles"), spool: filepath.Join(dir, "spool"), load: l}
+	_, err := Init(b.Context(), InitConfig{Store: a.store, Name: "bench", To: "file://" + a.spool, Dir: a.roles, Lock: LockNone, Partitions: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	a.capture(b)
+	return a
+}
+
+// capture puts the load into the spool. Bodies differ, and compress about as prose does.
+func (a *benchArchive) capture(b *testing.B) {
+	p, err := logpipe.Open(b.Context(), logpipe.Config{Credential: filepath.Join(a.roles, "writer", "default.stele"), To: "file://" + a.spool,
+		Default: logpipe.ClassConfig{OnFull: logpipe.Wait, Wait: time.Minute}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := prose(1<<20 + a.load.body)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range a.load.records {
+		session := i / a.load.perScope
+		at := rng.IntN(1 << 20)
+		r := logpipe.Record{Kind: logpipe.Output, Tenant: "tenant", Subject: fmt.Sprintf("subject-%d", session%200), Session: fmt.Sprint(session),
+			Attributes: []byte(`{"gen_ai.operation.name":"chat","gen_ai.provider.name":"bench","gen_ai.request.model":"m-1"}`), Body: text[at:][:a.load.body]}
+		if err := p.Capture(b.Context(), &r); err != nil {
+			b.Fatal(err)
+		}
+		a.raw += int64(len(r.Body))
+		if a.load.alone {
+			if err := p.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := p.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if s := p.Stats(); s.Captured != uint64(a.load.records) {
+		b.Fatalf("captured %d of %d records", s.Captured, a.load.records)
+	}
+}
+
+// prose makes n bytes of words.
+func prose(n int) []byte {
+	words := strings.Fields("a able about after again all and answer any as ask at be because before body but by can change chat could day do down each even field find first for from get give good great hand have he help her here him his how if in into is it just keep know large law leaf life like line little live long look made make man many may me more most much must name never new no not now number of off old on one only or other our out over own page part people place point proof read record right same say see she should show small so some stone such sum take tell than that the their them then there these they thing think this those time to tree two under up use very want was water way we well were what when where which who will with word work world would write year you")
+	rng := rand.New(rand.NewPCG(1, 2))
+	var out []byte
+	for len(out) < n {
+		out = append(out, words[rng.IntN(len(words))]...)
+		out = append(out, "    , .\n"[rng.IntN(8)], byte('a'+rng.IntN(26)))
+	}
+	return out[:n]
+}
+
+func (a *benchArchive) role(b *testing.B, name string) []byte {
+	b.Helper()
+	data, err := os.ReadFile(filepath.Join(a.roles, name))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
+}
+
+// compact takes the spool in dir into store.
+func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *KeyService) *Compactor {
+	b.Helper()
+	c, err := NewCompactor(b.Context(), CompactorConfig{Store: store, Trust: a.role(b, "trust.stele"),
+		Identity: a.role(b, "compactor/compactor.stele"), From: "file://" + dir, Keys: keys})
+	if err == nil {
+		err = c.Once(b.Context())
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	if got := c.Stats().Records; got < uint64(a.load.records) {
+		b.Fatalf("%d leaves, captured %d", got, a.load.records)
+	}
+	return c
+}
+
+// archive compacts the load for good, once, and returns the store with a key service that has its keys.
+func (a *benchArchive) archive(b *testing.B) (*benchStore, *KeyService) {
+	b.Helper()
+	store := a.archived
+	if store == nil {
+		store = a.store.clone(false)
+	}
+	keys, err := OpenKeyService(b.Context(), KeyServiceConfig{Store: store, Trust: a.role(b, "trust.stele"),
+		Identity: a.role(b, "keys/keyservice.stele"), Path: filepath.Join(a.roles, "keys", "keys.db"), From: "file://" + a.spool})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { keys.Close() })
+	if a.archived == nil {
+		a.compact(b, store, a.spool, keys)
+		a.archived = store
+	}
+	return store, keys
+}

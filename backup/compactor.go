@@ -1,0 +1,326 @@
+package backup
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/hpke"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/merkle"
+)
+
+// CompactorConfig configures a [Compactor]. Store, Trust, Identity and From are required.
+type CompactorConfig struct {
+	Store    Store
+	Trust    []byte // content of trust.stele
+	Identity []byte // content of compactor.stele
+	From     string // transport to read: kafka://host:port[,host:port]/topic or file:///spool
+
+	Username, Password string      // for Kafka; never in URLs
+	TLS                *tls.Config // for Kafka
+
+	SegmentBytes int64         // a segment is committed at this size; 64 MiB
+	SegmentAge   time.Duration // or at this age; 60 s
+	IdleAge      time.Duration // a log without records is committed this often, to show that it lives; 1 h
+	HeadsEvery   time.Duration // how often new heads go into the control log; 10 s
+	Partitions   []int         // static assignment; nil shares the partitions among the compactors of the group
+	Group        string        // of the compactors that share the partitions; "stele-" and the archive's name
+	Keys         *KeyService   // takes in grants beside the compactor, if this process holds the role
+	Logger       *slog.Logger
+}
+
+// Compactor moves what writers sent into the archive: it checks signatures, chains and digests, packs sealed records
+// into segments, and commits them. It opens no payload. Compactors need not know of each other: the store's
+// create-only write decides between them.
+type Compactor struct {
+	cfg     CompactorConfig
+	trust   identity.Trust
+	signer  note.Signer // commits and entries
+	sealer  note.Signer // the control log
+	control *controlLog
+	log     *slog.Logger
+	stats   counters
+	now     func() time.Time
+
+	mu      sync.Mutex              // guards what follows
+	heads   map[string]control.Head // newest head of each log that is not in the control log yet
+	entries []string                // signed entries on their way into it
+	said    map[string]bool         // notices made, so that none is repeated
+	halted  map[int]error           // partitions that stopped
+}
+
+type counters struct {
+	records, bytes, uploaded, commits, lost, duplicates, quarantined atomic.Uint64
+}
+
+// CompactorStats are counts since the start of the process.
+type CompactorStats struct {
+	Records     uint64 // leaves taken into segments
+	Bytes       uint64 // of their frames
+	Uploaded    uint64 // bytes of objects
+	Commits     uint64
+	Lost        uint64 // attempts for a number that another compactor took
+	Duplicates  uint64 // frames dropped because the archive has them
+	Quarantined uint64 // messages set aside
+	Pending     int    // heads that are committed, but not yet in the control log
+	Halted      map[int]error
+}
+
+// NewCompactor reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
+func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) {
+	c := &Compactor{cfg: cfg, log: cfg.Logger, now: time.Now,
+		heads: map[string]control.Head{}, said: map[string]bool{}, halted: map[int]error{}}
+	c.defaults()
+	if err := c.trust.UnmarshalText(cfg.Trust); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	var id identity.Compactor
+	if err := identity.Parse(cfg.Identity, identity.CompactorFormat, &id); err != nil {
+		return nil, fmt.Errorf("compactor identity: %w", err)
+	}
+	if id.Archive != identity.ID(c.trust.Archive) {
+		return nil, errors.New("compactor identity and trust file are of different archives")
+	}
+	var err error
+	if c.signer, err = merkle.NewSigner(identity.KeyName(id.Name, "compactor", id.By), ed25519.NewKeyFromSeed(id.Key)); err != nil {
+		return nil, err
+	}
+	if c.sealer, err = merkle.NewSigner(c.trust.Origin(), ed25519.NewKeyFromSeed(id.Control)); err != nil {
+		return nil, err
+	}
+	if c.control, err = openControl(ctx, cfg.Store, c.trust); err != nil {
+		return nil, err
+	}
+	p := c.control.policy()
+	if p == nil {
+		return nil, fmt.Errorf("the store holds no archive %s (its control log is empty); is it the right URL? 'stele init' makes a new one", c.trust.Name)
+	}
+	if _, err := c.control.commitKeys(c.signer.Name()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Compactor) defaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.cfg.SegmentAge, time.Minute)
+	set(&c.cfg.IdleAge, time.Hour)
+	set(&c.cfg.HeadsEvery, 10*time.Second)
+	if c.cfg.SegmentBytes <= 0 {
+		c.cfg.SegmentBytes = 64 << 20
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Run works until ctx ends, and returns ctx.Err() then. A segment that is not committed when ctx ends is abandoned, and
+// read again by whoever takes the partition next; nothing is ever half committed.
+func (c *Compactor) Run(ctx context.Context) error {
+	t, err := c.transport(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return t.assign(ctx, c) })
+	g.Go(func() error { return c.runHeads(ctx) })
+	if c.cfg.Keys != nil {
+		g.Go(func() error { return c.cfg.Keys.Run(ctx) })
+	}
+	return g.Wait()
+}
+
+// Once takes all that the transport holds now, commits it, folds the grants, puts the heads into the control log, and
+// returns.
+func (c *Compactor) Once(ctx context.Context) error {
+	t, err := c.transport(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	var g errgroup.Group // one partition that fails does not stop the others
+	g.SetLimit(2)
+	ps := t.partitions()
+	errs := make([]error, len(ps))
+	for i, p := range ps {
+		g.Go(func() error {
+			errs[i] = c.partition(ctx, t, p, (*worker).once)
+			return nil
+		})
+	}
+	g.Wait()
+	err = errors.Join(errs...)
+	if c.cfg.Keys != nil {
+		err = errors.Join(err, c.cfg.Keys.Fold(ctx))
+	}
+	return errors.Join(err, c.flush(ctx))
+}
+
+// partition runs a worker on one partition. If the source diverges, the partition halts and the others go on.
+func (c *Compactor) partition(ctx context.Context, t transport, p int, work func(*worker, context.Context) error) error {
+	src, err := t.source(ctx, p)
+	if err != nil {
+		return err
+	}
+	w, err := c.newWorker(ctx, uint32(p), src)
+	if err == nil {
+		err = work(w, ctx)
+	}
+	if errors.Is(err, errDiverged) {
+		c.log.Error("partition halted", "partition", p, "err", err)
+		c.mu.Lock()
+		c.halted[p] = err
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// partitions runs workers on several partitions until ctx ends. A worker that fails is started again; one that
+// diverged is not.
+func (c *Compactor) runPartitions(ctx context.Context, t transport, ps []int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range ps {
+		g.Go(func() error {
+			for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+				err := c.partition(ctx, t, p, (*worker).run)
+				if ctx.Err() != nil {
+					break
+				}
+				if errors.Is(err, errDiverged) {
+					<-ctx.Done()
+					break
+				}
+				c.log.Error("partition failed, starting it again", "partition", p, "err", err, "in", wait)
+				pause(ctx, wait)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// notice puts an entry on its way into the control log, once.
+func (c *Compactor) notice(kind string, body any) {
+	entry, err := control.Sign(c.trust.Archive, kind, c.now(), body, c.signer)
+	if err != nil {
+		c.log.Error("control entry", "type", kind, "err", err)
+		return
+	}
+	key := fmt.Sprintf("%s %+v", kind, body)
+	if d, ok := body.(control.Divergence); ok {
+		key = fmt.Sprintf("%s %s %s %s", kind, d.Log, d.Kind, d.Detail)
+		if d.Stream != nil {
+			key = fmt.Sprintf("%s %s %s %s", kind, d.Log, d.Kind, d.Stream)
+		}
+		if c.control.told(d) {
+			return
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.said[key] {
+		c.said[key] = true
+		c.entries = append(c.entries, entry)
+	}
+}
+
+// runHeads puts heads and entries into the control log until ctx ends, and once more then.
+func (c *Compactor) runHeads(ctx context.Context) error {
+	for ctx.Err() == nil {
+		pause(ctx, c.cfg.HeadsEvery)
+		if err := c.flush(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("control log", "err", err)
+		}
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := c.flush(last); err != nil {
+		c.log.Error("control log: last heads", "err", err)
+	}
+	return ctx.Err()
+}
+
+// flush puts new heads, entries and the inbox into the control log, in one go.
+func (c *Compactor) flush(ctx context.Context) error {
+	c.mu.Lock()
+	heads := make([]control.Head, 0, len(c.heads))
+	for _, h := range c.heads {
+		heads = append(heads, h)
+	}
+	entries := append([]string(nil), c.entries...)
+	own := len(entries)
+	c.mu.Unlock()
+	if len(heads) > 0 {
+		e, err := control.Sign(c.trust.Archive, control.TypeHeads, c.now(), control.Heads{Heads: heads}, c.signer)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, e)
+	}
+	inbox, inboxErr := c.control.inbox(ctx)
+	if err := c.control.append(ctx, c.sealer, append(entries, inbox...)...); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries = c.entries[own:]
+	for _, h := range heads {
+		if c.heads[h.Log].Commit == h.Commit {
+			delete(c.heads, h.Log)
+		}
+	}
+	return inboxErr
+}
+
+// Stats returns the counts.
+func (c *Compactor) Stats() CompactorStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := CompactorStats{Records: c.stats.records.Load(), Bytes: c.stats.bytes.Load(), Uploaded: c.stats.uploaded.Load(),
+		Commits: c.stats.commits.Load(), Lost: c.stats.lost.Load(), Duplicates: c.stats.duplicates.Load(),
+		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Halted: map[int]error{}}
+	for p, err := range c.halted {
+		s.Halted[p] = err
+	}
+	return s
+}
+
+// lockNow is the lock of a commit made now.
+func (c *Compactor) lockNow() Lock {
+	p := c.control.policy()
+	return lockFor(p.Lock.Mode, longest(p), c.now())
+}
+
+// newestReadKey is the public read key of the newest year.
+func (c *Compactor) newestReadKey() (hpke.PublicKey, error) {
+	var key []byte
+	c.control.view(func(s *control.State) {
+		year := uint16(0)
+		for _, k := range s.ReadKeys {
+			if k.Year >= year {
+				year, key = k.Year, k.Key
+			}
+		}
+	})
+	if key == nil {
+		return nil, errors.New("the control log holds no read key")
+	}
+	return keyscope.KEM().NewPublicKey(key)
+}

@@ -1,0 +1,117 @@
+package backup_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// TestInboxAndControlLog: entries by those who may not write them have no effect, and rubbish keeps nobody out.
+func TestInboxAndControlLog(t *testing.T) {
+	a, store, keys, records := built(t)
+	s := a.stream(keyscope.Link{})
+	s.send(some(3)...)
+	a.once(keys)
+	stranger := signer(t, identity.KeyName("test", "reader", "reader"), slices.Repeat([]byte{3}, 32))
+	ack := control.Ack{Stream: s.id, UpTo: 100, Reason: "nothing happened"}
+	a.drop(control.TypeAck, ack, stranger)
+	a.drop(control.TypeAck, ack, a.commitSigner())
+	var policy control.Policy
+	policy.Version = 2
+	a.drop(control.TypePolicy, policy, a.commitSigner())
+	a.drop(control.TypePolicy, policy, signer(t, identity.RootName("test"), slices.Repeat([]byte{3}, 32)))
+	store.Overwrite("control/inbox/rubbish", []byte("rubbish"))
+	store.Overwrite("control/inbox/"+strings.Repeat("0", 64), []byte("rubbish\n\nrubbish\n"))
+	before := len(keysOf(t, store, "control/log/"))
+	a.once(keys)
+	if n := len(keysOf(t, store, "control/log/")); n != before {
+		t.Errorf("entries of strangers went into the control log: %d objects, were %d", n, before)
+	}
+	report := a.verify(VerifyOptions{Now: time.Now().Add(time.Hour)})
+	wantExit(t, report, 11)
+	wantFault(t, report.Faults, "completeness", fmt.Sprintf("%x", s.id), "unknown after seq 3")
+
+	// Those who hold the control key, but no role, get entries in, and nothing follows from them.
+	if err := a.sequence(ack, stranger); err != nil {
+		t.Fatal(err)
+	}
+	report = a.verify(VerifyOptions{})
+	wantExit(t, report, 11)
+	wantFault(t, report.Notices, "integrity", "control/log/", "no effect")
+
+	if err := a.reader(keys).Acknowledge(t.Context(), fmt.Sprintf("%x", s.id), "looked into"); err != nil {
+		t.Fatal(err)
+	}
+	a.once(keys)
+	report = a.verify(VerifyOptions{})
+	wantExit(t, report, 0, "integrity", "completeness")
+	if !slices.ContainsFunc(report.Streams, func(s StreamReport) bool { return s.Acknowledged == "looked into" && s.State == "unknown" }) {
+		t.Errorf("an acknowledged loss is not shown: %+v", report.Streams)
+	}
+	s.send(some(2)...)
+	a.once(keys)
+	wantExit(t, a.verify(VerifyOptions{}), 11) // what came later was not acknowledged
+	_ = records
+}
+
+// sequence puts an entry into the control log, with the control key of the compactor.
+func (a *testArchive) sequence(body any, by note.Signer) error {
+	var id identity.Compactor
+	var trust identity.Trust
+	if err := identity.Parse(a.file("compactor", "compactor.stele"), identity.CompactorFormat, &id); err != nil {
+		return err
+	}
+	if err := trust.UnmarshalText(a.trust()); err != nil {
+		return err
+	}
+	state, err := control.NewState(trust)
+	if err != nil {
+		return err
+	}
+	objects := keysOf(a.t, a.store, "control/log/")
+	for n, key := range objects {
+		_, accept, err := state.Judge(chain.Object{N: uint64(n), Key: key, Data: read(a.t, a.store, key)})
+		if err != nil {
+			return err
+		}
+		accept()
+	}
+	e, err := control.Sign(trust.Archive, control.TypeAck, time.Now(), body, by)
+	if err != nil {
+		return err
+	}
+	data, err := state.Build(chain.Tail{Next: uint64(len(objects))}, []string{e}, signer(a.t, trust.Origin(), id.Control))
+	if err != nil {
+		return err
+	}
+	_, err = a.store.Create(a.t.Context(), fmt.Sprintf("control/log/%020d", len(objects)), data, Lock{})
+	return err
+}
+
+// TestSquattedControlLog: the control log burns numbers as logs do.
+func TestSquattedControlLog(t *testing.T) {
+	a, store, keys, records := built(t)
+	objects := keysOf(t, store, "control/log/")
+	n := len(objects)
+	store.Overwrite(fmt.Sprintf("control/log/%020d", n), []byte("mine"))
+	store.Overwrite(fmt.Sprintf("control/log/%020d", n+1), read(t, store, objects[1]))
+	store.Overwrite(fmt.Sprintf("control/log/%020d", n+5), []byte("mine"))
+	store.Mark(objects[0])
+	more := some(7)
+	s := a.stream(keyscope.Link{})
+	s.send(more...)
+	s.close()
+	a.once(keys)
+	report := a.intact(keys, append(records, more...))
+	wantFault(t, report.Notices, "integrity", fmt.Sprintf("control/log/%020d", n), "squat")
+}

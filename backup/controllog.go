@@ -1,0 +1,296 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+)
+
+const (
+	controlPrefix = "control/log/"
+	headsPrefix   = "control/checkpoints/"
+	inboxPrefix   = "control/inbox/"
+	// maxBatch bounds the entries of one object of the control log.
+	maxBatch = 256
+)
+
+// controlLog reads and extends the control log. Safe for concurrent use.
+type controlLog struct {
+	store Store
+	space numbered
+
+	mu        sync.Mutex // guards what follows
+	state     *control.State
+	tail      chain.Tail
+	findings  []chain.Finding // each once
+	whole     bool            // no checkpoint was seen beyond its end
+	missing   error           // the log builds on what is not there: nothing may be added
+	published uint64          // size of the newest checkpoint that this process knows to be in the store
+}
+
+func openControl(ctx context.Context, store Store, trust identity.Trust) (*controlLog, error) {
+	state, err := control.NewState(trust)
+	if err != nil {
+		return nil, err
+	}
+	c := &controlLog{store: store, state: state}
+	c.space = numbered{store, controlPrefix, c.lockNow}
+	return c, c.refresh(ctx)
+}
+
+// lockNow is the lock of control objects: like data, by the policy in force. Requires mu or a single caller.
+func (c *controlLog) lockNow() Lock {
+	p := c.state.Policy()
+	if p == nil {
+		return Lock{Mode: LockNone}
+	}
+	return lockFor(p.Lock.Mode, p.Lock.Keep.Duration(), time.Now())
+}
+
+// refresh reads on to the end of the log.
+func (c *controlLog) refresh(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.read(ctx)
+}
+
+func (c *controlLog) read(ctx context.Context) error {
+	c.missing = nil
+	tail, err := chain.Read(ctx, c.space, c.tail, c.state.Judge, func(f chain.Finding) {
+		if f.Kind == chain.Missing {
+			c.missing = f
+		}
+		if !slices.ContainsFunc(c.findings, func(have chain.Finding) bool { return have.N == f.N && have.Kind == f.Kind }) {
+			c.findings = append(c.findings, f)
+		}
+	})
+	c.tail = tail
+	return err
+}
+
+// view calls use with the state; use must not keep it.
+func (c *controlLog) view(use func(*control.State)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	use(c.state)
+}
+
+// commitKeys returns the verifiers of commits now, and fails if the policy does not name the key name by.
+func (c *controlLog) commitKeys(by string) (vs note.Verifiers, err error) {
+	c.view(func(s *control.State) {
+		vs, err = s.Commits(s.Size())
+		if err == nil && !s.MayCommit(by) {
+			err = fmt.Errorf("%s is in the access policy of no compactor", by)
+		}
+	})
+	return vs, err
+}
+
+// told reports whether the log holds this divergence already.
+func (c *controlLog) told(d control.Divergence) (yes bool) {
+	c.view(func(s *control.State) {
+		for _, have := range s.Divergences {
+			same := have.Detail == d.Detail
+			if d.Stream != nil { // one for each stream: it could make any number of them
+				same = have.Stream != nil && *have.Stream == *d.Stream
+			}
+			yes = yes || same && have.Log == d.Log && have.Kind == d.Kind
+		}
+	})
+	return yes
+}
+
+// head is the newest head of a log, zero if there is none.
+func (c *controlLog) head(log string) (h control.Head) {
+	c.view(func(s *control.State) {
+		for _, have := range s.Heads[log] {
+			if h.Log == "" || have.Commit >= h.Commit {
+				h = have
+			}
+		}
+	})
+	return h
+}
+
+// next is the key of the object that would follow what was read.
+func (c *controlLog) next() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.space.key(c.tail.Next)
+}
+
+// periods are those of the logs that have a head here and whose origin starts with prefix.
+func (c *controlLog) periods(prefix string) (out []string) {
+	c.view(func(s *control.State) {
+		for log := range s.Heads {
+			if period, ok := strings.CutPrefix(log, prefix); ok {
+				out = append(out, period)
+			}
+		}
+	})
+	return out
+}
+
+func (c *controlLog) size() (n uint64) {
+	c.view(func(s *control.State) { n = s.Size() })
+	return n
+}
+
+func (c *controlLog) policy() (p *control.Policy) {
+	c.view(func(s *control.State) { p = s.Policy() })
+	return p
+}
+
+// append puts entries into the log, those that are not in it yet, and returns when they are. signer holds the control key.
+func (c *controlLog) append(ctx context.Context, signer note.Signer, entries ...string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := errors.Join(c.read(ctx), c.missing); err != nil {
+			return err
+		}
+		if err := c.checkWhole(ctx); err != nil {
+			return err
+		}
+		var fresh []string
+		for _, e := range entries {
+			if !c.state.Has(e) && len(fresh) < maxBatch {
+				fresh = append(fresh, e)
+			}
+		}
+		if len(fresh) == 0 {
+			return c.checkpoint(ctx, signer)
+		}
+		data, err := c.state.Build(c.tail, fresh, signer)
+		if err != nil {
+			return err
+		}
+		if err := c.put(ctx, data); err != nil {
+			return err
+		}
+	}
+}
+
+// checkWhole looks once, before this process adds anything, whether a checkpoint was published for more than there is:
+// a log that was cut must not grow another end. Requires mu.
+func (c *controlLog) checkWhole(ctx context.Context) error {
+	if c.whole {
+		return nil
+	}
+	for v, err := range c.store.Versions(ctx, headsPrefix, fmt.Sprintf("%s%020d", headsPrefix, c.state.Size())) {
+		if err != nil {
+			return err
+		}
+		file, err := c.store.Read(ctx, v.Key, v.ID, Range{})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = c.read(ctx) // it may have grown since
+		}
+		if err != nil {
+			return err
+		}
+		if size := c.state.Published(file); size > c.state.Size() {
+			return fmt.Errorf("control log: it has %d entries, but %s says %d: it was cut", c.state.Size(), v.Key, size)
+		}
+	}
+	c.whole = true
+	return nil
+}
+
+// checkpoint publishes the signed head of what was read, which has won because it was read. Requires mu.
+func (c *controlLog) checkpoint(ctx context.Context, signer note.Signer) error {
+	if c.state.Size() == 0 || c.published == c.state.Size() {
+		return nil
+	}
+	file, err := c.state.Checkpoint(signer)
+	if err != nil {
+		return err
+	}
+	_, err = c.store.Create(ctx, fmt.Sprintf("%s%020d", headsPrefix, c.state.Size()), file, c.space.lock())
+	if err == nil || errors.Is(err, fs.ErrExist) { // whoever made it signed the same head
+		c.published = c.state.Size()
+		return nil
+	}
+	return fmt.Errorf("checkpoint of the control log: %w", err)
+}
+
+// put tries to make data the next object until it is decided who won. Requires mu.
+func (c *controlLog) put(ctx context.Context, data []byte) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		_, err := chain.Append(ctx, c.space, c.tail, data)
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("control log: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// drop leaves an entry in the inbox for whoever holds the control key.
+func (c *controlLog) drop(ctx context.Context, entry string) error {
+	sum := sha256.Sum256([]byte(entry))
+	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", inboxPrefix, sum), []byte(entry), Lock{Mode: LockNone})
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// inbox returns the entries of the inbox that would have an effect and are not in the log yet. An entry that cannot be
+// read does not keep the others out.
+func (c *controlLog) inbox(ctx context.Context) (entries []string, err error) {
+	seen := ""
+	for v, err := range c.store.Versions(ctx, inboxPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		if v.Deleted || v.Key == seen || v.Size > control.MaxEntry || c.taken(v.Key) {
+			continue
+		}
+		data, err := c.store.Read(ctx, v.Key, v.ID, Range{})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			continue // the next look at the inbox comes soon
+		}
+		seen = v.Key
+		e := string(data)
+		c.view(func(s *control.State) {
+			if !s.Has(e) && s.Check(e) == nil {
+				entries = append(entries, e)
+			}
+		})
+	}
+	return entries, nil
+}
+
+// taken reports whether the entry that a key of the inbox names is in the log.
+func (c *controlLog) taken(key string) (yes bool) {
+	var sum commit.Hex32
+	if sum.UnmarshalText([]byte(strings.TrimPrefix(key, inboxPrefix))) == nil {
+		c.view(func(s *control.State) { yes = s.HasHash(sum) })
+	}
+	return yes
+}

@@ -1,0 +1,171 @@
+// Package local is a whole archive in one directory, for one machine and without any server: writers and their spool, a
+// compactor, a development key store, and the archive. It is what the demo and small services use; nothing in it differs
+// from the pieces that a large installation runs apart.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keystore"
+	"github.com/stelelog/stele/logpipe"
+)
+
+// Options configures [Open]. The zero Options works.
+type Options struct {
+	Name       string         // of a new archive; "local" if empty
+	Keep       time.Duration  // how long objects of a new archive are to be kept; 30 days if 0
+	Pipe       logpipe.Config // Credential and To are filled in
+	SegmentAge time.Duration  // see [backup.CompactorConfig]
+	Logger     *slog.Logger
+}
+
+// Local is an open directory.
+type Local struct {
+	Pipe *logpipe.Pipe
+
+	dir   string
+	opt   Options
+	store backup.Store
+	trust []byte
+}
+
+// Open opens the archive in dir, and makes it if there is none. The pipe runs when Open returns; nothing is compacted
+// before Run or Once.
+func Open(ctx context.Context, dir string, opt Options) (*Local, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Local{dir: dir, opt: opt}
+	if l.store, err = dirstore.Open(l.path("archive"), dirstore.Options{Create: true}); err != nil {
+		return nil, err
+	}
+	l.trust, err = os.ReadFile(l.path("trust.stele"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = l.init(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg := opt.Pipe
+	cfg.Credential, cfg.To = l.path("writer", "default.stele"), l.spool()
+	if l.Pipe, err = logpipe.Open(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Local) path(parts ...string) string {
+	return filepath.Join(append([]string{l.dir}, parts...)...)
+}
+
+func (l *Local) spool() string { return "file://" + filepath.ToSlash(l.path("spool")) }
+
+func (l *Local) init(ctx context.Context) error {
+	name := l.opt.Name
+	if name == "" {
+		name = "local"
+	}
+	_, err := backup.Init(ctx, backup.InitConfig{Store: l.store, Name: name, To: l.spool(), Dir: l.dir, Lock: backup.LockAdvisory, Keep: l.opt.Keep})
+	if err != nil {
+		return err
+	}
+	l.trust, err = os.ReadFile(l.path("trust.stele"))
+	return err
+}
+
+// Keys takes the role of the key service. One process at a time can hold it.
+func (l *Local) Keys(ctx context.Context) (*backup.KeyService, error) {
+	id, err := os.ReadFile(l.path("keys", "keyservice.stele"))
+	if err != nil {
+		return nil, err
+	}
+	return backup.OpenKeyService(ctx, backup.KeyServiceConfig{Store: l.store, Trust: l.trust, Identity: id,
+		Path: l.path("keys", "keys.db"), From: l.spool(), Logger: l.opt.Logger})
+}
+
+func (l *Local) compactor(ctx context.Context, keys *backup.KeyService) (*backup.Compactor, error) {
+	id, err := os.ReadFile(l.path("compactor", "compactor.stele"))
+	if err != nil {
+		return nil, err
+	}
+	return backup.NewCompactor(ctx, backup.CompactorConfig{Store: l.store, Trust: l.trust, Identity: id, From: l.spool(),
+		SegmentAge: l.opt.SegmentAge, Keys: keys, Logger: l.opt.Logger})
+}
+
+// Run compacts until ctx ends, and returns ctx.Err() then. Of several processes with one directory, one compacts; the
+// others wait here and take over when it is gone.
+func (l *Local) Run(ctx context.Context) error {
+	for {
+		keys, err := l.Keys(ctx)
+		if err == nil {
+			defer keys.Close()
+			c, err := l.compactor(ctx, keys)
+			if err != nil {
+				return err
+			}
+			return c.Run(ctx)
+		}
+		if !errors.Is(err, keystore.ErrBusy) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// Once hands over what the pipe holds, compacts all of it, and returns when it is committed and its keys are folded.
+func (l *Local) Once(ctx context.Context, keys *backup.KeyService) error {
+	if err := l.Pipe.Flush(ctx); err != nil && !errors.Is(err, logpipe.ErrClosed) {
+		return err
+	}
+	c, err := l.compactor(ctx, keys)
+	if err != nil {
+		return err
+	}
+	return c.Once(ctx)
+}
+
+// Archive opens the archive as an auditor would, with the trust file alone.
+func (l *Local) Archive(ctx context.Context) (*backup.Archive, error) {
+	return backup.OpenArchive(ctx, l.store, l.trust)
+}
+
+// Reader opens the archive with the reader's identity, which lies in the same directory here.
+func (l *Local) Reader(ctx context.Context, keys backup.KeySource) (*backup.Reader, error) {
+	id, err := os.ReadFile(l.path("reader", "reader.stele"))
+	if err != nil {
+		return nil, err
+	}
+	a, err := l.Archive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.Unlock(id, keys)
+}
+
+// Erase makes all records of a subject unreadable: it deletes their keys from the development store, for which there is
+// no certificate. It returns how many scopes that concerns.
+func (l *Local) Erase(ctx context.Context, keys *backup.KeyService, subject string) (scopes int, err error) {
+	var r identity.Reader
+	if err := identity.Load(l.path("reader", "reader.stele"), identity.ReaderFormat, &r); err != nil {
+		return 0, fmt.Errorf("the pepper that tags subjects: %w", err)
+	}
+	return keys.Erase(ctx, r.Pepper, subject)
+}
+
+// Close closes the pipe within ctx.
+func (l *Local) Close(ctx context.Context) error { return l.Pipe.Close(ctx) }

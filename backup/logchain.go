@@ -1,0 +1,280 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/merkle"
+)
+
+const logsPrefix = "logs/"
+
+// logPrefix is where the objects of a log lie.
+func logPrefix(partition uint32, period string) string {
+	return fmt.Sprintf("%s%d/%s/", logsPrefix, partition, period)
+}
+
+func commitsPrefix(partition uint32, period string) string {
+	return logPrefix(partition, period) + "commits/"
+}
+
+// logPeriods lists the periods of a partition that have objects, oldest first.
+func logPeriods(ctx context.Context, store Store, partition uint32) (periods []string, err error) {
+	prefix := fmt.Sprintf("%s%d/", logsPrefix, partition)
+	err = eachFolder(ctx, store, prefix, func(name string) { periods = append(periods, name) })
+	return periods, err
+}
+
+// eachFolder calls f with the name of each folder directly under prefix, without listing what is inside.
+func eachFolder(ctx context.Context, store Store, prefix string, f func(name string)) error {
+	after := ""
+	for {
+		found := false
+		for v, err := range store.Versions(ctx, prefix, after) {
+			if err != nil {
+				return fmt.Errorf("list %s: %w", prefix, err)
+			}
+			name, _, ok := strings.Cut(strings.TrimPrefix(v.Key, prefix), "/")
+			if ok {
+				f(name)
+				after, found = prefix+name+"0", true // '0' sorts just behind '/'
+				break
+			}
+		}
+		if !found {
+			return nil
+		}
+	}
+}
+
+// logChain follows the commits of one log. It is shared by those who extend it and those who verify it.
+type logChain struct {
+	archive [16]byte
+	origin  string
+	control *controlLog
+	took    func(o chain.Object, c *commit.Commit) // called for each accepted commit; may be nil
+
+	last     *commit.Commit
+	lastHash commit.Hex32
+	tail     chain.Tail
+	tips     map[commit.Hex16]commit.Tip
+	lanes    map[string]commit.Lane
+	history  map[commit.Hex16][]span
+	parents  map[commit.Hex32]bool
+
+	head      control.Head // newest in the control log, for those who will extend the chain
+	rewritten bool         // the chain holds another commit at head.Commit
+}
+
+// span says which commit holds leaves [from, next) of a stream.
+type span struct{ from, next, commit uint64 }
+
+func newLogChain(c *controlLog, archive [16]byte, origin string) *logChain {
+	return &logChain{archive: archive, origin: origin, control: c,
+		tips: map[commit.Hex16]commit.Tip{}, lanes: map[string]commit.Lane{},
+		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{}}
+}
+
+// read follows the chain to its end.
+func (l *logChain) read(ctx context.Context, space chain.Space, report func(chain.Finding)) error {
+	tail, err := chain.Read(ctx, space, l.tail, func(o chain.Object) ([]uint64, func(), error) {
+		return l.judge(ctx, o)
+	}, report)
+	l.tail = tail
+	return err
+}
+
+func (l *logChain) judge(ctx context.Context, o chain.Object) (burnt []uint64, accept func(), err error) {
+	c, err := l.parse(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Follows(l.last, l.lastHash); err != nil {
+		switch {
+		case l.parents[c.Prev]:
+			err = fmt.Errorf("%w: %w", chain.ErrFork, err)
+		case c.Prev != l.lastHash:
+			err = fmt.Errorf("%w: %w", chain.ErrOrphan, err)
+		}
+		return nil, nil, err
+	}
+	return c.Burnt, func() { l.accept(o, c) }, nil
+}
+
+// parse reads a commit and checks who signed it.
+func (l *logChain) parse(ctx context.Context, o chain.Object) (*commit.Commit, error) {
+	peek, err := commit.Peek(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	if peek.Control > l.control.size() { // made under a newer control log than was read here
+		if err := l.control.refresh(ctx); err != nil {
+			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
+		}
+	}
+	size := l.control.size()
+	keys, err := l.keys(min(peek.Control, size))
+	if err != nil {
+		return nil, err
+	}
+	c, err := commit.Parse(o.Data, keys)
+	if err != nil {
+		return nil, err
+	}
+	if c.Archive != l.archive || c.Log != l.origin || c.N != o.N {
+		return nil, fmt.Errorf("commit is number %d of %s", c.N, c.Log)
+	}
+	if !l.accepts(c) {
+		return nil, fmt.Errorf("the key of %s was revoked before this commit", c.By)
+	}
+	if c.Control > size {
+		return nil, fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, c.Control, size)
+	}
+	return c, nil
+}
+
+// keys are those that may sign commits made under a control log of the given size.
+func (l *logChain) keys(size uint64) (vs note.Verifiers, err error) {
+	l.control.view(func(s *control.State) { vs, err = s.Commits(size) })
+	return vs, err
+}
+
+func (l *logChain) accepts(c *commit.Commit) (ok bool) {
+	l.control.view(func(s *control.State) { ok = s.Accepts(c.By, c.Log, c.N) })
+	return ok
+}
+
+func (l *logChain) accept(o chain.Object, c *commit.Commit) {
+	l.parents[c.Prev] = true
+	l.last, l.lastHash = c, commit.Hash(o.Data)
+	if c.N == l.head.Commit && l.head.Log != "" && l.head.Hash != l.lastHash {
+		l.rewritten = true
+	}
+	for _, t := range c.Streams {
+		l.tips[t.ID] = t
+		if t.Next > t.From {
+			l.history[t.ID] = append(l.history[t.ID], span{t.From, t.Next, c.N})
+		}
+		for _, r := range t.Late {
+			l.history[t.ID] = append(l.history[t.ID], span{r[0], r[1], c.N})
+		}
+	}
+	for lane, at := range c.Source.Lanes {
+		l.lanes[lane] = at
+	}
+	if l.took != nil {
+		l.took(o, c)
+	}
+}
+
+// agrees compares the chain with the newest head that the control log holds of it, as l.head was before the chain was
+// read. Nobody may extend a chain that was cut or rewritten.
+func (l *logChain) agrees() error {
+	switch {
+	case l.head.Log == "":
+		return nil
+	case l.last == nil || l.last.N < l.head.Commit:
+		return fmt.Errorf("the control log holds the head of commit %d, but the store ends before it: the log was cut", l.head.Commit)
+	case l.rewritten:
+		return fmt.Errorf("commit %d is not the one whose head the control log holds: the log was rewritten", l.head.Commit)
+	}
+	return nil
+}
+
+// frontier is the compact range at the end of the log.
+func (l *logChain) frontier() (merkle.Frontier, error) {
+	if l.last == nil {
+		return merkle.Frontier{}, nil
+	}
+	return merkle.NewFrontier(l.last.Tree.Size, l.last.Tree.After)
+}
+
+// allTips are the tips of all streams, sorted by id.
+func (l *logChain) allTips() []commit.Tip {
+	out := make([]commit.Tip, 0, len(l.tips))
+	for _, t := range l.tips {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b commit.Tip) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return out
+}
+
+// holding returns the commits that hold leaves of a stream in [from, next).
+func (l *logChain) holding(stream commit.Hex16, from, next uint64) (commits []uint64) {
+	for _, s := range l.history[stream] {
+		if s.from < next && s.next > from {
+			commits = append(commits, s.commit)
+		}
+	}
+	return commits
+}
+
+// What is wrong with an object that a commit names. Any other error means that the store could not be read.
+var (
+	errNoObject = errors.New("the object is not in the store")
+	errAltered  = errors.New("content is not what the commit names")
+)
+
+// faulty reports whether err says that the archive, and not the way to it, is damaged.
+func faulty(err error) bool { return errors.Is(err, errNoObject) || errors.Is(err, errAltered) }
+
+// fetch reads an object that a commit names, and checks it: the named version, else any version with that content.
+// relocated says that it was another one.
+func fetch(ctx context.Context, store Store, obj *commit.Object) (data []byte, relocated bool, err error) {
+	return fetchSpan(ctx, store, obj, commit.Span{Off: 0, Len: obj.Size, SHA256: obj.SHA256})
+}
+
+// fetchSpan reads a range of an object and checks it against its digest.
+func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit.Span) ([]byte, bool, error) {
+	if span.Off < 0 || span.Len <= 0 || span.Len > obj.Size || span.Off > obj.Size-span.Len {
+		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, errAltered, span.Len, span.Off)
+	}
+	r := Range{Off: span.Off, Len: span.Len}
+	if span.Len == obj.Size {
+		r = Range{}
+	}
+	data, first := store.Read(ctx, obj.Key, obj.Version, r)
+	if first == nil && fits(data, span) {
+		return data, false, nil
+	}
+	found, unread := false, error(nil)
+	for v, err := range store.Versions(ctx, obj.Key, "") {
+		if err != nil {
+			return nil, false, fmt.Errorf("list versions of %s: %w", obj.Key, err)
+		}
+		if v.Key != obj.Key || v.Deleted {
+			continue
+		}
+		if found = true; v.Size != obj.Size || v.ID == obj.Version && first == nil {
+			continue
+		}
+		data, err := store.Read(ctx, v.Key, v.ID, r)
+		if err == nil && fits(data, span) {
+			return data, v.ID != obj.Version, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			unread = err
+		}
+	}
+	switch {
+	case unread != nil:
+		return nil, false, fmt.Errorf("%s: %w", obj.Key, unread)
+	case found:
+		return nil, false, fmt.Errorf("%s: %w", obj.Key, errAltered)
+	}
+	return nil, false, fmt.Errorf("%s: %w", obj.Key, errNoObject)
+}
+
+func fits(data []byte, span commit.Span) bool {
+	return int64(len(data)) == span.Len && commit.Hash(data) == span.SHA256
+}

@@ -1,0 +1,93 @@
+package backup
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// quarantineQuota bounds the messages that a segment keeps; past it only their digests are listed.
+const quarantineQuota = 1 << 20
+
+const (
+	maxSetAside = 10_000 // messages; a segment with so many is full
+	maxReasons  = 16     // that are counted apart: a sender can make up any number
+)
+
+// setAside is a message that is no valid frame of an authentic stream.
+type setAside struct {
+	Lane   string       `json:"lane"`
+	Offset int64        `json:"offset"`
+	Time   time.Time    `json:"time"`
+	Reason string       `json:"reason"`
+	Length int          `json:"length"`
+	SHA256 commit.Hex32 `json:"sha256"`
+	Sealed []byte       `json:"sealed,omitempty"`
+
+	data []byte
+}
+
+// setAside keeps a message for those who will look into it. It turns no verdict red by itself: anybody who can reach
+// the transport can put rubbish into it.
+func (w *worker) setAside(lane string, m message, reason error) {
+	q := setAside{Lane: lane, Offset: m.Pos, Time: m.Time.UTC(), Reason: reason.Error(), Length: len(m.Data), SHA256: sha256.Sum256(m.Data)}
+	if w.batch.kept+len(m.Data) <= quarantineQuota {
+		q.data = bytes.Clone(m.Data)
+		w.batch.kept += len(m.Data)
+	}
+	if w.batch.started.IsZero() {
+		w.batch.started = w.c.now()
+	}
+	w.batch.set = append(w.batch.set, q)
+	short := shortReason(q.Reason)
+	if _, ok := w.batch.reasons[short]; !ok && len(w.batch.reasons) >= maxReasons {
+		short = "other"
+	}
+	w.batch.reasons[short]++
+	w.c.stats.quarantined.Add(1)
+	w.log.Warn("message set aside", "lane", lane, "offset", m.Pos, "reason", q.Reason)
+}
+
+// shortReason is the reason without what varies, so that counts by reason stay few.
+func shortReason(reason string) string {
+	head, _, _ := strings.Cut(reason, ":")
+	if len(head) > 80 {
+		head = head[:80]
+	}
+	return head
+}
+
+// quarantine writes the quarantine object of the segment.
+func (w *worker) quarantine() ([]byte, error) {
+	key, err := w.c.newestReadKey()
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	for _, q := range w.batch.set {
+		if q.data != nil {
+			if q.Sealed, err = keyscope.SealQuarantine(key, w.c.trust.Archive, q.data); err != nil {
+				return nil, fmt.Errorf("quarantine: %w", err)
+			}
+		}
+		if err := enc.Encode(q); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}
+
+// found reports what a chain of commits holds that no honest writer leaves, once per finding.
+func (c *Compactor) found(log string, f chain.Finding) {
+	c.notice(control.TypeDivergence, control.Divergence{Log: log, Kind: string(f.Kind), Detail: f.Error()})
+}

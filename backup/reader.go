@@ -1,0 +1,251 @@
+package backup
+
+import (
+	"context"
+	"crypto/hpke"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/seal"
+)
+
+// Reader opens payloads. It holds a reader's identity and asks a key service for wrapped keys. Not safe for concurrent use.
+type Reader struct {
+	a      *Archive
+	id     identity.Reader
+	key    hpke.PrivateKey
+	signer note.Signer
+	keys   KeySource
+	codec  *seal.Codec
+
+	years  map[uint16]hpke.PrivateKey // read keys, opened with the reader's key
+	wraps  map[commit.Hex16]*keyscope.ReadWrap
+	encaps map[commit.Hex16][]encapPlace // where an encapsulation is repeated
+	scopes map[commit.Hex16]*openScope
+	bodies literals
+}
+
+type encapPlace struct {
+	log    *openLog
+	commit uint64
+}
+
+// openScope is a scope whose key is known, or known to be gone.
+type openScope struct {
+	scope *seal.Scope // nil if the key cannot be had
+	state string      // of the key service
+	err   error
+}
+
+// Unlock returns a reader: identity is the content of a reader's role file, keys answers for wrapped keys.
+func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error) {
+	r := &Reader{a: a, keys: keys, codec: seal.NewCodec(seal.Options{}), years: map[uint16]hpke.PrivateKey{},
+		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{}}
+	if err := identity.Parse(readerIdentity, identity.ReaderFormat, &r.id); err != nil {
+		return nil, fmt.Errorf("reader identity: %w", err)
+	}
+	if r.id.Archive != identity.ID(a.trust.Archive) {
+		return nil, errors.New("reader identity and trust file are of different archives")
+	}
+	var err error
+	if r.key, err = keyscope.KEM().NewPrivateKey(r.id.Key); err != nil {
+		return nil, fmt.Errorf("reader identity: %w", err)
+	}
+	if r.signer, err = signerOf(identity.KeyName(r.id.Name, "reader", r.id.By), r.id.Sign); err != nil {
+		return nil, err
+	}
+	if err := r.openReadKeys(); err != nil {
+		return nil, err
+	}
+	for _, l := range a.logs {
+		for _, tip := range l.chain.tips {
+			for _, e := range tip.Encaps {
+				r.encaps[e.ID] = append(r.encaps[e.ID], encapPlace{l, e.Commit})
+			}
+		}
+		for _, c := range l.commits {
+			for _, tip := range c.Streams {
+				for _, e := range tip.Encaps {
+					r.encaps[e.ID] = append(r.encaps[e.ID], encapPlace{l, e.Commit})
+				}
+			}
+		}
+	}
+	return r, nil
+}
+
+// openReadKeys opens the read keys that are wrapped to this reader.
+func (r *Reader) openReadKeys() error {
+	var keys []control.ReadKey
+	r.a.control.view(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
+	for _, k := range keys {
+		for _, w := range k.Wraps {
+			if w.Reader != r.id.By {
+				continue
+			}
+			seed, err := openWrap(&w, r.key, r.id.Archive, k.Year)
+			if err != nil {
+				return fmt.Errorf("read key of %d: %w", k.Year, err)
+			}
+			if r.years[k.Year], err = keyscope.KEM().NewPrivateKey(seed[:]); err != nil {
+				return err
+			}
+		}
+	}
+	if len(r.years) == 0 {
+		return fmt.Errorf("no read key of this archive is wrapped to %s", r.id.By)
+	}
+	return nil
+}
+
+func openWrap(w *control.Wrap, key hpke.PrivateKey, archive [16]byte, year uint16) (seed [32]byte, err error) {
+	var s keyscope.SealedReadKey
+	if len(w.Enc) != len(s.Encapsulation) || len(w.Sealed) != len(s.Sealed) {
+		return seed, errors.New("wrap has a wrong length")
+	}
+	copy(s.Encapsulation[:], w.Enc)
+	copy(s.Sealed[:], w.Sealed)
+	return s.Open(key, archive, year)
+}
+
+// Acknowledge takes note of what a stream lost: it stays visible and no longer fails. The entry is in force once a
+// compactor has put it into the control log.
+func (r *Reader) Acknowledge(ctx context.Context, stream, reason string) error {
+	id, err := hex.DecodeString(stream)
+	if err != nil || len(id) != 16 {
+		return fmt.Errorf("%q is no stream id (32 hex digits; 'stele audit' lists them)", stream)
+	}
+	for _, l := range r.a.logs {
+		tip, ok := l.chain.tips[commit.Hex16(id)]
+		if !ok {
+			continue
+		}
+		upTo := uint64(0)
+		if tip.Next > 0 {
+			upTo = tip.Next - 1
+		}
+		return r.submit(ctx, control.TypeAck, control.Ack{Stream: tip.ID, UpTo: upTo, Reason: reason})
+	}
+	return fmt.Errorf("the archive has no stream %s; 'stele audit' lists them", stream)
+}
+
+// Disclosed puts into the control log that payloads left the archive, without naming them.
+func (r *Reader) Disclosed(ctx context.Context, what, to string, records uint64) error {
+	return r.submit(ctx, control.TypeDisclosure, control.Disclosure{What: what, Salted: [32]byte(secret()), Records: records, To: to})
+}
+
+func (r *Reader) submit(ctx context.Context, kind string, body any) error {
+	e, err := control.Sign(r.id.Archive, kind, time.Now(), body, r.signer)
+	if err != nil {
+		return err
+	}
+	return r.a.control.drop(ctx, e)
+}
+
+// open makes sure that the keys of scopes are here, or known not to be had.
+func (r *Reader) open(ctx context.Context, scopes [][16]byte) error {
+	var ask []commit.Hex16
+	for _, id := range scopes {
+		if _, ok := r.scopes[id]; !ok {
+			ask = append(ask, id)
+		}
+	}
+	for len(ask) > 0 {
+		n := min(len(ask), maxScopes)
+		if _, err := r.request(ctx, ask[:n], nil); err != nil {
+			return err
+		}
+		ask = ask[n:]
+	}
+	return nil
+}
+
+// request asks the key service and opens what it answers. It returns the scopes of the answer.
+func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]commit.Hex16, error) {
+	req, err := signKeyRequest(keyRequest{Archive: commit.Hex16(r.id.Archive), Reader: r.signer.Name(), Time: time.Now().UTC(),
+		Scopes: scopes, Tags: tags, Why: "read"}, r.signer)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.keys.Keys(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	var ids []commit.Hex16
+	for i := range answer.Keys {
+		k := &answer.Keys[i]
+		ids = append(ids, k.Scope)
+		if _, ok := r.scopes[k.Scope]; ok {
+			continue
+		}
+		s, err := r.unwrap(ctx, k)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r.scopes[k.Scope] = &openScope{s, k.State, err}
+	}
+	return ids, nil
+}
+
+// unwrap opens the wrapped key of a scope.
+func (r *Reader) unwrap(ctx context.Context, k *WrappedKey) (*seal.Scope, error) {
+	if k.State != "live" {
+		return nil, fmt.Errorf("its key is %s", k.State)
+	}
+	if len(k.Wrapped) != keyscope.InnerSize {
+		return nil, errors.New("the wrapped key has a wrong length")
+	}
+	wrap, err := r.wrap(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	key, err := wrap.Unwrap((*[48]byte)(k.Wrapped), &keyscope.Binding{Archive: r.id.Archive, Stream: k.Stream, Scope: k.Scope,
+		Start: k.Start.UnixNano(), Class: k.Class})
+	if err != nil {
+		return nil, err
+	}
+	return seal.NewScope(key)
+}
+
+// wrap finds and opens the encapsulation under which a key was wrapped.
+func (r *Reader) wrap(ctx context.Context, k *WrappedKey) (*keyscope.ReadWrap, error) {
+	if w := r.wraps[k.Encap]; w != nil {
+		return w, nil
+	}
+	for _, at := range r.encaps[k.Encap] {
+		c, err := at.log.commitAt(at.commit)
+		if err != nil {
+			continue
+		}
+		encaps, err := readEncaps(ctx, r.a.store, c.Commit)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range encaps {
+			enc := (*[keyscope.EncapsulationSize]byte)(e.Enc)
+			if keyscope.EncapsulationID(enc) != [16]byte(k.Encap) {
+				continue
+			}
+			key := r.years[e.Year]
+			if key == nil {
+				return nil, fmt.Errorf("no read key of %d for this reader", e.Year)
+			}
+			w, err := keyscope.OpenReadWrap(key, r.id.Archive, e.Stream, e.Day, enc)
+			if err != nil {
+				return nil, err
+			}
+			r.wraps[k.Encap] = w
+			return w, nil
+		}
+	}
+	return nil, fmt.Errorf("encapsulation %s is in no segment", k.Encap)
+}

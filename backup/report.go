@@ -1,0 +1,140 @@
+package backup
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Names of verdicts, in the order of their exit codes.
+const (
+	integrity    = "integrity"
+	completeness = "completeness"
+	anchoring    = "anchoring"
+	worm         = "worm"
+	erasure      = "erasure"
+	readability  = "readability"
+)
+
+// VerdictNames are the separate verdicts on an archive, in the order of their exit codes, which start at 10.
+func VerdictNames() []string {
+	return []string{integrity, completeness, anchoring, worm, erasure, readability}
+}
+
+// Verdict is one answer about an archive.
+type Verdict struct {
+	State  State  `json:"state"`
+	Detail string `json:"detail"` // what was checked, or why it was not
+}
+
+// State of a verdict.
+type State string
+
+// The states. Unchecked never counts as holding.
+const (
+	Holds     State = "true"
+	Fails     State = "false"
+	Unchecked State = "unchecked"
+)
+
+// Report is the outcome of a verification. It has no single word for all.
+type Report struct {
+	Stele    string             `json:"stele"` // "report/v1"
+	Archive  string             `json:"archive"`
+	Name     string             `json:"name"`
+	Time     time.Time          `json:"time"`
+	Verdicts map[string]Verdict `json:"verdicts"`
+	Records  uint64             `json:"records"`
+	Leaves   uint64             `json:"leaves"`
+	Bytes    uint64             `json:"bytes"`            // read and hashed
+	Opened   uint64             `json:"opened,omitempty"` // records opened and equal to their commitments
+	Erased   uint64             `json:"erased,omitempty"` // records whose key was erased
+	Control  uint64             `json:"control"`          // entries of the control log
+	Logs     []LogReport        `json:"logs"`
+	Streams  []StreamReport     `json:"streams"`
+	Faults   []Fault            `json:"faults"`
+	Notices  []Fault            `json:"notices"` // what was seen and breaks nothing
+}
+
+// LogReport is one log.
+type LogReport struct {
+	Origin   string    `json:"origin"`
+	Commits  uint64    `json:"commits"`
+	Size     uint64    `json:"size"`     // leaves
+	Root     string    `json:"root"`     // base64
+	Provable uint64    `json:"provable"` // leaves under the newest head in the control log
+	Newest   time.Time `json:"newest"`   // source time of the newest commit
+}
+
+// Fault is something wrong, and where.
+type Fault struct {
+	Verdict string `json:"verdict"`
+	Key     string `json:"key"` // object key, stream or log
+	Detail  string `json:"detail"`
+}
+
+func (f Fault) String() string { return fmt.Sprintf("%s: %s: %s", f.Verdict, f.Key, f.Detail) }
+
+// StreamReport is how complete one stream is.
+type StreamReport struct {
+	Stream       string    `json:"stream"` // id, hex
+	Service      string    `json:"service"`
+	Log          string    `json:"log"`
+	State        string    `json:"state"`  // "closed", "live", "recovered", "unknown"
+	Leaves       uint64    `json:"leaves"` // archived: seq 0 to leaves−1, but for the gaps
+	Lost         uint64    `json:"lost"`   // records declared lost
+	Gaps         []string  `json:"gaps,omitempty"`
+	LastBeat     time.Time `json:"last_beat,omitzero"`
+	Verdict      string    `json:"verdict"` // in words
+	Complete     bool      `json:"complete"`
+	Acknowledged string    `json:"acknowledged,omitempty"` // reason, if somebody took note of what is missing
+}
+
+// ExitCode is the process exit code for the verdicts that are required: 0 if all hold, else 10 plus the place of the
+// first that does not. Nothing required means: every verdict that was checked.
+func (r *Report) ExitCode(require ...string) int {
+	for i, name := range VerdictNames() {
+		v := r.Verdicts[name]
+		required := slices.Contains(require, name)
+		if v.State == Fails && (required || len(require) == 0) || required && v.State != Holds {
+			return 10 + i
+		}
+	}
+	return 0
+}
+
+// fault records a fault and makes its verdict fail.
+func (r *Report) fault(verdict, key, format string, args ...any) {
+	r.Faults = append(r.Faults, Fault{verdict, key, fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) notice(verdict, key, format string, args ...any) {
+	r.Notices = append(r.Notices, Fault{verdict, key, fmt.Sprintf(format, args...)})
+}
+
+// conclude sets the verdicts from the faults. checked gives the words for those that hold; a verdict without words was
+// not checked, and says why in unchecked.
+func (r *Report) conclude(checked, unchecked map[string]string) {
+	r.Verdicts = map[string]Verdict{}
+	for _, name := range VerdictNames() {
+		n, first := 0, ""
+		for _, f := range r.Faults {
+			if f.Verdict != name {
+				continue
+			}
+			if n++; first == "" {
+				first = f.Key + ": " + f.Detail
+			}
+		}
+		switch {
+		case n == 1:
+			r.Verdicts[name] = Verdict{Fails, first}
+		case n > 1:
+			r.Verdicts[name] = Verdict{Fails, fmt.Sprintf("%s (and %d more)", first, n-1)}
+		case checked[name] != "":
+			r.Verdicts[name] = Verdict{Holds, checked[name]}
+		default:
+			r.Verdicts[name] = Verdict{Unchecked, unchecked[name]}
+		}
+	}
+}

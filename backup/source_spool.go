@@ -1,0 +1,206 @@
+package backup
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/spool"
+)
+
+// spoolSource reads the lanes of a spool directory that belong to one partition.
+type spoolSource struct {
+	dir       *spool.Dir
+	partition uint32
+	log       *slog.Logger
+
+	partOf  map[[16]byte]int64     // partition of each lane, once known
+	since   map[[16]byte]time.Time // of its first message
+	readers map[string]*spool.Reader
+	buf     []message
+}
+
+func newSpoolSource(dir *spool.Dir, partition uint32, log *slog.Logger) *spoolSource {
+	return &spoolSource{dir: dir, partition: partition, log: log,
+		partOf: map[[16]byte]int64{}, since: map[[16]byte]time.Time{}, readers: map[string]*spool.Reader{}}
+}
+
+func (s *spoolSource) identity() (cluster, topic string) {
+	id := s.dir.ID()
+	return hex.EncodeToString(id[:]), ""
+}
+
+func (s *spoolSource) lanes(ctx context.Context) ([]string, error) {
+	all, err := s.dir.Lanes()
+	if err != nil {
+		return nil, err
+	}
+	type lane struct {
+		id    string
+		since time.Time // of its first message
+	}
+	var mine []lane
+	for _, l := range all {
+		p, err := s.partitionOf(l.ID)
+		if err != nil {
+			return nil, err
+		}
+		if p == int64(s.partition) {
+			mine = append(mine, lane{hex.EncodeToString(l.ID[:]), s.since[l.ID]})
+		}
+	}
+	// A stream goes on in another lane after a fault, and a successor speaks of its predecessor: the older lane comes first.
+	slices.SortStableFunc(mine, func(a, b lane) int { return a.since.Compare(b.since) })
+	var out []string
+	for _, l := range mine {
+		out = append(out, l.id)
+	}
+	return out, nil
+}
+
+// partitionOf finds the partition of a lane in its first frame or beat; −1 while there is none.
+func (s *spoolSource) partitionOf(lane [16]byte) (int64, error) {
+	if p, ok := s.partOf[lane]; ok {
+		return p, nil
+	}
+	r := s.dir.Reader(lane, spool.Frames)
+	defer r.Close()
+	messages, err := r.Read(0, 1)
+	var e *spool.Error
+	if errors.As(err, &e) && errors.Is(err, spool.ErrPosition) {
+		messages, err = r.Read(e.First, 1)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	if len(messages) == 0 {
+		return -1, nil
+	}
+	p := int64(0) // what cannot be read belongs to partition 0, which sets it aside
+	if h, err := frame.ParseHeader(messages[0].Payload); err == nil {
+		p = int64(h.Partition)
+	} else if b, err := frame.ParseBeat(messages[0].Payload); err == nil {
+		p = int64(b.Partition)
+	}
+	s.partOf[lane], s.since[lane] = p, messages[0].Time
+	return p, nil
+}
+
+func laneID(lane string) (id [16]byte, err error) {
+	b, err := hex.DecodeString(lane)
+	if err != nil || len(b) != 16 {
+		return id, fmt.Errorf("spool: %q is no lane", lane)
+	}
+	return [16]byte(b), nil
+}
+
+func (s *spoolSource) position(ctx context.Context, lane string) (p position, err error) {
+	id, err := laneID(lane)
+	if err != nil {
+		return p, err
+	}
+	end, err := s.dir.End(id, spool.Frames)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, err
+	}
+	if err != nil {
+		return p, err
+	}
+	p.End = int64(end)
+	r := s.dir.Reader(id, spool.Frames)
+	defer r.Close()
+	var e *spool.Error
+	if _, err := r.Read(0, 1); errors.As(err, &e) && errors.Is(err, spool.ErrPosition) {
+		p.First = int64(e.First)
+	}
+	return p, nil
+}
+
+func (s *spoolSource) read(ctx context.Context, lane string, from int64, wait time.Duration) ([]message, error) {
+	r := s.readers[lane]
+	if r == nil {
+		id, err := laneID(lane)
+		if err != nil {
+			return nil, err
+		}
+		r = s.dir.Reader(id, spool.Frames)
+		s.readers[lane] = r
+	}
+	messages, err := r.Read(uint64(from), 4<<20)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case errors.Is(err, spool.ErrPosition):
+		return nil, fmt.Errorf("spool: lane %s: %w: %w", lane, fs.ErrNotExist, err)
+	case err != nil:
+		return nil, err
+	}
+	s.buf = s.buf[:0]
+	for _, m := range messages {
+		s.buf = append(s.buf, message{Pos: int64(m.Pos), Time: m.Time, Data: m.Payload})
+	}
+	return s.buf, nil
+}
+
+func (s *spoolSource) grantsEnd(ctx context.Context) (map[string]int64, error) {
+	return spoolEnds(s.dir, spool.Grants)
+}
+
+// spoolEnds are the ends of one log of all lanes.
+func spoolEnds(dir *spool.Dir, kind spool.Kind) (map[string]int64, error) {
+	lanes, err := dir.Lanes()
+	if err != nil {
+		return nil, err
+	}
+	ends := map[string]int64{}
+	for _, l := range lanes {
+		end, err := dir.End(l.ID, kind)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ends[hex.EncodeToString(l.ID[:])] = int64(end)
+	}
+	return ends, nil
+}
+
+func (s *spoolSource) committed(ctx context.Context, next map[string]int64) {
+	lanes, err := s.dir.Lanes()
+	if err != nil {
+		s.log.Warn("spool: listing lanes", "err", err)
+		return
+	}
+	for _, l := range lanes {
+		lane := hex.EncodeToString(l.ID[:])
+		n, ok := next[lane]
+		if !ok {
+			continue
+		}
+		if !l.Held && !l.Ended {
+			// The writer died. Claiming its lane cuts a torn tail and marks the end.
+			if h, err := s.dir.OpenLane(l.ID); err == nil {
+				h.Close()
+			}
+		}
+		if err := s.dir.Trim(l.ID, spool.Frames, uint64(n)); err != nil {
+			s.log.Warn("spool: trimming frames", "lane", lane, "err", err)
+		}
+		if end, err := s.dir.End(l.ID, spool.Frames); err == nil && end == uint64(n) && l.Ended && !l.Held {
+			if s.dir.Remove(l.ID) == nil { // fails while grants are still to be folded
+				delete(s.readers, lane)
+			}
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stelelog/stele/internal/chain"
+)
+
+// numbered is a row of numbered objects in a store, the chain.Space of commits and of the control log.
+type numbered struct {
+	store  Store
+	prefix string // ends in "/"
+	lock   func() Lock
+}
+
+func (s numbered) key(n uint64) string { return fmt.Sprintf("%s%020d", s.prefix, n) }
+
+// Create implements chain.Space.
+func (s numbered) Create(ctx context.Context, n uint64, data []byte) error {
+	_, err := s.store.Create(ctx, s.key(n), data, s.lock())
+	return err
+}
+
+// From implements chain.Space. Keys that are no number are passed over: they cannot be taken for one.
+func (s numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, error] {
+	after := ""
+	if n > 0 {
+		after = s.key(n - 1)
+	}
+	return func(yield func(chain.Object, error) bool) {
+		var group []Version
+		flush := func() bool {
+			if len(group) == 0 {
+				return true
+			}
+			o, ok := s.object(ctx, group)
+			group = group[:0]
+			return !ok || yield(o, nil)
+		}
+		for v, err := range s.store.Versions(ctx, s.prefix, after) {
+			if err != nil {
+				yield(chain.Object{}, fmt.Errorf("list %s: %w", s.prefix, err))
+				return
+			}
+			if len(group) > 0 && group[0].Key != v.Key && !flush() {
+				return
+			}
+			group = append(group, v)
+		}
+		flush()
+	}
+}
+
+// object reads the oldest version of a key.
+func (s numbered) object(ctx context.Context, versions []Version) (o chain.Object, ok bool) {
+	digits := strings.TrimPrefix(versions[0].Key, s.prefix)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || len(digits) != 20 {
+		return o, false
+	}
+	o = chain.Object{N: n, Key: versions[0].Key}
+	oldest := Version{Deleted: true}
+	for _, v := range versions {
+		switch {
+		case v.Deleted:
+			o.Markers++
+		case oldest.Deleted:
+			oldest = v
+		default:
+			o.Newer++
+		}
+	}
+	if oldest.Deleted {
+		return o, false // markers over nothing: as if nobody had been here
+	}
+	o.Version = oldest.ID
+	o.Data, o.Err = s.store.Read(ctx, oldest.Key, oldest.ID, Range{})
+	return o, true
+}
+
+// lockFor is the lock of an object made at now.
+func lockFor(mode string, keep time.Duration, now time.Time) Lock {
+	if mode == string(LockNone) || mode == "" {
+		return Lock{Mode: LockNone}
+	}
+	return Lock{Mode: LockMode(mode), Until: now.Add(keep).UTC().Truncate(time.Second).Add(time.Second)}
+}

@@ -1,0 +1,337 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/hpke"
+	"crypto/rand"
+	"fmt"
+	. "github.com/stelelog/stele/backup"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/seal"
+	"github.com/stelelog/stele/internal/spool"
+	"github.com/stelelog/stele/merkle"
+)
+
+// testArchive is a new archive over a spool, with all its roles.
+type testArchive struct {
+	t     *testing.T
+	store Store
+	dir   string // of the roles
+	spool string
+	setup *Setup
+
+	spoolOptions spool.Options // of the writers
+}
+
+func newTestArchive(t *testing.T, store Store) *testArchive {
+	t.Helper()
+	a := &testArchive{t: t, store: store, dir: t.TempDir(), spool: t.TempDir()}
+	var err error
+	a.setup, err = Init(t.Context(), InitConfig{Store: store, Name: "test", To: a.url(), Dir: a.dir, Lock: LockNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (a *testArchive) url() string { return "file://" + a.spool }
+
+func (a *testArchive) file(role, name string) []byte {
+	a.t.Helper()
+	data, err := os.ReadFile(filepath.Join(a.dir, role, name))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return data
+}
+
+func (a *testArchive) trust() []byte { return a.file("", "trust.stele") }
+
+func (a *testArchive) keys() *KeyService {
+	a.t.Helper()
+	k, err := OpenKeyService(a.t.Context(), KeyServiceConfig{Store: a.store, Trust: a.trust(), Identity: a.file("keys", "keyservice.stele"),
+		Path: filepath.Join(a.dir, "keys", "keys.db"), From: a.url()})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { k.Close() })
+	return k
+}
+
+func (a *testArchive) compactor(store Store, keys *KeyService) *Compactor {
+	a.t.Helper()
+	c, err := NewCompactor(a.t.Context(), CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
+		From: a.url(), Keys: keys})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return c
+}
+
+// once compacts all that is there, with a new compactor.
+func (a *testArchive) once(keys *KeyService) {
+	a.t.Helper()
+	if err := a.compactor(a.store, keys).Once(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *testArchive) open() *Archive {
+	a.t.Helper()
+	ar, err := OpenArchive(a.t.Context(), a.store, a.trust())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return ar
+}
+
+func (a *testArchive) reader(keys *KeyService) *Reader {
+	a.t.Helper()
+	r, err := a.open().Unlock(a.file("reader", "reader.stele"), keys)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return r
+}
+
+func (a *testArchive) verify(opt VerifyOptions) *Report {
+	a.t.Helper()
+	r, err := a.open().Verify(a.t.Context(), opt)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return r
+}
+
+// testStream is a writer's stream made by hand, so that tests can make it lie.
+type testStream struct {
+	t         *testing.T
+	cred      *identity.Writer
+	cert      *keyscope.Cert
+	id        [16]byte
+	key       ed25519.PrivateKey
+	lane      *spool.Writer
+	codec     *seal.Codec
+	next      uint64
+	head      merkle.Hash
+	partition uint32
+	read      *keyscope.ReadWrap
+	intake    *keyscope.IntakeWrap
+	scopes    map[string]*testScope
+	sent      [][]byte                // frames, as they were sent
+	grants    func(msg []byte) []byte // changes a message of grants, nil drops it
+}
+
+type testScope struct {
+	id  [16]byte
+	key *seal.Scope
+}
+
+type testRecord struct{ subject, session, body string }
+
+func (a *testArchive) stream(prev keyscope.Link) *testStream {
+	a.t.Helper()
+	cred, err := identity.ParseWriter(a.file("writer", "default.stele"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	s := &testStream{t: a.t, cred: cred, codec: seal.NewCodec(seal.Options{}), scopes: map[string]*testScope{}}
+	rand.Read(s.id[:])
+	_, s.key, _ = ed25519.GenerateKey(nil)
+	s.cert, err = keyscope.SignCert(keyscope.Cert{Archive: cred.Archive, Stream: s.id, StreamKey: [32]byte(s.key.Public().(ed25519.PublicKey)),
+		Time: time.Now().UnixNano(), BeatEvery: 10_000, Durability: keyscope.Memory, Prev: prev, Service: cred.Service, Software: "test"}, cred.SigningKey())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	dir, err := spool.Open(a.spool, a.spoolOptions)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if s.lane, err = dir.CreateLane(s.id); err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { s.lane.Close() })
+	s.wraps()
+	return s
+}
+
+func (s *testStream) wraps() {
+	now := time.Now()
+	readKey, err := keyscope.KEM().NewPublicKey(s.cred.Read[0].Key)
+	if err == nil {
+		s.read, err = keyscope.NewReadWrap(readKey, s.cred.Archive, s.id, keyscope.Day(now))
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	intakeKey, err := keyscope.KEM().NewPublicKey(s.cred.Intake[0].Key)
+	if err == nil {
+		s.intake, err = keyscope.NewIntakeWrap(intakeKey, s.cred.Archive, s.id, s.cred.Intake[0].Week)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// draft makes a frame of records, one block each; the first frame opens the stream.
+func (s *testStream) draft(records ...testRecord) *frame.Draft {
+	s.t.Helper()
+	d := &frame.Draft{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, First: s.next, Prev: s.head}
+	if s.next == 0 {
+		d.Rows = append(d.Rows, frame.Row{Leaf: record.Leaf{Type: record.Open, Time: time.Now().UnixNano(), Class: "default", Detail: s.cert.Bytes()}, Block: -1})
+		entry := frame.EncapEntry{Day: keyscope.Day(time.Now()), Year: s.cred.Read[0].Year, Enc: s.read.Encapsulation[:]}
+		d.Entries = append(d.Entries, entry.Append(nil))
+	}
+	for _, r := range records {
+		scope := s.scope(d, r)
+		seq := s.next + uint64(len(d.Rows))
+		f := &seal.Fields{Body: [][]byte{[]byte(r.body)}, ContentType: []byte("text/plain")}
+		var b seal.Block
+		commitment := scope.key.Commit(seq, f)
+		if err := b.Scope(nil, []byte(r.subject), []byte(r.session)); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := b.Add(seq, commitment, f, []seal.Part{{Kind: seal.Literal, Data: []byte(r.body)}}); err != nil {
+			s.t.Fatal(err)
+		}
+		sealed, err := s.codec.Seal(nil, scope.key, &seal.Place{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, Scope: scope.id, Class: "default"}, &b, seal.PackZstd)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		leaf := record.Leaf{Type: record.Plain, Kind: 1, Time: time.Now().UnixNano(), Scope: scope.id, Commitment: commitment,
+			Class: "default", Clear: record.Clear{record.Model: "m1"}, Buckets: [4]uint8{record.Bucket(uint64(len(r.body)))}}
+		rand.Read(leaf.ID[:])
+		d.Rows = append(d.Rows, frame.Row{Leaf: leaf, Block: len(d.Blocks)})
+		d.Blocks = append(d.Blocks, sealed)
+	}
+	return d
+}
+
+// scope opens a scope for a session, grants it, and adds its entry to the frame.
+func (s *testStream) scope(d *frame.Draft, r testRecord) *testScope {
+	name := r.subject + "\x00" + r.session
+	if sc := s.scopes[name]; sc != nil {
+		return sc
+	}
+	var key [32]byte
+	var random [14]byte
+	rand.Read(key[:])
+	rand.Read(random[:])
+	sc := &testScope{id: keyscope.ScopeID(keyscope.Day(time.Now()), random)}
+	var err error
+	if sc.key, err = seal.NewScope(key); err != nil {
+		s.t.Fatal(err)
+	}
+	start := time.Now().UnixNano()
+	tags := keyscope.MakeTags((*[32]byte)(s.cred.Pepper), nil, []byte(r.subject), []byte(r.session))
+	g, check, err := keyscope.MakeGrant(&key, &tags, &keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: "default"}, s.read, s.intake)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	msg, err := (&keyscope.Grants{Cert: s.cert, Week: s.intake.Week, Intake: s.intake.Encapsulation, Grants: []keyscope.Grant{g}}).Sign(s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.grants != nil {
+		msg = s.grants(msg)
+	}
+	if msg != nil {
+		s.append(spool.Grants, msg)
+	}
+	h := sc.key.CommitScope(nil, []byte(r.subject), []byte(r.session))
+	e := frame.ScopeEntry{ID: sc.id, Start: start, Grant: g.Hash(), KCV: check, Tenant: h[0], Subject: h[1], Session: h[2], Class: "default"}
+	d.Entries = append(d.Entries, e.Append(nil))
+	s.scopes[name] = sc
+	return sc
+}
+
+// readKey opens the read key of the archive as a reader does.
+func (a *testArchive) readKey(id *identity.Reader) hpke.PrivateKey {
+	a.t.Helper()
+	own, err := keyscope.KEM().NewPrivateKey(id.Key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, key := range keysOf(a.t, a.store, "control/log/") {
+		for _, e := range a.entries(key) {
+			var k control.ReadKey
+			if e.Type != control.TypeReadKey || e.Into(&k) != nil {
+				continue
+			}
+			for _, w := range k.Wraps {
+				s := keyscope.SealedReadKey{Encapsulation: [1120]byte(w.Enc), Sealed: [48]byte(w.Sealed)}
+				if seed, err := s.Open(own, id.Archive, k.Year); err == nil {
+					read, err := keyscope.KEM().NewPrivateKey(seed[:])
+					if err != nil {
+						a.t.Fatal(err)
+					}
+					return read
+				}
+			}
+		}
+	}
+	a.t.Fatal("no read key")
+	return nil
+}
+
+func (s *testStream) append(kind spool.Kind, msg []byte) {
+	s.t.Helper()
+	if _, err := s.lane.Append(kind, msg); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.lane.Sync(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// encode signs a frame and advances the stream, without sending it.
+func (s *testStream) encode(d *frame.Draft) []byte {
+	s.t.Helper()
+	raw, head, err := d.Encode(nil, s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.next, s.head = d.First+uint64(len(d.Rows)), head
+	return raw
+}
+
+// send makes and sends a frame of records.
+func (s *testStream) send(records ...testRecord) []byte {
+	raw := s.encode(s.draft(records...))
+	s.append(spool.Frames, raw)
+	s.sent = append(s.sent, bytes.Clone(raw))
+	return raw
+}
+
+// close sends the close leaf.
+func (s *testStream) close() {
+	d := s.draft()
+	d.Rows = append(d.Rows, frame.Row{Leaf: record.Leaf{Type: record.Close, Time: time.Now().UnixNano(), Class: "default",
+		Detail: record.CloseDetail{Reason: 1}.Append(nil)}, Block: -1})
+	raw := s.encode(d)
+	s.append(spool.Frames, raw)
+}
+
+func (s *testStream) beat() {
+	b := frame.Beat{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, Seq: s.next - 1, Head: s.head, Time: time.Now().UnixNano()}
+	s.append(spool.Frames, b.Append(nil, s.key))
+}
+
+// some makes n records of a few subjects.
+func some(n int) (out []testRecord) {
+	for i := range n {
+		out = append(out, testRecord{subject: fmt.Sprintf("subject-%d", i%3), session: fmt.Sprintf("session-%d", i%5), body: fmt.Sprintf("body %d %s", i, bytes.Repeat([]byte("x"), i%50))})
+	}
+	return out
+}

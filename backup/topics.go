@@ -1,0 +1,79 @@
+package backup
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stelelog/stele/internal/kafka"
+)
+
+// Topics names the two topics of an archive and how to reach them.
+type Topics struct {
+	URL                string // kafka://host:port[,host:port]/topic; the grants topic is <topic>.grants
+	Username, Password string
+	TLS                *tls.Config
+}
+
+// Create makes both topics: partitions for the frames, one for the grants, with the settings that the archive needs.
+// Topics that are there with these settings are left alone.
+func (t Topics) Create(ctx context.Context, partitions, replication int) error {
+	frames, grants, err := openTopics(t.URL, CompactorConfig{Username: t.Username, Password: t.Password, TLS: t.TLS})
+	if err != nil {
+		return err
+	}
+	defer frames.Close()
+	defer grants.Close()
+	if err := frames.Create(ctx, kafka.TopicSpec{Partitions: partitions, Replication: replication}); err != nil {
+		return err
+	}
+	return grants.Create(ctx, kafka.TopicSpec{Partitions: 1, Replication: replication, Configs: map[string]string{"retention.ms": "-1", "retention.bytes": "-1"}})
+}
+
+// Check looks at both topics: that they exist, have the right number of partitions and settings that lose nothing.
+func (t Topics) Check(ctx context.Context, partitions int) ([]ProbeResult, error) {
+	frames, grants, err := openTopics(t.URL, CompactorConfig{Username: t.Username, Password: t.Password, TLS: t.TLS})
+	if err != nil {
+		return nil, err
+	}
+	defer frames.Close()
+	defer grants.Close()
+	var out []ProbeResult
+	for _, c := range []struct {
+		client     *kafka.Client
+		partitions int
+		forever    bool
+	}{{frames, partitions, false}, {grants, 1, true}} {
+		topic, err := c.client.Check(ctx)
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			return nil, err
+		}
+		if err != nil {
+			out = append(out, ProbeResult{Name: "topic", Detail: err.Error()})
+			continue
+		}
+		out = append(out, judgeTopic(topic, c.partitions, c.forever)...)
+	}
+	return out, nil
+}
+
+// judgeTopic compares the settings of a topic with what the archive needs.
+func judgeTopic(t kafka.Topic, partitions int, forever bool) []ProbeResult {
+	out := []ProbeResult{{Name: t.Name + " partitions", OK: t.Partitions() == partitions,
+		Detail: fmt.Sprintf("%d, the archive was made for %d", t.Partitions(), partitions)}}
+	s := t.Settings
+	if s == nil {
+		return append(out, ProbeResult{Name: t.Name + " settings", Detail: "this user may not read them; allow DescribeConfigs"})
+	}
+	if forever {
+		return append(out, ProbeResult{Name: t.Name + " retention", OK: s.Retention < 0,
+			Detail: "grants must not expire by time: set retention.ms=-1"})
+	}
+	return append(out,
+		ProbeResult{Name: t.Name + " retention", OK: s.Retention < 0 || s.Retention >= 24*time.Hour,
+			Detail: fmt.Sprintf("%v; keep at least seven times the longest outage of the compactors", s.Retention)},
+		ProbeResult{Name: t.Name + " min.insync.replicas", OK: t.Replicas == 1 || s.MinInSync >= 2,
+			Detail: fmt.Sprintf("%d of %d replicas", s.MinInSync, t.Replicas)})
+}

@@ -1,0 +1,351 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/merkle"
+)
+
+// VerifyOptions says how far a verification goes.
+type VerifyOptions struct {
+	Reader   *Reader                  // also open every block and check the commitments to the plaintext
+	Progress func(done, total uint64) // leaves; called now and then from one goroutine
+	Now      time.Time                // to judge what lives and what is still locked; the present if zero
+}
+
+// Verify reads the whole archive and checks it against the trust file: every byte of every object, every signature,
+// chain, tree and head, and how complete each stream is. Faults are in the report; an error means that the store
+// could not be read or ctx ended. It needs memory for one segment at a time.
+func (a *Archive) Verify(ctx context.Context, opt VerifyOptions) (*Report, error) {
+	if opt.Now.IsZero() {
+		opt.Now = time.Now()
+	}
+	r := &Report{Stele: "report/v1", Archive: fmt.Sprintf("%x", a.trust.Archive), Name: a.trust.Name, Time: opt.Now.UTC(),
+		Logs: []LogReport{}, Streams: []StreamReport{}, Faults: []Fault{}, Notices: []Fault{}}
+	v := &verifier{a: a, r: r, opt: opt}
+	for _, l := range a.logs {
+		v.total += l.size()
+	}
+	v.controlLog()
+	if err := v.checkpoints(ctx); err != nil {
+		return nil, err
+	}
+	first := map[uint32]string{}
+	for _, l := range a.logs {
+		if other := first[l.partition]; other != "" && len(l.commits) > 0 {
+			r.fault(integrity, l.chain.origin, "it starts anew what %s holds: a partition has one history", other)
+		}
+		if len(l.commits) > 0 {
+			first[l.partition] = l.chain.origin
+		}
+		if err := v.log(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	v.streams()
+	v.conclude()
+	return r, nil
+}
+
+func (l *openLog) size() uint64 {
+	if l.chain.last == nil {
+		return 0
+	}
+	return l.chain.last.Tree.Size
+}
+
+// verifier is one run of Verify.
+type verifier struct {
+	a           *Archive
+	r           *Report
+	opt         VerifyOptions
+	total, done uint64
+
+	locked, unlocked int // objects whose lock was seen to hold, and that claim none
+	lockModes        map[string]int
+	unreadLocks      int
+}
+
+// controlLog reports what the chain of the control log holds that it should not.
+func (v *verifier) controlLog() {
+	c := v.a.control
+	for _, f := range c.findings {
+		v.finding(f)
+	}
+	c.view(func(s *control.State) {
+		v.r.Control = s.Size()
+		if len(s.Policies) == 0 {
+			v.r.fault(integrity, controlPrefix, "no access policy can be read from the control log")
+		}
+		for _, l := range s.Listed {
+			if l.Unauthorised != nil {
+				v.r.notice(integrity, fmt.Sprintf("%s entry %d", controlPrefix, l.Index), "has no effect: %v", l.Unauthorised)
+			}
+		}
+		for _, d := range s.Divergences {
+			if d.Kind == control.DivergedEquivocation {
+				v.r.fault(integrity, d.Log, "equivocation: %s (stream %v)", d.Detail, d.Stream)
+			} else {
+				v.r.notice(integrity, d.Log, "%s, reported by a compactor: %s", d.Kind, d.Detail)
+			}
+		}
+	})
+}
+
+// checkpoints holds the published heads of the control log against what was read of it.
+func (v *verifier) checkpoints(ctx context.Context) error {
+	var keys, ids []string
+	for at, err := range v.a.store.Versions(ctx, headsPrefix, "") {
+		if err != nil {
+			return err
+		}
+		if !at.Deleted && (len(keys) == 0 || keys[len(keys)-1] != at.Key) {
+			keys, ids = append(keys, at.Key), append(ids, at.ID)
+		}
+	}
+	// The log may have grown since it was read.
+	if err := v.a.control.refresh(ctx); err != nil {
+		return err
+	}
+	for i, key := range keys {
+		file, err := v.a.store.Read(ctx, key, ids[i], Range{})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			v.a.control.view(func(s *control.State) { err = s.CheckCheckpoint(file, strings.TrimPrefix(key, headsPrefix)) })
+		}
+		if err != nil {
+			v.r.fault(integrity, key, "%v (what was read ends before %s)", err, v.a.control.next())
+		}
+	}
+	return ctx.Err()
+}
+
+func (v *verifier) finding(f chain.Finding) {
+	if f.Kind == chain.Missing || f.Kind == chain.Fork {
+		v.r.fault(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+		return
+	}
+	v.r.notice(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+}
+
+// log verifies one log.
+func (v *verifier) log(ctx context.Context, l *openLog) error {
+	for _, f := range l.findings {
+		v.finding(f)
+	}
+	streams := newStreamCheck(v.a, l)
+	for i := range l.commits {
+		c := &l.commits[i]
+		if err := v.commit(ctx, l, c, streams); err != nil {
+			return err
+		}
+		streams.compare(c.Commit, func(id commit.Hex16, err error) {
+			v.r.fault(integrity, c.key, "stream %s: %v", id, err)
+		})
+		v.done += c.Tree.Size - c.Tree.First
+		if v.opt.Progress != nil {
+			v.opt.Progress(v.done, v.total)
+		}
+	}
+	provable := v.heads(l)
+	v.unprovable(l, provable)
+	v.sourceGaps(l)
+	lr := LogReport{Origin: l.chain.origin, Commits: uint64(len(l.commits)), Size: l.size(), Provable: provable}
+	if last := l.chain.last; last != nil {
+		lr.Root, lr.Newest = last.Tree.Root.String(), last.SourceTime
+	}
+	v.r.Logs = append(v.r.Logs, lr)
+	v.r.Leaves += l.size()
+	return nil
+}
+
+// commit verifies the objects of one commit.
+func (v *verifier) commit(ctx context.Context, l *openLog, c *logCommit, streams *streamCheck) error {
+	v.r.Records += c.Records
+	if err := l.shape(c.Commit); err != nil {
+		v.r.fault(integrity, c.key, "%v", err)
+		streams.skip(c.Commit)
+		return nil
+	}
+	if err := v.locks(ctx, c); err != nil {
+		return err
+	}
+	seg, n, err := readSegment(ctx, v.a.store, c.Commit,
+		func(b *badObject) { v.r.fault(integrity, b.key, "%v", b.err) },
+		func(key string) { v.r.notice(integrity, key, "relocated: found under another version") })
+	if err != nil {
+		return err
+	}
+	v.r.Bytes += n
+	if seg == nil {
+		streams.skip(c.Commit)
+		return nil
+	}
+	check := segmentCheck{v: v, c: c, seg: seg}
+	check.run(streams)
+	if v.opt.Reader != nil {
+		return v.opt.Reader.verify(ctx, l, c, seg, v.r)
+	}
+	return nil
+}
+
+// heads checks the heads in the control log against the chain, and returns how many leaves the newest covers.
+func (v *verifier) heads(l *openLog) (provable uint64) {
+	for _, h := range v.a.heads[l.chain.origin] {
+		c, err := l.commitAt(h.Commit)
+		if err != nil {
+			v.r.fault(integrity, fmt.Sprintf("%s%020d", commitsPrefix(l.partition, l.period), h.Commit),
+				"the control log holds the head of commit %d (%s…), but the store has no such commit: the log was cut or rewritten", h.Commit, h.Hash.String()[:12])
+			continue
+		}
+		if c.hash != h.Hash {
+			v.r.fault(integrity, c.key, "the control log holds %s… for this commit, the store %s…: the log was rewritten", h.Hash.String()[:12], c.hash.String()[:12])
+			continue
+		}
+		keys, err := l.chain.keys(c.Control)
+		if err == nil {
+			err = checkHead(h, c.Commit, keys)
+		}
+		if err != nil {
+			v.r.fault(integrity, c.key, "head in the control log: %v", err)
+			continue
+		}
+		provable = max(provable, c.Tree.Size)
+	}
+	return provable
+}
+
+// unprovable reports commits whose heads should be in the control log by now: their compactor died, or it was cut.
+func (v *verifier) unprovable(l *openLog, provable uint64) {
+	for i := range l.commits {
+		if c := &l.commits[i]; c.Tree.Size > provable && v.opt.Now.Sub(c.Time) > staleAfter {
+			v.r.fault(completeness, c.key, "made at %s, and the control log still holds no head that covers it", c.Time.Format(time.RFC3339))
+			return
+		}
+	}
+}
+
+func checkHead(h control.Head, c *commit.Commit, keys note.Verifiers) error {
+	cp, err := merkle.OpenCheckpoint([]byte(h.Checkpoint), c.Log, keys)
+	if err != nil {
+		return err
+	}
+	if cp.Size != c.Tree.Size || cp.Root != c.Tree.Root {
+		return errors.New("checkpoint is not of this commit")
+	}
+	return nil
+}
+
+// sourceGaps reports what the transport removed before it was archived.
+func (v *verifier) sourceGaps(l *openLog) {
+	seen := map[string]bool{}
+	for i := range l.commits {
+		for lane, at := range l.commits[i].Source.Lanes {
+			for _, g := range at.Gap {
+				id := fmt.Sprintf("%s lane %s: %d-%d", l.chain.origin, lane, g[0], g[1]-1)
+				if !seen[id] {
+					seen[id] = true
+					v.r.notice(completeness, id, "the transport removed these messages before they were archived; streams say what is missing")
+				}
+			}
+		}
+	}
+}
+
+// locks checks that each object is held as its commit says.
+func (v *verifier) locks(ctx context.Context, c *logCommit) error {
+	reader, ok := v.a.store.(LockReader)
+	if v.lockModes == nil {
+		v.lockModes = map[string]int{}
+	}
+	for i := range c.Objects {
+		o := &c.Objects[i]
+		v.lockModes[o.Lock]++
+		if o.Lock == string(LockNone) {
+			v.unlocked++
+			continue
+		}
+		if !ok {
+			v.unreadLocks++
+			continue
+		}
+		lock, err := reader.ReadLock(ctx, o.Key, o.Version)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			v.unreadLocks++ // missing or relocated: integrity says so
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			v.r.notice(worm, o.Key, "its lock cannot be read: %v", err)
+			v.unreadLocks++
+		case lock.Mode == LockAdvisory:
+			v.unlocked++
+		case (lock.Mode == LockNone || lock.Mode == "") && v.plainCopy():
+			v.unreadLocks++
+		case weaker(lock.Mode, LockMode(o.Lock)) || o.Until != nil && lock.Until.Before(*o.Until) && v.opt.Now.Before(*o.Until):
+			v.r.fault(worm, o.Key, "the commit says %s until %s, the store says %s until %s",
+				o.Lock, o.Until.Format(time.RFC3339), lock.Mode, lock.Until.Format(time.RFC3339))
+		default:
+			v.locked++
+		}
+	}
+	return nil
+}
+
+// plainCopy reports whether the store is one that holds nothing by itself, such as a directory.
+func (v *verifier) plainCopy() bool {
+	s, ok := v.a.store.(interface{ Advisory() bool })
+	return ok && s.Advisory()
+}
+
+func weaker(have, want LockMode) bool {
+	rank := map[LockMode]int{LockNone: 0, LockAdvisory: 1, LockGovernance: 2, LockCompliance: 3}
+	return rank[have] < rank[want]
+}
+
+// streams reports how complete each stream is.
+func (v *verifier) streams() {
+	v.r.Streams = append(v.r.Streams, v.a.Streams(v.opt.Now)...)
+	for _, s := range v.r.Streams {
+		if !s.Complete {
+			v.r.fault(completeness, "stream "+s.Stream, "%s (%s)", s.Verdict, s.Service)
+		}
+	}
+}
+
+// conclude words the verdicts.
+func (v *verifier) conclude() {
+	r := v.r
+	checked := map[string]string{
+		integrity: fmt.Sprintf("%d leaves in %d logs, %d control entries: every byte, signature, chain, tree and head checked", r.Leaves, len(r.Logs), r.Control),
+		completeness: fmt.Sprintf("%d streams: none has a gap, an undeclared end or an unacknowledged loss; what bypassed the library cannot be seen here",
+			len(r.Streams)),
+	}
+	unchecked := map[string]string{
+		anchoring:   "the trust file names no witness; only this archive's own keys vouch for the control log",
+		erasure:     "no certificates: " + DevelopmentStore,
+		readability: "not asked for; --unlock opens every block and checks the commitments",
+		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
+	}
+	if v.locked > 0 && v.unlocked == 0 && v.unreadLocks == 0 {
+		checked[worm] = fmt.Sprintf("%d objects: the store reports each lock as the commit says", v.locked)
+	} else if v.unreadLocks > 0 {
+		unchecked[worm] = fmt.Sprintf("locks of %d objects could not be read; this may be a copy", v.unreadLocks)
+	}
+	if v.opt.Reader != nil {
+		checked[readability] = fmt.Sprintf("%d records opened, each equal to its commitment", r.Opened)
+	}
+	r.conclude(checked, unchecked)
+}

@@ -1,0 +1,283 @@
+package backup
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/segment"
+	"github.com/stelelog/stele/internal/tips"
+)
+
+// worker turns the messages of one partition into commits of one log. It belongs to one goroutine.
+type worker struct {
+	c         *Compactor
+	partition uint32
+	period    string
+	src       source
+	renewed   bool // the control log was read since the last messages came
+	log       *slog.Logger
+
+	space numbered
+	chain *logChain
+	table *tips.Table
+	seg   *segment.Writer
+	frame frame.Frame
+
+	batch   batch
+	repeats struct { // frame headers of the commit in which repeats were looked up last
+		commit uint64
+		frames [][]byte
+	}
+}
+
+// batch is what the segment in the making holds beside its leaves.
+type batch struct {
+	lanes      map[string]commit.Lane // where each lane goes on
+	moved      map[string]bool        // lanes that moved since the last commit
+	started    time.Time              // of the first frame; zero while there is none
+	sourceTime time.Time
+	duplicates uint64
+	set        []setAside
+	kept       int // bytes of the messages in set
+	reasons    map[string]uint64
+	streams    map[[16]byte]bool
+	control    uint64 // size of the control log by which everything in it is judged
+	closing    bool   // takes no more: what comes next needs a newer control log
+}
+
+// newWorker opens the newest log of the partition that holds an authentic commit, or should hold one; a name alone makes
+// no log. Without one it starts that of the present period.
+func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source) (*worker, error) {
+	stored, err := logPeriods(ctx, c.cfg.Store, partition)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{c: c, partition: partition, src: src, log: c.log.With("partition", partition)}
+	periods := c.control.periods(fmt.Sprintf("%s/%d/", c.trust.Name, partition))
+	for _, p := range stored {
+		if len(p) == len("2006Q1") && p[4] == 'Q' {
+			periods = append(periods, p)
+		}
+	}
+	slices.Sort(periods)
+	for _, p := range slices.Backward(slices.Compact(periods)) {
+		if err := w.open(ctx, p); err != nil || w.chain.last != nil {
+			return w, err
+		}
+	}
+	return w, w.open(ctx, periodOf(c.now()))
+}
+
+// open takes up the log of a period. The head of its last commit is put into the control log, if whoever made it did
+// not get that far.
+func (w *worker) open(ctx context.Context, period string) error {
+	w.period = period
+	w.space = numbered{w.c.cfg.Store, commitsPrefix(w.partition, period), w.c.lockNow}
+	w.chain = newLogChain(w.c.control, w.c.trust.Archive, w.origin())
+	if err := w.load(ctx); err != nil {
+		return err
+	}
+	if last := w.chain.last; last != nil && (w.chain.head.Log == "" || w.chain.head.Commit < last.N) {
+		return w.c.head(last, w.chain.lastHash)
+	}
+	return nil
+}
+
+// origin is the name of the log.
+func (w *worker) origin() string {
+	return fmt.Sprintf("%s/%d/%s", w.c.trust.Name, w.partition, w.period)
+}
+
+// load reads the chain of commits and starts anew behind it. It is how a worker starts, and how it goes on after it
+// lost a number to another.
+func (w *worker) load(ctx context.Context) error {
+	if err := w.c.control.refresh(ctx); err != nil {
+		return err
+	}
+	w.chain.head = w.c.control.head(w.origin())
+	var broken error
+	err := w.chain.read(ctx, w.space, func(f chain.Finding) {
+		w.c.found(w.origin(), f)
+		if f.Kind == chain.Missing {
+			broken = f
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if broken == nil {
+		broken = w.chain.agrees()
+	}
+	if broken != nil {
+		return w.diverged(string(chain.Missing), broken.Error())
+	}
+	before, err := w.chain.frontier()
+	if err != nil {
+		return err
+	}
+	w.table = tips.New(w.c.trust.Archive, w.partition, w.chain.allTips(), w.service)
+	w.seg = segment.NewWriter(w.c.trust.Archive, w.origin(), before)
+	w.batch.lanes = maps.Clone(w.chain.lanes) // and not those of a segment that was thrown away
+	w.reset()
+	return w.checkSource(ctx)
+}
+
+// reset empties the batch, but keeps where the lanes go on.
+func (w *worker) reset() {
+	lanes := w.batch.lanes
+	w.batch = batch{lanes: lanes, moved: map[string]bool{}, reasons: map[string]uint64{}, streams: map[[16]byte]bool{}}
+	if w.chain.last != nil {
+		w.batch.sourceTime = w.chain.last.SourceTime
+	}
+	w.batch.control = w.c.control.size()
+}
+
+// service says whether a service key may open a stream under the policy that the commit will name.
+func (w *worker) service(key ed25519.PublicKey) (name string, err error) {
+	w.c.control.view(func(s *control.State) { name, err = s.Service(key, w.batch.control) })
+	return name, err
+}
+
+// full reports whether the segment has reached its size.
+func (w *worker) full() bool {
+	return w.batch.closing || len(w.batch.set) >= maxSetAside || w.seg.Full() || w.seg.Bytes() >= w.c.cfg.SegmentBytes
+}
+
+// due reports whether the segment should be committed now.
+func (w *worker) due() bool {
+	if !w.batch.started.IsZero() {
+		return w.full() || w.c.now().Sub(w.batch.started) >= w.c.cfg.SegmentAge
+	}
+	return w.dirty() && w.chain.last != nil && w.c.now().Sub(w.chain.last.Time) >= w.c.cfg.IdleAge
+}
+
+// dirty reports whether there is anything that a commit would add: leaves, beats, things set aside, positions.
+func (w *worker) dirty() bool {
+	return w.seg.Leaves() > 0 || len(w.table.Changed()) > 0 || len(w.batch.set) > 0 || len(w.batch.moved) > 0
+}
+
+// run takes and commits until ctx ends. What is not committed then is abandoned: the next worker reads it again.
+func (w *worker) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		busy, err := w.round(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if w.due() {
+			if err := w.publish(ctx); err != nil {
+				return err
+			}
+		}
+		if !busy {
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+	return ctx.Err()
+}
+
+// once takes all that is in the transport now and commits it.
+func (w *worker) once(ctx context.Context) error {
+	lanes, err := w.src.lanes(ctx)
+	if err != nil {
+		return err
+	}
+	ends := map[string]int64{}
+	for _, lane := range lanes {
+		p, err := w.src.position(ctx, lane)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another compactor has committed it, and it is gone
+		}
+		if err != nil {
+			return err
+		}
+		ends[lane] = p.End
+	}
+	for w.behind(ends) || w.dirty() { // a segment that loses its number is read again
+		busy, err := w.round(ctx, ends)
+		if err != nil {
+			return err
+		}
+		switch {
+		case w.full() || !busy && w.dirty():
+			err = w.publish(ctx)
+		case !busy:
+			// Another compactor may have taken what is missing here.
+			pause(ctx, 50*time.Millisecond)
+			err = errors.Join(ctx.Err(), w.load(ctx))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) behind(ends map[string]int64) bool {
+	for lane, end := range ends {
+		if w.batch.lanes[lane].Next < end {
+			return true
+		}
+	}
+	return false
+}
+
+// round reads each lane once, until the segment is full. ends, if not nil, bounds what is read.
+func (w *worker) round(ctx context.Context, ends map[string]int64) (busy bool, err error) {
+	lanes, err := w.src.lanes(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, lane := range lanes {
+		end := int64(1<<63 - 1)
+		if ends != nil {
+			end = ends[lane]
+		}
+		if w.batch.lanes[lane].Next >= end {
+			continue
+		}
+		got, err := w.readLane(ctx, lane, end, w.wait())
+		if err != nil {
+			return busy, err
+		}
+		busy = busy || got
+		if w.full() {
+			return true, nil
+		}
+	}
+	return busy, nil
+}
+
+// wait is how long to wait for messages: not past the time when the segment is due.
+func (w *worker) wait() time.Duration {
+	wait := 500 * time.Millisecond
+	if !w.batch.started.IsZero() {
+		wait = min(wait, w.c.cfg.SegmentAge-w.c.now().Sub(w.batch.started))
+	}
+	return max(wait, time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// periodOf names the quarter of t.
+func periodOf(t time.Time) string {
+	t = t.UTC()
+	return fmt.Sprintf("%dQ%d", t.Year(), (int(t.Month())+2)/3)
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stelelog/stele/backup"
+)
+
+// retryKeys is how often to try for the role while another process has it.
+const retryKeys = 5 * time.Second
+
+// keyRole is the key service beside the compactor. One process at a time has the role; the others wait for it.
+type keyRole struct {
+	*config
+	store backup.Store
+	log   *slog.Logger
+	has   atomic.Bool
+}
+
+// held reports whether this process is the key service.
+func (k *keyRole) held() bool { return k.has.Load() }
+
+// open takes the role. Without the folder there is none to take, and the service is nil.
+func (k *keyRole) open(ctx context.Context) (*backup.KeyService, error) {
+	id, err := os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return backup.OpenKeyService(ctx, backup.KeyServiceConfig{Store: k.store, Trust: k.trust, Identity: id,
+		Path: filepath.Join(k.keysDir, "keys.db"), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
+}
+
+// fold takes in all keys that were sent so far, unless another process does.
+func (k *keyRole) fold(ctx context.Context) error {
+	service, err := k.open(ctx)
+	if errors.Is(err, backup.ErrKeysBusy) {
+		k.log.Info("keys are taken in by another process", "why", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("key service: %w", err)
+	}
+	if service == nil {
+		k.log.Info("keys are taken in by the process that has the keys folder")
+		return nil
+	}
+	return errors.Join(service.Fold(ctx), service.Close())
+}
+
+// run is the key service as long as ctx lasts; while another process is, it waits to take over.
+func (k *keyRole) run(ctx context.Context) error {
+	for said := false; ; {
+		service, err := k.open(ctx)
+		if err == nil && service == nil {
+			k.log.Info("keys are taken in by the process that has the keys folder")
+			return nil
+		}
+		if err == nil {
+			said, err = false, k.serve(ctx, service)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !errors.Is(err, backup.ErrKeysBusy) {
+			return fmt.Errorf("key service: %w", err)
+		}
+		if !said {
+			said = true
+			k.log.Info("another process is the key service; waiting to take over", "why", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryKeys):
+		}
+	}
+}
+
+// serve takes in keys and answers readers until ctx ends or the socket fails.
+func (k *keyRole) serve(ctx context.Context, service *backup.KeyService) (err error) {
+	defer func() { err = errors.Join(err, service.Close()) }()
+	l, err := backup.ListenKeys(k.socket())
+	if err != nil {
+		return fmt.Errorf("socket of the key service: %w", err)
+	}
+	k.has.Store(true)
+	defer k.has.Store(false)
+	k.log.Info("serving keys", "socket", k.socket())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serve(ctx, l, service.Handler()) })
+	g.Go(func() error { return service.Run(ctx) })
+	return g.Wait()
+}
+
+func (k *keyRole) socket() string {
+	if k.Keys != "" {
+		return k.Keys
+	}
+	return filepath.Join(k.keysDir, "keys.sock")
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/stelelog/stele/backup"
+)
+
+// shutdownWait bounds how long requests under way may take when the process ends.
+const shutdownWait = 2 * time.Second
+
+// handler serves /metrics, /healthz and /readyz.
+func handler(stats func() backup.CompactorStats, keys func() bool) http.Handler {
+	registry := newRegistry(stats, keys)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		halted := stats().Halted
+		if len(halted) == 0 {
+			fmt.Fprintln(w, "ok")
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, p := range slices.Sorted(maps.Keys(halted)) {
+			fmt.Fprintf(w, "partition %d halted: %v\n", p, halted[p])
+		}
+	})
+	return mux
+}
+
+// serve answers on l until ctx ends, and lets what is under way finish.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+		defer cancel()
+		if server.Shutdown(last) != nil {
+			server.Close()
+		}
+	}()
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		<-stopped
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
+)
+
+// run opens everything and works until ctx ends, or once.
+func (c *config) run(ctx context.Context, log *slog.Logger) error {
+	store, err := location.Open(ctx, c.Archive, location.Options{})
+	if err != nil {
+		return err
+	}
+	compactor, err := backup.NewCompactor(ctx, backup.CompactorConfig{
+		Store: store, Trust: c.trust, Identity: c.identity, From: c.From,
+		Username: c.KafkaUsername, Password: c.KafkaPassword,
+		SegmentBytes: c.SegmentBytes, SegmentAge: c.SegmentAge, IdleAge: c.IdleAge, HeadsEvery: c.HeadsEvery,
+		Partitions: c.Partitions, Group: c.group, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	keys := &keyRole{config: c, store: store, log: log}
+	if c.once {
+		return c.runOnce(ctx, compactor, keys, log)
+	}
+	err = c.serveAll(ctx, compactor, keys, log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("stopped as asked")
+		return nil
+	}
+	return err
+}
+
+// runOnce takes what is there, and the keys, too, if nobody else does.
+func (c *config) runOnce(ctx context.Context, compactor *backup.Compactor, keys *keyRole, log *slog.Logger) error {
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	err := compactor.Once(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("gave up after %s; the log says what failed, and what is not committed is still in the transport: %w", c.timeout, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := keys.fold(ctx); err != nil {
+		return err
+	}
+	s := compactor.Stats()
+	log.Info("done", "leaves", s.Records, "commits", s.Commits, "duplicates", s.Duplicates, "quarantined", s.Quarantined)
+	for p, err := range s.Halted {
+		log.Error("halted", "partition", p, "err", err)
+	}
+	return nil
+}
+
+// serveAll runs the compactor with what stands around it, until ctx ends or one of them fails.
+func (c *config) serveAll(ctx context.Context, compactor *backup.Compactor, keys *keyRole, log *slog.Logger) error {
+	g, ctx := errgroup.WithContext(ctx)
+	l, err := c.listen(log)
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		log.Info("serving /metrics, /healthz and /readyz", "address", l.Addr().String())
+		g.Go(func() error { return serve(ctx, l, handler(compactor.Stats, keys.held)) })
+	}
+	g.Go(func() error { return keys.run(ctx) })
+	g.Go(func() error { return compactor.Run(ctx) })
+	log.Info("compacting", "archive", location.Redact(c.Archive), "from", location.Redact(c.From))
+	return g.Wait()
+}
+
+// defaultMetrics is where figures are served if nobody says otherwise.
+const defaultMetrics = "127.0.0.1:9464"
+
+// listen listens where figures are to be served. The default address may be taken, by another compactor say.
+func (c *config) listen(log *slog.Logger) (net.Listener, error) {
+	address := cmp.Or(c.Metrics, defaultMetrics)
+	l, err := net.Listen("tcp", address)
+	switch {
+	case err != nil && c.Metrics == "":
+		log.Warn("no figures are served, the default address is taken; choose another with --metrics", "address", address)
+		return nil, nil
+	case err != nil:
+		return nil, badSetup("choose another address with --metrics", "metrics: %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is one run of the command.
+type app struct {
+	env            func(string) (string, bool) // os.LookupEnv
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	flags     settingFlags
+	json      bool
+	answered  bool // the object of --json was written
+	streaming bool // stdout carries records, so the answer goes to stderr
+}
+
+const about = `Stele keeps what an AI service was asked, what it answered, what happened in between and
+what went wrong, where nobody can change it; proves that nothing was changed or left
+out; and gives it back.
+
+  stele init file:///srv/archive      make an archive, its keys and stele.yaml
+  export STELE_CONFIG=$PWD/stele.yaml
+  stele capture events.jsonl          put records in
+  compactor --once                    commit them to the archive
+  stele verify                        check everything, trusting trust.stele only
+  stele restore --out - --as reader   get the records back`
+
+const (
+	groupSetUp   = "setup"
+	groupWork    = "work"
+	groupArchive = "archive"
+)
+
+// root is the command with all its verbs.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "stele",
+		Short:         "Capture, keep, verify and restore records of AI inference",
+		Long:          about,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupSetUp, Title: "Set up and look after:"},
+		&cobra.Group{ID: groupWork, Title: "Put records in:"},
+		&cobra.Group{ID: groupArchive, Title: "Check the archive and read from it:"},
+	)
+	a.flags.add(root.PersistentFlags())
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer with one JSON object")
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupSetUp, a.initCommand(), a.keyCommand(), a.topicsCommand(), a.doctorCommand(), a.envCommand())
+	add(groupWork, a.captureCommand(), a.spoolCommand())
+	add(groupArchive, a.verifyCommand(), a.auditCommand(), a.segmentsCommand(), a.searchCommand(), a.showCommand(), a.restoreCommand())
+	root.AddCommand(a.versionCommand())
+	root.AddCommand(helpTopics()...)
+	return root
+}
+
+// terminal reports whether a person reads w, or types into it.
+func terminal(w any) bool {
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(f.Fd()))
+}

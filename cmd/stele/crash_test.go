@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/dirstore"
+)
+
+// cmdCrash captures a file and kills the capturing process when everything is in the spool, before it can close its
+// stream: crash FILE
+func cmdCrash(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := exec.Command("stele", "capture")
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "STELE_CONFIG="+ts.Getenv("STELE_CONFIG"))
+	in, err := cmd.StdinPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	_, err = in.Write([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	time.Sleep(time.Second) // four times as long as a record waits for company
+	ts.Check(cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		ts.Fatalf("the process was not killed: %v", err)
+	}
+}
+
+// cmdErase erases a subject in the development key store of the archive in the current directory: erase SUBJECT
+func cmdErase(ts *testscript.TestScript, neg bool, args []string) {
+	ctx := context.Background()
+	store, err := dirstore.Open(ts.MkAbs("archive"), dirstore.Options{})
+	ts.Check(err)
+	keys, err := backup.OpenKeyService(ctx, backup.KeyServiceConfig{
+		Store: store, Trust: []byte(ts.ReadFile("trust.stele")), Identity: []byte(ts.ReadFile("keys/keyservice.stele")),
+		Path: ts.MkAbs("keys/keys.db"), From: "file://" + ts.MkAbs("spool"),
+	})
+	ts.Check(err)
+	defer keys.Close()
+	var reader struct{ Pepper []byte }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("reader/reader.stele")), &reader))
+	scopes, err := keys.Erase(ctx, reader.Pepper, args[0])
+	ts.Check(err)
+	if scopes == 0 {
+		ts.Fatalf("nothing to erase of %s", args[0])
+	}
+}

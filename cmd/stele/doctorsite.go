@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
+)
+
+// fewWeeks is when to renew a credential: its intake keys run out.
+const fewWeeks = 4
+
+// transport checks the topics, or the spool directory.
+func (e *exam) transport(ctx context.Context) {
+	if err := e.site.Need("from"); err != nil {
+		e.bad("transport", "", err)
+		return
+	}
+	if !isKafka(e.site.From) {
+		e.spool()
+		return
+	}
+	partitions, err := e.site.partitions()
+	if err != nil {
+		e.bad("topics", "the number of partitions is in the credential; name it with --writer", err)
+		return
+	}
+	topics := e.site.topics(e.site.From)
+	ctx, cancel := context.WithTimeout(ctx, kafkaWait)
+	defer cancel()
+	checks, err := topics.Check(ctx, partitions)
+	if err != nil {
+		e.bad("topics", "", err)
+		return
+	}
+	if e.fix && !allOK(checks) {
+		if err := e.site.createTopics(ctx, e.site.From, partitions, 1); err == nil {
+			if again, err := topics.Check(ctx, partitions); err == nil {
+				checks = again
+			}
+		}
+	}
+	for _, c := range checks {
+		e.add(check{ProbeResult: c, Hint: "'stele topics create' makes what is missing; what exists is changed with Kafka's own tools"})
+	}
+}
+
+func (e *exam) spool() {
+	path := strings.TrimPrefix(e.site.From, "file://")
+	shown := location.Redact(e.site.From)
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.repair("spool", shown+" is missing", func() error { return os.MkdirAll(path, 0o700) })
+		return
+	}
+	if err == nil {
+		err = writable(path)
+	}
+	if err != nil {
+		e.bad("spool", "", err)
+		return
+	}
+	e.ok("spool", "%s", shown)
+}
+
+// writerCredential checks the credential and how long its keys last.
+func (e *exam) writerCredential() {
+	if e.site.Writer == "" {
+		e.ok("writer", "no credential here")
+		return
+	}
+	c, err := e.site.credential()
+	if errors.Is(err, fs.ErrNotExist) {
+		e.ok("writer", "no credential here")
+		return
+	}
+	if err != nil {
+		e.bad("writer", "'stele key add' and 'stele key renew' write credentials", err)
+		return
+	}
+	left := c.weeksLeft(time.Now())
+	if left < fewWeeks {
+		e.look("writer", "'stele key renew writer "+c.Service+"'; capture goes on without, but erasure takes longer to reach old copies",
+			"%s has intake keys for %s", c.Service, count(left, "week"))
+	} else {
+		e.ok("writer", "%s has intake keys for %s", c.Service, count(left, "week"))
+	}
+	if e.site.To != "" && c.To != e.site.To {
+		e.look("writer's transport", "services with this credential alone send there; 'stele env' shows where the setting comes from",
+			"the credential says %s, the settings say %s", location.Redact(c.To), location.Redact(e.site.To))
+	}
+}
+
+// roles checks the folders of the roles: modes, and that nobody has what is not his.
+func (e *exam) roles() {
+	for _, role := range []string{"admin", "recovery", "compactor", "keys", "reader", "writer"} {
+		dir := e.site.beside(role)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		if open, err := tooOpen(dir); err != nil {
+			e.bad(role, "", err)
+		} else if len(open) > 0 {
+			e.repair(role, fmt.Sprintf("others may read %s", strings.Join(open, ", ")), func() error { return tighten(open) })
+		}
+		switch role {
+		case "admin", "recovery":
+			e.look(role, "move it offline: with it somebody can change the policy, or read", "%s is on this machine", dir)
+		case "compactor", "keys":
+			e.innocent(role, dir)
+		}
+	}
+}
+
+// innocent checks that a role that must not read payloads cannot.
+func (e *exam) innocent(role, dir string) {
+	found, err := backup.PayloadReaders(dir)
+	switch {
+	case err != nil:
+		e.bad(role, "", err)
+	case len(found) > 0:
+		e.bad(role, "move it to the account of the reader; the compactor does not start beside it",
+			fmt.Errorf("an identity that can read payloads lies in the wrong folder: %s", strings.Join(found, ", ")))
+	default:
+		e.ok(role, "%s, and nothing in it opens payloads", dir)
+	}
+}
+
+// tooOpen lists the role files and folders under dir that others may read or write.
+func tooOpen(dir string) (paths []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 && !d.Type().IsDir() || err == nil && path == dir && info.Mode().Perm()&0o077 != 0 {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	return paths, err
+}
+
+// tighten takes the rights of others away.
+func tighten(paths []string) error {
+	var errs []error
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err == nil {
+			err = os.Chmod(path, info.Mode().Perm()&0o700)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// keyService checks whether readers can ask for keys.
+func (e *exam) keyService(ctx context.Context) {
+	_, err := os.Stat(e.site.beside("keys", "keyservice.stele"))
+	switch {
+	case answers(ctx, e.site.Keys):
+		e.ok("key service", "answers at %s", e.site.Keys)
+	case err == nil:
+		e.ok("key service", "none runs; its folder is here, so readers on this machine open it by themselves")
+	default:
+		e.look("key service", "start the compactor that has the keys folder, or name its socket with --keys; only readers need it",
+			"none answers at %q", e.site.Keys)
+	}
+}

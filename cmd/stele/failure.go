@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+
+	"github.com/stelelog/stele/backup"
+)
+
+// Exit codes. Those of verdicts start at 10, in the order of backup.VerdictNames.
+const (
+	exitOK         = 0
+	exitFailed     = 1 // could not finish
+	exitUsage      = 2
+	exitRefused    = 3 // some input was refused
+	exitIncomplete = 11
+	exitWORM       = 13
+	exitUnreadable = 15
+)
+
+// failure is an error with what the process makes of it.
+type failure struct {
+	code int
+	err  error  // nil: what was printed says it all
+	hint string // what to do, a sentence
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit code %d", f.code)
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// usage is for a command line that makes no sense.
+func usage(hint, format string, args ...any) error {
+	return &failure{exitUsage, fmt.Errorf(format, args...), hint}
+}
+
+// hinted adds what to do to an error that has no such advice yet.
+func hinted(err error, hint string) error {
+	if f := new(failure); err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{exitFailed, err, hint}
+}
+
+// exit ends with a code and says no more than the answer did.
+func exit(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &failure{code: code}
+}
+
+// judge turns any error of a verb into a failure.
+func judge(err error) *failure {
+	f := new(failure)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.Canceled):
+		return &failure{exitFailed, errors.New("interrupted before the work was finished"), ""}
+	}
+	return &failure{exitFailed, err, hintFor(err)}
+}
+
+// hintFor knows what to do about errors that come from far below.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns this and its mode; role files belong to the user of the role, mode 0600"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is mounted read-only; choose another directory"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full; free some space and run the command again: what is finished is kept"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there; is the service running, and is the address right? 'stele env' shows it"
+	}
+	return ""
+}
+
+// failedVerdicts lists the exit codes of all required verdicts that do not hold; the process ends with the lowest.
+func failedVerdicts(r *backup.Report, require []string) (codes []int) {
+	codes = []int{} // an array in JSON, empty too
+	for _, name := range backup.VerdictNames() {
+		asked := slices.Contains(require, name) || len(require) == 0 && r.Verdicts[name].State != backup.Unchecked
+		if code := r.ExitCode(name); code != exitOK && asked {
+			codes = append(codes, code)
+		}
+	}
+	return codes
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/cmd/internal/settings"
+)
+
+// longKeep is the lock beyond which init asks: an archive that nobody can delete costs money for as long.
+const longKeep = 400 * 24 * time.Hour
+
+type initFlags struct {
+	out, name, lock, keep   string
+	partitions, replication int
+	yes                     bool
+	span                    time.Duration // keep
+}
+
+func (a *app) initCommand() *cobra.Command {
+	f := initFlags{}
+	cmd := &cobra.Command{
+		Use:   "init ARCHIVE",
+		Short: "Make an archive: keys, roles, topics and stele.yaml",
+		Long: `Make an archive in an empty place, and the keys of all roles.
+
+ARCHIVE is file:///path or s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1. The
+bucket needs versions and object lock. --to is where writers send: file:///spool (the default is the
+folder "spool" in --out), or kafka://host:port/topic; then the topics are made, too.
+
+Init first tries out what the store really enforces, and puts the answer into the archive. Into --out
+it writes stele.yaml, trust.stele (public keys only, all that an auditor needs), the first writer
+credential, and a folder for each role. It says what to move offline.
+
+Objects are locked when they are written. The default, governance for 30 days, can be lifted by who
+holds a bypass permission. A compliance lock can be lifted by nobody before it ends, and neither can
+a long one be undone: init asks for confirmation, or wants --yes.`,
+		Example: `  stele init file:///srv/archive --out /etc/stele
+  stele init 's3://audit/chat?region=eu-central-1' --to kafka://broker:9092/chat --partitions 6 --replication 3
+  stele init s3://audit/chat --lock compliance --keep 184d --yes`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) { return a.init(cmd.Context(), args[0], f) }),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.out, "out", ".", "where stele.yaml, trust.stele and the roles' folders go")
+	flags.StringVar(&f.name, "name", "", "name of the archive (default: the last part of its URL)")
+	flags.StringVar(&f.lock, "lock", "", "none, governance or compliance (default governance; advisory in a directory, which has no other)")
+	flags.StringVar(&f.keep, "keep", "30d", "how long objects are locked at least")
+	flags.IntVar(&f.partitions, "partitions", 3, "partitions of the topic; one log each")
+	flags.IntVar(&f.replication, "replication", 1, "replicas of the topics")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// initAnswer says what was made.
+type initAnswer struct {
+	Archive  string               `json:"archive"`
+	ID       string               `json:"id"`
+	Name     string               `json:"name"`
+	To       string               `json:"to"`
+	Lock     string               `json:"lock"`
+	KeepDays int                  `json:"keep_days"`
+	Config   string               `json:"config"`
+	Trust    string               `json:"trust"`
+	Checksum string               `json:"trust_sha256"`
+	Writer   string               `json:"writer"`
+	Roles    map[string]string    `json:"roles"`
+	Offline  []string             `json:"offline"`
+	Probe    []backup.ProbeResult `json:"probe"`
+}
+
+func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, error) {
+	if err := f.check(archive); err != nil {
+		return nil, err
+	}
+	out, err := filepath.Abs(f.out)
+	if err != nil {
+		return nil, err
+	}
+	to := a.initTo(out)
+	if err := a.confirm(f); err != nil {
+		return nil, err
+	}
+	if err := vacant(out); err != nil {
+		return nil, err
+	}
+	store, err := location.Create(ctx, archive, backup.LockMode(f.lock), location.Options{})
+	if err != nil {
+		return nil, err
+	}
+	results, err := a.try(ctx, store, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.initTransport(ctx, to, f); err != nil {
+		return nil, err
+	}
+	setup, err := backup.Init(ctx, backup.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
+		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Probe: results})
+	if err != nil {
+		return nil, err
+	}
+	ans := initAnswer{Archive: archive, ID: setup.Archive, Name: f.name, To: to, Lock: f.lock, KeepDays: int(f.span / (24 * time.Hour)),
+		Config: filepath.Join(out, "stele.yaml"), Trust: setup.Trust, Checksum: setup.Checksum, Writer: setup.Writer,
+		Roles: setup.Roles, Offline: setup.Offline, Probe: results}
+	return ans, writeSettings(ans)
+}
+
+// try finds out what the store enforces, and refuses one that does not hold what is asked for.
+func (a *app) try(ctx context.Context, store backup.Store, f initFlags) ([]backup.ProbeResult, error) {
+	for v, err := range store.Versions(ctx, "control/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("the store cannot be listed: %w", err)
+		}
+		return nil, hinted(fmt.Errorf("the store holds an archive already (%s)", v.Key), "choose another path or prefix")
+	}
+	results, err := probe.Run(ctx, store, probe.Options{Lock: backup.LockMode(f.lock)})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if !r.OK && r.Name != probe.Clock {
+			return nil, hinted(fmt.Errorf("the store does not enforce what an archive needs: %s: %s", r.Name, r.Detail),
+				"choose another store or bucket; --lock none makes an archive that nothing holds")
+		}
+	}
+	return results, nil
+}
+
+// writeSettings makes stele.yaml.
+func writeSettings(n initAnswer) error {
+	s, err := settings.Load(settings.Options{Env: func(string) (string, bool) { return "", false }})
+	if err != nil {
+		return err
+	}
+	s.Archive, s.To, s.From = n.Archive, n.To, n.To
+	return settings.Write(n.Config, s)
+}
+
+// check completes the flags and refuses those that make no sense.
+func (f *initFlags) check(archive string) (err error) {
+	usual, err := location.DefaultLock(archive)
+	if err != nil {
+		return usage("", "%w", err)
+	}
+	switch backup.LockMode(f.lock) {
+	case "":
+		f.lock = string(usual)
+	case backup.LockNone, backup.LockGovernance, backup.LockCompliance:
+	default:
+		return usage("", "--lock is %q, none of none, governance, compliance", f.lock)
+	}
+	if f.span, err = parseDays(f.keep); err != nil {
+		return usage("", "--keep: %w", err)
+	}
+	if f.partitions < 1 || f.replication < 1 {
+		return usage("", "--partitions and --replication are at least 1")
+	}
+	if f.name == "" {
+		f.name = nameOf(archive)
+	}
+	return nil
+}
+
+// nameOf makes a name for an archive from the last part of its URL.
+func nameOf(archive string) string {
+	path, _, _ := strings.Cut(archive, "?")
+	path = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '/' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(strings.TrimRight(path, "/")))
+	name := strings.Trim(path[strings.LastIndexByte(path, '/')+1:], ".-")
+	if name == "" || len(name) > 63 {
+		return "archive"
+	}
+	return name
+}
+
+// initTo is the transport that writers will use.
+func (a *app) initTo(out string) string {
+	if to := a.flags.given()["to"]; to != "" {
+		return to
+	}
+	if to, _ := a.env("STELE_TO"); to != "" {
+		return to
+	}
+	return "file://" + filepath.ToSlash(filepath.Join(out, "spool"))
+}
+
+// vacant makes the directory and tries whether files can be made in it, before anything else is.
+func vacant(dir string) error {
+	for _, name := range []string{"stele.yaml", "trust.stele"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return hinted(fmt.Errorf("%s holds an archive already: %s", dir, name), "choose another directory with --out")
+		}
+	}
+	return writable(dir)
+}
+
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return hinted(err, "choose another directory")
+	}
+	f, err := os.CreateTemp(dir, ".stele-*")
+	if err != nil {
+		return hinted(err, "choose a directory that you can write to")
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// initTransport makes the topics, or the spool directory.
+func (a *app) initTransport(ctx context.Context, to string, f initFlags) error {
+	if path, ok := strings.CutPrefix(to, "file://"); ok {
+		return os.MkdirAll(path, 0o700)
+	}
+	s, err := a.site("")
+	if err != nil {
+		return err
+	}
+	return s.createTopics(ctx, to, f.partitions, f.replication)
+}
+
+// online lists the roles whose folders stay, in the order in which people meet them.
+func (n initAnswer) online() (roles []string) {
+	for _, role := range []string{"writer", "compactor", "keys", "reader"} {
+		if dir, ok := n.Roles[role]; ok && !slices.Contains(n.Offline, dir) {
+			roles = append(roles, role)
+		}
+	}
+	return roles
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/stelelog/stele/backup/probe"
+)
+
+// confirm asks before something that cannot be undone.
+func (a *app) confirm(f initFlags) error {
+	if f.yes || f.lock != "compliance" && (f.lock == "none" || f.span <= longKeep) {
+		return nil
+	}
+	what := fmt.Sprintf("%s lock, %d days: until then objects cost money and cannot be deleted", f.lock, f.span/(24*time.Hour))
+	if f.lock == "compliance" {
+		what += ", by nobody, the owner of the account included"
+	}
+	if !terminal(a.stdin) {
+		return usage("add --yes if that is what you want", "%s", what)
+	}
+	fmt.Fprintf(a.stderr, "%s.\nType yes to go on: ", what)
+	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if strings.TrimSpace(line) != "yes" {
+		return usage("", "not confirmed; nothing was made")
+	}
+	return nil
+}
+
+func (n initAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "archive   %s at %s\n", n.Name, n.Archive)
+	fmt.Fprintf(w, "lock      %s\n", n.lockInWords())
+	for _, p := range n.Probe {
+		if p.Name == probe.WORM || !p.OK {
+			fmt.Fprintf(w, "store     %s\n", probeLine(p))
+		}
+	}
+	fmt.Fprintf(w, "writers   send to %s\n", n.To)
+	fmt.Fprintf(w, "\nmade      %s\n          %s\n          %s\n", n.Config, n.Trust, n.Writer)
+	fmt.Fprintf(w, "          SHA-256 of the trust file, for auditors to compare: %s\n", n.Checksum)
+	fmt.Fprintf(w, "\nMove offline now, and out of backups of this machine:\n")
+	for _, path := range n.Offline {
+		fmt.Fprintf(w, "          %s\n", path)
+	}
+	fmt.Fprintf(w, "Give each of the others to the account that plays the role:\n")
+	for _, role := range n.online() {
+		fmt.Fprintf(w, "          %s\n", n.Roles[role])
+	}
+	fmt.Fprintf(w, "\nNext:\n  export STELE_CONFIG=%s\n  stele capture events.jsonl\n  compactor --once\n  stele verify\n", n.Config)
+}
+
+func (n initAnswer) lockInWords() string {
+	days := count(n.KeepDays, "day")
+	switch {
+	case n.Lock == "none":
+		return "none: anybody who may delete can delete"
+	case n.Lock == "advisory":
+		return fmt.Sprintf("advisory, %s: a directory cannot enforce locks, so whoever owns the files can delete them", days)
+	case n.Lock == "compliance":
+		return fmt.Sprintf("compliance, %s: nobody can delete an object before its time", days)
+	}
+	return fmt.Sprintf("governance, %s: only who holds a bypass permission can delete an object before its time", days)
+}

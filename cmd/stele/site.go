@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/cmd/internal/settings"
+)
+
+// settingFlags are the flags that every verb takes: those of settings that more than one needs.
+type settingFlags struct{ set *pflag.FlagSet }
+
+func (f *settingFlags) add(set *pflag.FlagSet) {
+	f.set = set
+	set.String("config", "", "path of stele.yaml")
+	for _, field := range settings.Fields() {
+		switch field.Name {
+		case "archive", "to", "from", "trust", "writer", "as", "keys":
+			set.String(field.Flag(), "", field.Help)
+		}
+	}
+}
+
+// given returns the flags that were given, by the name of the setting.
+func (f *settingFlags) given() map[string]string {
+	given := map[string]string{}
+	for _, field := range settings.Fields() {
+		if flag := f.set.Lookup(field.Flag()); flag != nil && flag.Changed {
+			given[field.Name] = flag.Value.String()
+		}
+	}
+	return given
+}
+
+// site is what the settings of a run describe: an archive and what belongs to it.
+type site struct {
+	app *app
+	*settings.Settings
+}
+
+// site loads the settings for a verb that acts in a role; "" is none.
+func (a *app) site(role string) (*site, error) {
+	config, _ := a.flags.set.GetString("config")
+	s, err := settings.Load(settings.Options{Config: config, Flags: a.flags.given(), Env: a.env, Role: role})
+	if err != nil {
+		return nil, usage("'stele help settings' lists the settings, 'stele env' shows where each comes from", "%w", err)
+	}
+	return &site{a, s}, nil
+}
+
+// beside is a path in the folder of stele.yaml, or in the current one.
+func (s *site) beside(parts ...string) string {
+	return filepath.Join(append([]string{filepath.Dir(s.Config)}, parts...)...)
+}
+
+// open opens the store and reads the trust file.
+func (s *site) open(ctx context.Context) (backup.Store, []byte, error) {
+	if err := s.Need("archive", "trust"); err != nil {
+		return nil, nil, usage("", "%w", err)
+	}
+	if _, err := location.DefaultLock(s.Archive); err != nil {
+		return nil, nil, usage("", "%w", err)
+	}
+	trust, err := os.ReadFile(s.Trust)
+	if err != nil {
+		return nil, nil, fmt.Errorf("trust file: %w", err)
+	}
+	store, err := location.Open(ctx, s.Archive, location.Options{})
+	return store, trust, err
+}
+
+// archive opens the archive of the settings with its trust file.
+func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return backup.OpenArchive(ctx, store, trust)
+}
+
+// role reads the file of a role. --as names the file, the role's folder, the folder of all roles, or a role's folder
+// beside stele.yaml, which is where the file is without --as.
+func (s *site) role(role, file string) ([]byte, error) {
+	places := []string{s.beside(role, file)}
+	if source := s.Source("as"); s.As != "" && source != "" {
+		places = []string{s.As, filepath.Join(s.As, file), filepath.Join(s.As, role, file)}
+		if !filepath.IsAbs(s.As) {
+			places = append(places, s.beside(s.As, file))
+		}
+	}
+	for _, path := range places {
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.Mode().IsRegular():
+			return os.ReadFile(path)
+		case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+			return nil, err
+		}
+	}
+	where := s.As
+	if where == "" {
+		where = filepath.Dir(places[0])
+	}
+	return nil, hinted(fmt.Errorf("no %s identity: %s holds no %s", role, where, file),
+		fmt.Sprintf("bring the %s folder here, or name it with --as or STELE_AS", role))
+}
+
+// unlock opens the payloads of an archive with a reader identity. done ends what was opened for it.
+func (s *site) unlock(ctx context.Context, archive *backup.Archive) (r *backup.Reader, done func(), err error) {
+	id, err := s.role("reader", "reader.stele")
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, done, err := s.keySource(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r, err = archive.Unlock(id, keys); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return r, done, nil
+}
+
+// keySource is where wrapped keys come from: the key service at its socket or, if none runs and its folder is here, one
+// opened for the time of this command.
+func (s *site) keySource(ctx context.Context) (backup.KeySource, func(), error) {
+	if answers(ctx, s.Keys) {
+		return backup.NewKeyClient(s.Keys), func() {}, nil
+	}
+	id, err := os.ReadFile(s.beside("keys", "keyservice.stele"))
+	if err != nil {
+		return nil, nil, hinted(fmt.Errorf("no key service answers at %q", s.Keys),
+			"it runs beside the compactor that has the keys folder; name its socket with --keys")
+	}
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.Need("from"); err != nil {
+		return nil, nil, usage("", "%w", err)
+	}
+	cfg := backup.KeyServiceConfig{Store: store, Trust: trust, Identity: id, Path: s.beside("keys", "keys.db"),
+		From: s.From, Username: s.KafkaUsername, Password: s.KafkaPassword}
+	for deadline := time.Now().Add(busyWait); ; {
+		service, err := backup.OpenKeyService(ctx, cfg)
+		switch {
+		case err == nil:
+			return service, func() { service.Close() }, nil
+		case errors.Is(err, backup.ErrKeysBusy) && answers(ctx, s.Keys):
+			return backup.NewKeyClient(s.Keys), func() {}, nil
+		case !errors.Is(err, backup.ErrKeysBusy) || time.Now().After(deadline) || ctx.Err() != nil:
+			return nil, nil, fmt.Errorf("key service: %w", err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// busyWait is how long to wait for another command that has the key store open.
+const busyWait = 10 * time.Second
+
+// answers reports whether somebody serves a socket.
+func answers(ctx context.Context, socket string) bool {
+	if socket == "" {
+		return false
+	}
+	d := net.Dialer{Timeout: time.Second}
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}

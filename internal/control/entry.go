@@ -1,0 +1,227 @@
+// Package control is the control log: signed entries in one small tree, and what follows from them for whoever judges
+// the data logs. The format is docs/formats/control.md. Pure: no I/O, no clock.
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/commit"
+)
+
+const (
+	entryFormat  = "entry/v1"
+	objectFormat = "control/v1"
+	// MaxEntry bounds an entry in bytes.
+	MaxEntry = 1 << 20
+)
+
+// Types of entries.
+const (
+	TypePolicy     = "policy"
+	TypeReadKey    = "readkey"
+	TypeHeads      = "heads"
+	TypeProbe      = "probe"
+	TypeQuarantine = "quarantine"
+	TypeDivergence = "divergence"
+	TypeAck        = "ack"
+	TypeDisclosure = "disclosure"
+)
+
+// Entry is one signed statement.
+type Entry struct {
+	Stele   string          `json:"stele"`
+	Type    string          `json:"type"`
+	Archive commit.Hex16    `json:"archive"`
+	Time    time.Time       `json:"time"`
+	By      string          `json:"by"` // key name of the signer
+	Body    json.RawMessage `json:"body"`
+}
+
+// Policy is who may do what, whole; each version replaces the one before.
+type Policy struct {
+	Version    uint64       `json:"version"`
+	Classes    []Class      `json:"classes"`
+	Root       string       `json:"root"`
+	Compactors []Named      `json:"compactors"`
+	Readers    []Reader     `json:"readers"`
+	Writers    []Writer     `json:"writers"`
+	Intake     []Intake     `json:"intake"`
+	Revoked    []Revocation `json:"revoked,omitempty"`
+	Lock       Lock         `json:"lock"`
+	Partitions uint32       `json:"partitions"`
+	Period     string       `json:"period"` // "quarter"
+}
+
+// Class is a retention class.
+type Class struct {
+	Name string `json:"name"`
+	Keep Days   `json:"keep"`          // how long its objects are locked
+	TTL  Days   `json:"ttl,omitempty"` // when its keys die by themselves; 0: never
+}
+
+// Days is a number of days.
+type Days uint16
+
+// Duration is d days.
+func (d Days) Duration() time.Duration { return time.Duration(d) * 24 * time.Hour }
+
+// Named is a key with the name of its holder.
+type Named struct {
+	Name string `json:"name"`
+	Key  string `json:"key"` // vkey
+}
+
+// Reader may open payloads.
+type Reader struct {
+	Name string `json:"name"`
+	Key  []byte `json:"key"`  // HPKE public key
+	Sign string `json:"sign"` // vkey
+}
+
+// Writer may append. With Revoked set it opens no new stream.
+type Writer struct {
+	Name    string     `json:"name"`
+	Key     []byte     `json:"key"` // Ed25519 public key of the service
+	Revoked *time.Time `json:"revoked,omitempty"`
+}
+
+// Intake is the public intake key of a week.
+type Intake struct {
+	Week uint16 `json:"week"`
+	Key  []byte `json:"key"`
+}
+
+// Revocation withdraws a compactor's key: commits up to Last stand, none in other logs.
+type Revocation struct {
+	Key  string            `json:"key"` // vkey
+	Last map[string]uint64 `json:"last"`
+}
+
+// Lock is how objects are held.
+type Lock struct {
+	Mode string `json:"mode"`
+	Keep Days   `json:"keep"`
+}
+
+// ReadKey is the read key of a year: public half, and the seed wrapped to each reader.
+type ReadKey struct {
+	Year  uint16 `json:"year"`
+	Key   []byte `json:"key"`
+	Wraps []Wrap `json:"wraps"`
+}
+
+// Wrap is the seed of a read key for one reader.
+type Wrap struct {
+	Reader string       `json:"reader"`
+	Key    commit.Hex32 `json:"key"` // SHA-256 of the reader's public key
+	Enc    []byte       `json:"enc"`
+	Sealed []byte       `json:"sealed"`
+}
+
+// Heads are new heads of data logs.
+type Heads struct {
+	Heads []Head `json:"heads"`
+}
+
+// Head is a log's head: the commit it belongs to, and a checkpoint signed by the commit key.
+type Head struct {
+	Log        string       `json:"log"`
+	Commit     uint64       `json:"commit"`
+	Hash       commit.Hex32 `json:"hash"`
+	Checkpoint string       `json:"checkpoint"`
+}
+
+// Probe is what a store was seen to enforce.
+type Probe struct {
+	Store   string        `json:"store"`
+	Lock    string        `json:"lock"`
+	Results []ProbeResult `json:"results"`
+}
+
+// ProbeResult is one question put to the store.
+type ProbeResult struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Quarantine says what a commit set aside.
+type Quarantine struct {
+	Log     string            `json:"log"`
+	Commit  uint64            `json:"commit"`
+	Count   uint64            `json:"count"`
+	Reasons map[string]uint64 `json:"reasons"`
+}
+
+// Kinds of divergence.
+const (
+	DivergedSource       = "source"
+	DivergedEquivocation = "equivocation"
+	// and the kinds of chain findings
+)
+
+// Divergence is something that an honest system does not show.
+type Divergence struct {
+	Log    string        `json:"log"`
+	Kind   string        `json:"kind"`
+	Detail string        `json:"detail"`
+	Stream *commit.Hex16 `json:"stream,omitempty"`
+}
+
+// Ack takes note of what a stream lost: it stays visible and no longer fails.
+type Ack struct {
+	Stream commit.Hex16 `json:"stream"`
+	UpTo   uint64       `json:"up_to"`
+	Reason string       `json:"reason"`
+}
+
+// Disclosure says that payloads left the archive.
+type Disclosure struct {
+	What    string       `json:"what"` // "restore", "kafka"
+	Salted  commit.Hex32 `json:"salted"`
+	Records uint64       `json:"records"`
+	To      string       `json:"to,omitempty"`
+}
+
+// Sign makes an entry of a body.
+func Sign(archive [16]byte, kind string, at time.Time, body any, signer note.Signer) (string, error) {
+	raw, err := commit.MarshalLine(body)
+	if err != nil {
+		return "", err
+	}
+	line, err := commit.MarshalLine(Entry{entryFormat, kind, archive, at.UTC(), signer.Name(), raw})
+	if err != nil {
+		return "", err
+	}
+	file, err := note.Sign(&note.Note{Text: string(line)}, signer)
+	return string(file), err
+}
+
+// peek reads an entry without looking at its signature.
+func peek(file string) (*Entry, error) {
+	if len(file) > MaxEntry {
+		return nil, fmt.Errorf("control: entry of %d bytes", len(file))
+	}
+	text, _, ok := strings.Cut(file, "\n\n")
+	if !ok {
+		return nil, fmt.Errorf("control: entry is no signed note")
+	}
+	var e Entry
+	if err := commit.UnmarshalLine(text+"\n", entryFormat, &e); err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// Into reads the body of an entry, strictly.
+func (e *Entry) Into(v any) error {
+	if err := strictJSON(e.Body, v); err != nil {
+		return fmt.Errorf("control: %s entry of %s: %w", e.Type, e.Time.Format(time.RFC3339), err)
+	}
+	return nil
+}

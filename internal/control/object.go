@@ -1,0 +1,120 @@
+package control
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/merkle"
+)
+
+// Object is one object of the control log: what the control key says follows what was there. It is no checkpoint: a
+// writer signs it before it knows whether it wins its number, and a log must sign only heads that have won.
+type Object struct {
+	Stele   string       `json:"stele"`
+	Archive commit.Hex16 `json:"archive"`
+	N       uint64       `json:"n"`
+	Burnt   []uint64     `json:"burnt,omitempty"`
+	Size    uint64       `json:"size"` // of the log with these entries
+	Root    merkle.Hash  `json:"root"`
+	Entries []string     `json:"entries"`
+}
+
+// Judge is the chain.Judge of the control log.
+func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error) {
+	file, err := note.Open(o.Data, note.VerifierList(s.log))
+	if err == nil && !canonical(o.Data) {
+		err = errors.New("not written as it must be")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("control: signature: %w", err)
+	}
+	var obj Object
+	if err := commit.UnmarshalLine(file.Text, objectFormat, &obj); err != nil {
+		return nil, nil, err
+	}
+	if obj.N != o.N || obj.Archive != s.Trust.Archive || len(obj.Entries) == 0 {
+		return nil, nil, fmt.Errorf("control: object says it is number %d with %d entries", obj.N, len(obj.Entries))
+	}
+	next := s.grown(obj.Entries)
+	if obj.Size != next.Size() || obj.Root != next.Root() {
+		err := fmt.Errorf("control: size %d and root do not fit the entries (size %d)", obj.Size, next.Size())
+		if obj.Size <= s.Size()+uint64(len(obj.Entries)) {
+			return nil, nil, fmt.Errorf("%w: %w", chain.ErrFork, err)
+		}
+		return nil, nil, fmt.Errorf("%w: %w", chain.ErrOrphan, err)
+	}
+	return obj.Burnt, func() {
+		for _, e := range obj.Entries {
+			s.apply(e)
+		}
+		s.roots[obj.Size] = obj.Root
+	}, nil
+}
+
+// canonical reports whether a note has one signature, in the one way in which base64 writes its bytes: no other object
+// names the bytes of this one.
+func canonical(file []byte) bool {
+	_, sigs, _ := strings.Cut(string(file), "\n\n")
+	sig, ok := strings.CutSuffix(sigs, "\n")
+	if !ok || strings.Contains(sig, "\n") {
+		return false
+	}
+	_, err := base64.StdEncoding.Strict().DecodeString(sig[strings.LastIndexByte(sig, ' ')+1:])
+	return err == nil
+}
+
+func (s *State) grown(entries []string) merkle.Frontier {
+	next := s.frontier
+	for _, e := range entries {
+		next.Append(merkle.LeafHash([]byte(e)))
+	}
+	return next
+}
+
+// Build makes the next object of the log: number n after the burnt ones, with entries, signed by the control key.
+func (s *State) Build(t chain.Tail, entries []string, signer note.Signer) ([]byte, error) {
+	next := s.grown(entries)
+	line, err := commit.MarshalLine(Object{objectFormat, s.Trust.Archive, t.Next, t.Burnt, next.Size(), next.Root(), entries})
+	if err != nil {
+		return nil, err
+	}
+	return note.Sign(&note.Note{Text: string(line)}, signer)
+}
+
+// Checkpoint signs the head that the state has read. Because it was read, it has won.
+func (s *State) Checkpoint(signer note.Signer) ([]byte, error) {
+	return merkle.Checkpoint{Origin: s.Trust.Origin(), Size: s.Size(), Root: s.frontier.Root()}.Sign(signer)
+}
+
+// Published is the size of which an authentic checkpoint of this log speaks, 0 for anything else.
+func (s *State) Published(file []byte) uint64 {
+	cp, err := merkle.OpenCheckpoint(file, s.Trust.Origin(), note.VerifierList(s.log))
+	if err != nil {
+		return 0
+	}
+	return cp.Size
+}
+
+// CheckCheckpoint checks a signed checkpoint of this log, published under a name, against what was read.
+func (s *State) CheckCheckpoint(file []byte, name string) error {
+	cp, err := merkle.OpenCheckpoint(file, s.Trust.Origin(), note.VerifierList(s.log))
+	if err != nil {
+		return err
+	}
+	if name != fmt.Sprintf("%020d", cp.Size) || !canonical(file) {
+		return fmt.Errorf("control: checkpoint of size %d is not what should be here", cp.Size)
+	}
+	if cp.Size > s.Size() {
+		return fmt.Errorf("control: checkpoint of size %d, but the log ends at %d: it was cut", cp.Size, s.Size())
+	}
+	if root, ok := s.roots[cp.Size]; !ok || root != cp.Root {
+		return fmt.Errorf("control: checkpoint of size %d is of another history", cp.Size)
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stelelog/stele/logpipe"
+)
+
+// noise is a record that no compression makes smaller.
+func noise(i, bytes int) logpipe.Record {
+	body := make([]byte, bytes)
+	var seed [32]byte
+	seed[0], seed[1] = byte(i), byte(i>>8)
+	rand.NewChaCha8(seed).Read(body)
+	return logpipe.Record{Kind: logpipe.Output, Session: "noise", CallerID: fmt.Sprint(i), Time: time.Unix(int64(i), 0).UTC(), Body: body}
+}
+
+// TestFullStore: the disk of the archive is full. The compactor says so and waits, what is committed stays whole, and
+// everything goes on when there is room again.
+func TestFullStore(t *testing.T) {
+	t.Parallel()
+	disk := newDisk(t, 2<<20)
+	s := newSite(t, "file://"+disk.dir+"/archive", fileURL(t, "spool"), nil, "--partitions", "1")
+	pipe := s.service(1, logpipe.Config{})
+	var sent []logpipe.Record
+	for i := range 30 {
+		sent = append(sent, noise(i, 100<<10))
+		if err := pipe.Capture(t.Context(), &sent[i]); err != nil {
+			t.Fatal(err)
+		}
+		if i == 3 {
+			if err := pipe.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.compactOnce()
+		}
+	}
+	s.close(pipe)
+	n := s.node("cramped", nil, "--segment-age", "1s")
+	n.start()
+	said := func() string {
+		data, err := os.ReadFile(n.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	eventually(t, "word of the full disk", 30*time.Second, func() bool { return strings.Contains(said(), "no space left on device") })
+	wantText(t, "compactor", said(), "trying again", filepath.Join(disk.dir, "archive"))
+	if r := s.verify(0, "--require", "integrity"); r.Records != 4 {
+		t.Errorf("%d records are committed on the full disk, want 4", r.Records)
+	}
+	disk.grow(64 << 20)
+	eventually(t, "a commit", 30*time.Second, func() bool { return len(n.commits()) > 0 })
+	n.stop()
+	s.compactOnce()
+	s.verify(0, "--unlock")
+	compare(t, sent, s.restore())
+}
+
+// TestFullSpool: the disk of the spool is full. The caller is told, what was acknowledged is there, and what was not kept
+// is refused or declared.
+func TestFullSpool(t *testing.T) {
+	t.Parallel()
+	disk := newDisk(t, 4<<20)
+	s := newSite(t, fileURL(t, "archive"), "file://"+disk.dir+"/spool", nil, "--partitions", "1")
+	pipe, err := logpipe.Open(t.Context(), logpipe.Config{Credential: filepath.Join(s.dir, "writer", "default.stele"), StateDir: t.TempDir(),
+		Memory: 2 << 20, Default: logpipe.ClassConfig{Durability: logpipe.Spooled}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]bool{} // acknowledged
+	var sent []logpipe.Record
+	failed := 0
+	for i := 0; i < 120 && failed < 15; i++ {
+		r := noise(i, 100<<10)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		err := pipe.Capture(ctx, &r)
+		cancel()
+		sent = append(sent, r)
+		switch {
+		case err == nil:
+			kept[r.CallerID] = true
+		case failed == 0:
+			wantText(t, "the first capture on the full disk", err.Error(), "spool", "no space left on device")
+			failed++
+		default:
+			failed++
+		}
+	}
+	if failed == 0 || len(kept) == 0 {
+		t.Fatalf("%d captures failed, %d were acknowledged", failed, len(kept))
+	}
+	disk.grow(64 << 20)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := pipe.Flush(ctx); err != nil {
+		t.Errorf("flush after there was room again: %v", err)
+	}
+	after := noise(1000, 10)
+	if err := pipe.Capture(ctx, &after); err != nil {
+		t.Errorf("capture after there was room again: %v", err)
+	}
+	sent = append(sent, after)
+	kept[after.CallerID] = true
+	s.close(pipe)
+
+	stats := pipe.Stats()
+	declared := uint64(0)
+	for _, n := range stats.Lost {
+		declared += n
+	}
+	s.compactOnce()
+	code := 0
+	if declared > 0 {
+		code = 11
+	}
+	r := s.verify(code)
+	if r.Records+declared != stats.Captured {
+		t.Errorf("the archive has %d records, %d are declared lost, %d were captured", r.Records, declared, stats.Captured)
+	}
+	restored := s.restore()
+	got := map[string]bool{}
+	for i := range restored {
+		got[restored[i].CallerID] = true
+	}
+	var there []logpipe.Record
+	for _, r := range sent {
+		if kept[r.CallerID] && !got[r.CallerID] {
+			t.Errorf("record %s was acknowledged and is not there", r.CallerID)
+		}
+		if got[r.CallerID] {
+			there = append(there, r)
+		}
+	}
+	compare(t, there, restored)
+}
+
+// TestReadOnly: directories that nobody may write to.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	disk := newDisk(t, 64<<20)
+	s := newSite(t, "file://"+disk.dir+"/archive", "file://"+disk.dir+"/spool", nil, "--partitions", "1")
+	sent := synthetic(2, 5)
+	pipe := s.service(1, logpipe.Config{})
+	feed(t, pipe, sent, 0, nil)
+	s.close(pipe)
+
+	disk.readOnly(true)
+	s.refused("a pipe", logpipe.Config{}, "read-only file system", disk.dir)
+	_, text, code := s.stele("init", "file://"+disk.dir+"/second", "--out", filepath.Join(t.TempDir(), "x"), "--yes")
+	if code != 1 {
+		t.Errorf("init exits with %d", code)
+	}
+	wantText(t, "init", text, "read-only file system", disk.dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	log := filepath.Join(t.TempDir(), "log")
+	p := start(t, s.command("compactor", "--once"), log)
+	select {
+	case <-p.done:
+		if p.err == nil {
+			t.Error("the compactor committed to a read-only archive")
+		}
+	case <-ctx.Done(): // it tries again, and says so
+	}
+	wantText(t, "compactor", tail(log), "read-only file system", disk.dir)
+	s.verify(0) // needs no right to write
+
+	disk.readOnly(false)
+	p.end(syscall.SIGTERM)
+	s.compactOnce()
+	s.verify(0, "--unlock")
+	compare(t, flat(sent), s.restore())
+}
+
+// disk is a small file system of its own.
+type disk struct {
+	t   *testing.T
+	dir string
+}
+
+// newDisk mounts one, which takes the right to: a machine without it skips the test.
+func newDisk(t *testing.T, bytes int64) *disk {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "stele-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &disk{t, dir}
+	if err := mountMemory(dir, bytes, false, false); err != nil {
+		os.Remove(dir)
+		why := fmt.Sprintf("a small file system: %v", err)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(unmount(dir), os.Remove(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func (d *disk) grow(bytes int64) {
+	d.t.Helper()
+	if err := mountMemory(d.dir, bytes, true, false); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *disk) readOnly(is bool) {
+	d.t.Helper()
+	if err := mountMemory(d.dir, 64<<20, true, is); err != nil {
+		d.t.Fatal(err)
+	}
+}

@@ -1,0 +1,74 @@
+package frame
+
+import (
+	"crypto/sha256"
+
+	"github.com/stelelog/stele/merkle"
+)
+
+// Kinds of entries.
+const (
+	entryScope = 1
+	entryEncap = 2
+	// EncapLen is the length of an HPKE encapsulation.
+	EncapLen = 1120
+)
+
+// ScopeEntry introduces a scope in the frame that first uses it.
+type ScopeEntry struct {
+	ID      [16]byte
+	Start   int64       // ns
+	Grant   merkle.Hash // of the grant's bytes
+	KCV     merkle.Hash // key check value
+	Tenant  merkle.Hash // commitments
+	Subject merkle.Hash
+	Session merkle.Hash
+	Class   string
+}
+
+// EncapEntry carries the encapsulation under which a stream wraps its scope keys for a day.
+type EncapEntry struct {
+	Day, Year uint16 // Year is that of the read key
+	Enc       []byte // EncapLen bytes
+}
+
+// EncapID names an encapsulation.
+func EncapID(enc []byte) [16]byte {
+	h := sha256.Sum256(enc)
+	return [16]byte(h[:])
+}
+
+// Append appends the bytes of the entry.
+func (e *ScopeEntry) Append(dst []byte) []byte {
+	dst = append(append(dst, entryScope), e.ID[:]...)
+	dst = le.AppendUint64(dst, uint64(e.Start))
+	for _, h := range [...]*merkle.Hash{&e.Grant, &e.KCV, &e.Tenant, &e.Subject, &e.Session} {
+		dst = append(dst, h[:]...)
+	}
+	return append(append(dst, byte(len(e.Class))), e.Class...)
+}
+
+// Append appends the bytes of the entry.
+func (e *EncapEntry) Append(dst []byte) []byte {
+	dst = append(dst, entryEncap)
+	dst = le.AppendUint16(dst, e.Day)
+	dst = le.AppendUint16(dst, e.Year)
+	return append(dst, e.Enc...)
+}
+
+// ParseEntry reads an entry: one of the two results is not nil.
+func ParseEntry(b []byte) (*ScopeEntry, *EncapEntry, error) {
+	const fixed = 1 + 16 + 8 + 5*32
+	switch {
+	case len(b) == 0:
+	case b[0] == entryScope && len(b) > fixed && len(b) == fixed+1+int(b[fixed]):
+		e := &ScopeEntry{ID: [16]byte(b[1:]), Start: int64(le.Uint64(b[17:])), Class: string(b[fixed+1:])}
+		for i, h := range [...]*merkle.Hash{&e.Grant, &e.KCV, &e.Tenant, &e.Subject, &e.Session} {
+			copy(h[:], b[25+32*i:])
+		}
+		return e, nil, nil
+	case b[0] == entryEncap && len(b) == 5+EncapLen:
+		return nil, &EncapEntry{le.Uint16(b[1:]), le.Uint16(b[3:]), b[5:]}, nil
+	}
+	return nil, nil, bad(SignedLen, "an entry is neither a scope nor an encapsulation")
+}

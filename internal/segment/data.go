@@ -1,0 +1,71 @@
+package segment
+
+import (
+	"iter"
+
+	"github.com/stelelog/stele/internal/record"
+)
+
+// Data is a whole data object. It shares memory with its bytes.
+type Data struct {
+	Class   string
+	batches []batch
+}
+
+// SealedBlock is a row of a data object.
+type SealedBlock struct {
+	Scope, Stream [16]byte
+	Seq           uint64 // of slot 0
+	Offset        int64  // of Bytes in the object
+	Bytes         []byte
+}
+
+// OpenData reads a data object. It also checks that other readers, which start from the footer of the file, see the
+// same rows.
+func OpenData(data []byte) (*Data, error) {
+	columns := dataColumns()
+	a := &arrowFile{object: objData, format: dataFormat, columns: columns[:], b: data}
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	d := &Data{Class: a.metadata["class"]}
+	if !record.ValidClass(d.Class) {
+		return nil, a.bad("%q is no class", d.Class)
+	}
+	err := a.rest(func(m *message) error {
+		b, err := a.readBatch(m.header, m, columns[:], false)
+		d.batches = append(d.batches, b)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Len is the number of blocks.
+func (d *Data) Len() (n int) {
+	for i := range d.batches {
+		n += d.batches[i].rows
+	}
+	return n
+}
+
+// Blocks yields the blocks in their order.
+func (d *Data) Blocks() iter.Seq[SealedBlock] {
+	return func(yield func(SealedBlock) bool) {
+		for k := range d.batches {
+			b := &d.batches[k]
+			for i := range b.rows {
+				from, to := le.Uint64(b.column[dataBlock][8*i:]), le.Uint64(b.column[dataBlock][8*i+8:])
+				if !yield(SealedBlock{
+					Scope: [16]byte(b.column[dataScope][16*i:]), Stream: [16]byte(b.column[dataStream][16*i:]),
+					Seq: le.Uint64(b.column[dataSeq][8*i:]), Offset: int64(b.base) + int64(from),
+					Bytes: b.values[dataBlock][from:to:to],
+				}) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package logpipe
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stelelog/stele/internal/record"
+)
+
+// Begin starts a call whose records go into the pipe. It never fails: what cannot be captured is what the methods of the
+// call report, and is besides declared as lost, because nobody captures it again. base gives tenant, subject, session,
+// class, trace and attributes to every record of the call.
+func (p *Pipe) Begin(ctx context.Context, base Record) *Call {
+	c := NewCall(ctx, p.Capture, base)
+	c.limit = p.set.MaxBody
+	c.way = &callWay{pipe: p, keep: p.keeps(&base)}
+	// The low bits choose the shard; the id is random.
+	for _, b := range []byte(c.id) {
+		c.way.order = c.way.order*31 + uint64(b)
+	}
+	return c
+}
+
+// keeps asks the sampling hook. A hook that panics keeps the call.
+func (p *Pipe) keeps(base *Record) (keep bool) {
+	if p.set.Sample == nil {
+		return true
+	}
+	defer func() {
+		if recover() != nil {
+			keep = true
+		}
+	}()
+	return p.set.Sample(base)
+}
+
+// callWay is how the records of a call get into the pipe. Those of a call that is not sampled are held, inside the
+// memory bound, until its end decides.
+type callWay struct {
+	pipe  *Pipe
+	order uint64
+	keep  bool
+
+	mu      sync.Mutex
+	held    []heldRecord
+	over    []heldRecord // without body: there was no room to hold them
+	decided bool
+}
+
+type heldRecord struct {
+	r     Record
+	flags uint8
+	size  int
+}
+
+// take captures a record of the call, or holds it.
+func (w *callWay) take(ctx context.Context, r *Record, closes bool) error {
+	var flags uint8
+	if closes {
+		flags = record.ClosesCall
+	}
+	if w.keep {
+		return w.send(ctx, r, flags)
+	}
+	if err := r.check(w.pipe.set.MaxBody); err != nil {
+		w.refused(r, err)
+		return err
+	}
+	if r.Time.IsZero() {
+		r.Time, flags = time.Now().UTC(), flags|record.PipeTime
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.decided {
+		return ErrClosed
+	}
+	h := heldRecord{r: *r, flags: flags, size: sizeOf(r)}
+	if !w.pipe.memory.reserve(h.size) {
+		w.over = append(w.over, heldRecord{r: Record{Class: r.Class, Time: r.Time, Tenant: r.Tenant, Subject: r.Subject, Session: r.Session}})
+		return nil
+	}
+	h.r.Attributes, h.r.Body = clone(r.Attributes), clone(r.Body)
+	h.r.Parts = append([]Part(nil), r.Parts...)
+	for i := range h.r.Parts {
+		h.r.Parts[i].Data = clone(h.r.Parts[i].Data)
+	}
+	w.held = append(w.held, h)
+	return nil
+}
+
+// send captures a record, and declares it as lost if the pipe has no room for it.
+func (w *callWay) send(ctx context.Context, r *Record, flags uint8) error {
+	err := w.pipe.capture(ctx, r, w.order, flags)
+	w.refused(r, err)
+	return err
+}
+
+func (w *callWay) refused(r *Record, err error) {
+	sh := w.pipe.shardOf(r, w.order)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		sh.drop(r.Class, record.TooLarge, r.when())
+	case errors.Is(err, ErrFull):
+		sh.drop(r.Class, sh.stream.waiting(), r.when())
+	}
+}
+
+// end decides about what was held: sent if the call failed, else counted.
+func (w *callWay) end(ctx context.Context, failed error) (err error) {
+	if w.keep {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.decided = true
+	if failed == nil {
+		w.count()
+		return nil
+	}
+	for i := range w.held {
+		h := &w.held[i]
+		w.pipe.memory.release(h.size)
+		if e := w.send(ctx, &h.r, h.flags); err == nil {
+			err = e
+		}
+		*h = heldRecord{}
+	}
+	for i := range w.over {
+		r := &w.over[i].r
+		w.pipe.shardOf(r, w.order).drop(r.Class, record.MemoryFull, r.when())
+		err = ErrFull
+	}
+	return err
+}
+
+// count declares the call as left out by sampling. Requires mu.
+func (w *callWay) count() {
+	all := append(w.held, w.over...)
+	if len(all) == 0 {
+		return
+	}
+	from, until := all[0].r.Time, all[0].r.Time
+	for i := range all {
+		if t := all[i].r.Time; t.Before(from) {
+			from = t
+		} else if t.After(until) {
+			until = t
+		}
+		w.pipe.memory.release(all[i].size)
+	}
+	w.pipe.shardOf(&all[0].r, w.order).stream.sampled.add(uint64(len(all)), from.UnixNano(), until.UnixNano())
+	w.held, w.over = nil, nil
+}

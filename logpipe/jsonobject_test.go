@@ -1,0 +1,44 @@
+package logpipe
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func jsonSamples() []string {
+	return []string{`{}`, ` { } `, `{"a":1}`, `{"a":[1,2,{"b":null}],"c":"\u00e4\\n"}`, `{"a":-0.5e+10}`, `{"a":1E9}`, `{"a":true,"b":false}`,
+		``, `[]`, `{`, `}`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":1e}`, `{"a":+1}`, `{"a":-}`,
+		`{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u12"}`, "{\"a\":\"\n\"}", `{"a":tru}`, `{"a":nul}`, `{"a":1}{}`, `{"a":1} x`, `{1:2}`, `{"a" 1}`,
+		`{"a":[1 2]}`, `{"a":[1,]}`, `{"a":"`, "{\"a\":1}\x00", "\x00{}", `{"a":"\`, `"a"`, `1`, `null`}
+}
+
+func TestJSONObjectIsWhatEncodingJSONTakes(t *testing.T) {
+	for _, s := range jsonSamples() {
+		checkJSONObject(t, []byte(s))
+	}
+	if !jsonObject([]byte(strings.Repeat(`{"a":`, maxDepth-1) + `{}` + strings.Repeat(`}`, maxDepth-1))) {
+		t.Errorf("%d levels are refused", maxDepth)
+	}
+	if jsonObject([]byte(strings.Repeat(`{"a":`, maxDepth) + `{}` + strings.Repeat(`}`, maxDepth))) {
+		t.Errorf("%d levels are taken", maxDepth+1)
+	}
+}
+
+func checkJSONObject(t *testing.T, b []byte) {
+	t.Helper()
+	want := json.Valid(b) && bytes.TrimLeft(b, " \t\r\n")[0] == '{'
+	if got := jsonObject(b); got != want && !deep(b) {
+		t.Errorf("%q is an object: %v, want %v", b, got, want)
+	}
+}
+
+func deep(b []byte) bool { return bytes.Count(b, []byte("{"))+bytes.Count(b, []byte("[")) > maxDepth }
+
+func FuzzJSONObject(f *testing.F) {
+	for _, s := range jsonSamples() {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(checkJSONObject)
+}

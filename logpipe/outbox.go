@@ -1,0 +1,186 @@
+package logpipe
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/stelelog/stele/merkle"
+)
+
+// itemKind says what a message is and where it goes.
+type itemKind uint8
+
+const (
+	itemFrame  itemKind = iota // to the frames of the stream
+	itemBeat                   // the same, but outside the chain
+	itemGrants                 // to the grants: acknowledged before any frame behind it is sent
+)
+
+// item is a sealed message on its way to the transport.
+type item struct {
+	kind    itemKind
+	data    []byte
+	records int         // captured records in it
+	last    uint64      // frame: seq of the last leaf
+	head    merkle.Hash // frame
+	closing bool        // frame: its last leaf closes the stream
+	tickets [2][]*ticket
+}
+
+// urgent reports whether somebody waits for the item.
+func (it *item) urgent() bool { return len(it.tickets[onSpooled])+len(it.tickets[onAcked]) > 0 }
+
+// settle answers those who wait on a level.
+func (it *item) settle(level int, err error) {
+	for _, t := range it.tickets[level] {
+		t.close(err)
+	}
+	it.tickets[level] = nil
+}
+
+// outbox holds, in order, the messages of a stream that the transport has not accepted for good.
+type outbox struct {
+	memory *memory
+	wake   chan struct{} // one token: there is something new, or the outbox was closed
+	acked  atomic.Uint64 // captured records at the destination
+
+	mu     sync.Mutex
+	items  []*item
+	bytes  int
+	freed  chan struct{} // one token: something was accepted
+	closed bool
+}
+
+func newOutbox(m *memory) *outbox {
+	return &outbox{memory: m, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1)}
+}
+
+func token(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// push appends a message. There is no bound: the sealing goroutine looks at size before it seals.
+func (o *outbox) push(it *item) {
+	o.memory.charge(len(it.data))
+	o.mu.Lock()
+	o.items = append(o.items, it)
+	o.bytes += len(it.data)
+	o.mu.Unlock()
+	token(o.wake)
+}
+
+// pushBeat appends a beat, unless one waits already.
+func (o *outbox) pushBeat(it *item) {
+	o.mu.Lock()
+	for _, other := range o.items {
+		if other.kind == itemBeat {
+			o.mu.Unlock()
+			return
+		}
+	}
+	o.mu.Unlock()
+	o.push(it)
+}
+
+// attach lets a ticket wait on everything pushed so far.
+func (o *outbox) attach(level int, t *ticket) {
+	o.mu.Lock()
+	n := len(o.items)
+	if n > 0 {
+		it := o.items[n-1]
+		it.tickets[level] = append(it.tickets[level], t)
+	}
+	o.mu.Unlock()
+	if n == 0 {
+		t.close(nil)
+		return
+	}
+	token(o.wake)
+}
+
+// from returns the items behind the first n, and whether somebody waits for any item at all.
+func (o *outbox) from(n int) (items []*item, urgent, closed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range o.items {
+		urgent = urgent || it.urgent()
+	}
+	return append([]*item(nil), o.items[n:]...), urgent, o.closed
+}
+
+// size is the number of bytes that wait.
+func (o *outbox) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
+func (o *outbox) empty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.items) == 0
+}
+
+// accept takes the first n items off, which are on stable storage: at the destination, or else in the spool, where those
+// who want an acknowledgement go on waiting. It returns these.
+func (o *outbox) accept(n int, arrived bool) (done []*item) {
+	if n == 0 {
+		return nil
+	}
+	o.mu.Lock()
+	done = append(done, o.items[:n]...)
+	rest := copy(o.items, o.items[n:])
+	clear(o.items[rest:])
+	o.items = o.items[:rest]
+	bytes := 0
+	for _, it := range done {
+		bytes += len(it.data)
+		it.data = nil
+	}
+	o.bytes -= bytes
+	o.mu.Unlock()
+	o.memory.release(bytes)
+	for _, it := range done {
+		it.settle(onSpooled, nil)
+	}
+	if arrived {
+		o.arrived(done)
+	}
+	token(o.freed)
+	return done
+}
+
+// arrived counts items that are at the destination, and answers who waits for that.
+func (o *outbox) arrived(items []*item) {
+	for _, it := range items {
+		o.acked.Add(uint64(it.records))
+		it.settle(onAcked, nil)
+	}
+}
+
+// refuse answers all who wait with an error; the items stay.
+func (o *outbox) refuse(err error) {
+	o.mu.Lock()
+	var tickets []*ticket
+	for _, it := range o.items {
+		for level := range it.tickets {
+			tickets = append(tickets, it.tickets[level]...)
+			it.tickets[level] = nil
+		}
+	}
+	o.mu.Unlock()
+	for _, t := range tickets {
+		t.close(err)
+	}
+}
+
+// close says that nothing will be pushed any more.
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	token(o.wake)
+}
