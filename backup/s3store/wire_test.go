@@ -229,10 +229,10 @@ func TestListingOrder(t *testing.T) {
 		{name: "out of order", pages: []string{page("c", "v b b1 1", "v c c1 1"), page("", "v a a1 1", "v d d1 1")}, want: "b1", fails: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := -1 // the first request is that of Open
+			var requests atomic.Int64
 			c := answer(t, func(w http.ResponseWriter, r *http.Request) {
-				io.WriteString(w, test.pages[max(n, 0)])
-				n++
+				// The first request is that of Open, which sees the first page as well.
+				io.WriteString(w, test.pages[max(requests.Add(1)-2, 0)])
 			})
 			var ids []string
 			var failed error
@@ -255,8 +255,8 @@ func TestListingOrder(t *testing.T) {
 
 // TestBrokenBody: a body that breaks off is asked for again, and in the end is an error, not short data.
 func TestBrokenBody(t *testing.T) {
-	for failures, good := range map[int]bool{1: true, 100: false} {
-		n := 0
+	for failures, good := range map[int64]bool{1: true, 100: false} {
+		var requests atomic.Int64 // an aborted handler may still run when the next one begins
 		c := answer(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Has("versions") {
 				fmt.Fprint(w, "<ListVersionsResult></ListVersionsResult>")
@@ -264,8 +264,7 @@ func TestBrokenBody(t *testing.T) {
 			}
 			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 			w.Header().Set("Content-Length", "8")
-			n++
-			if n <= failures {
+			if requests.Add(1) <= failures {
 				io.WriteString(w, "four")
 				panic(http.ErrAbortHandler)
 			}
