@@ -52,7 +52,7 @@ func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b 
 func clearFields(leaf *record.Leaf) Found {
 	f := Found{Stream: hexID(leaf.Stream), Seq: leaf.Seq, Withheld: leaf.Flags&record.Withheld != 0}
 	f.ID, f.Kind, f.Time, f.Class = leaf.ID, logpipe.Kind(leaf.Kind), time.Unix(0, leaf.Time).UTC(), leaf.Class
-	if f.Class == "default" {
+	if f.Class == "default" && leaf.Flags&record.NamedClass == 0 {
 		f.Class = ""
 	}
 	for bit, name := range map[uint8]string{record.Withheld: "withheld", record.BeforeEpoch: "before-1970",

@@ -46,6 +46,13 @@ func same(r *Record, l *leaf) error {
 	if class == "" {
 		class = "default"
 	}
+	flags := uint8(0)
+	if r.Time.UnixNano() < 0 {
+		flags |= record.BeforeEpoch
+	}
+	if r.Class == "default" {
+		flags |= record.NamedClass
+	}
 	var outside []seal.Part
 	for _, p := range l.parts {
 		if p.Kind == seal.Outside {
@@ -71,7 +78,7 @@ func same(r *Record, l *leaf) error {
 		{"content type", l.ctype, r.ContentType}, {"trace", string(trace), r.TraceID}, {"span", string(span), r.SpanID},
 		{"parent", string(parent), r.ParentID}, {"body", string(l.body), string(r.whole())}, {"id", ID(l.ID), r.ID},
 		{"time", l.Time, r.Time.UnixNano()}, {"offset", minutes * 60, offset}, {"zone", zoned, r.Time.Location() != time.UTC},
-		{"flags", l.Flags, map[bool]uint8{true: record.BeforeEpoch}[r.Time.UnixNano() < 0]},
+		{"flags", l.Flags, flags},
 		{"size", l.Buckets[0], record.Bucket(uint64(len(r.whole())))}, {"outside", len(outside), 0},
 	} {
 		if f.got != f.want {
@@ -86,7 +93,7 @@ func genRecord(history []string) *rapid.Generator[Record] {
 	return rapid.Custom(func(t *rapid.T) Record {
 		r := Record{ID: NewID(), Kind: Kind(rapid.IntRange(1, 4).Draw(t, "kind")), Tenant: short.Draw(t, "tenant"),
 			Subject: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "subject"), Session: rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "session"),
-			Class: rapid.SampledFrom([]string{"", "state", "audit"}).Draw(t, "class"), CallerID: short.Draw(t, "caller"),
+			Class: rapid.SampledFrom([]string{"", "default", "state", "audit"}).Draw(t, "class"), CallerID: short.Draw(t, "caller"),
 			TraceID: short.Draw(t, "trace"), SpanID: short.Draw(t, "span"), ParentID: short.Draw(t, "parent"),
 			ContentType: short.Draw(t, "type")}
 		r.Time = time.Unix(rapid.Int64Range(-1e9, 4e9).Draw(t, "time"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).UTC()

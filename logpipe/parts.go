@@ -179,7 +179,7 @@ func (l *layout) piece(data []byte) (seq uint64) {
 	u.scope = l.scope
 	u.parts = append(u.parts, seal.Part{Kind: seal.Literal, Data: data})
 	u.fields.Body = append(u.fields.Body, data)
-	u.leaf = record.Leaf{Type: record.Piece, Kind: uint8(l.e.kind), Flags: l.e.flags &^ record.ClosesCall, ID: l.e.id,
+	u.leaf = record.Leaf{Type: record.Piece, Kind: uint8(l.e.kind), Flags: l.e.flags &^ (record.ClosesCall | record.NamedClass), ID: l.e.id,
 		Time: l.e.time, Scope: l.scope.id, Class: l.scope.class}
 	u.leaf.Buckets[0] = record.Bucket(uint64(len(data)))
 	seq, l.err = l.w.add(u, len(data))

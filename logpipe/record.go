@@ -69,7 +69,7 @@ type Record struct {
 	Subject string // the data subject, the person that can ask to be forgotten; sealed
 	Session string // conversation or run; records of one session keep their order; sealed
 
-	Class string // retention class; "" is "default"
+	Class string // retention class; "" is "default", and which of the two was given is kept
 
 	CallerID string // the caller's own id, kept as it is and not made unique
 	TraceID  string // of OpenTelemetry, or any

@@ -194,6 +194,9 @@ func (w *sealer) prepare(e *entry, class string) error {
 		redactEntry(e, w.redact)
 		class = w.class(e.class)
 	}
+	if len(e.class) > 0 && class == defaultClass {
+		e.flags |= record.NamedClass
+	}
 	e.class = []byte(class)
 	sc, err := w.scopes.get(e, class, w.now())
 	if err != nil {

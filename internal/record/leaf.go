@@ -44,6 +44,7 @@ const (
 	PipeTime                // the caller gave no time
 	ClosesCall              // the last record of a call
 	CutAtSource             // the body was longer where it came from
+	NamedClass              // the caller wrote out the class "default", which is also meant by none
 
 	flagsDefined = 1<<iota - 1
 )
@@ -165,6 +166,8 @@ func (l *Leaf) Check() error {
 		return fmt.Errorf("record: unknown flags %#x", l.Flags)
 	case !ValidClass(l.Class):
 		return fmt.Errorf("record: %q is no class name", l.Class)
+	case l.Flags&NamedClass != 0 && (l.Class != "default" || l.Type != Plain):
+		return errors.New("record: only a record of the class default has the flag that says that it was written out")
 	}
 	if l.Type == Plain || l.Type == Piece {
 		if l.Kind < 1 || l.Kind > 4 {
