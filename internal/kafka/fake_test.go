@@ -12,6 +12,9 @@ import (
 
 const testTopic = "frames"
 
+// patience bounds what has to come about, on a machine that may be very busy.
+const patience = time.Minute
+
 // fake starts an in-process cluster with the topic in three partitions.
 func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
@@ -78,7 +81,7 @@ func numbered(from, n int) [][]byte {
 // readBack returns all values of a partition, checking that offsets are gapless.
 func readBack(t testing.TB, c *Client, partition int) []string {
 	t.Helper()
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, patience)
 	next, end, err := c.Offsets(ctx, partition)
 	must(t, err)
 	var values []string

@@ -17,7 +17,7 @@ import (
 
 func produce(t testing.TB, c *Client, partition int, values [][]byte) {
 	t.Helper()
-	if _, err := c.Produce(within(t, 10*time.Second), partition, values); err != nil {
+	if _, err := c.Produce(within(t, patience), partition, values); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -58,9 +58,9 @@ func TestFetchWaits(t *testing.T) {
 	}
 	time.AfterFunc(200*time.Millisecond, func() { produce(t, c, 0, numbered(0, 1)) })
 	start = time.Now()
-	batch, err = c.Fetch(t.Context(), 0, 0, 1<<20, 20*time.Second)
+	batch, err = c.Fetch(t.Context(), 0, 0, 1<<20, 2*patience)
 	must(t, err)
-	if len(batch.Messages) != 1 || time.Since(start) > 5*time.Second {
+	if len(batch.Messages) != 1 || time.Since(start) > patience {
 		t.Fatalf("%d messages after %v", len(batch.Messages), time.Since(start))
 	}
 	_, err = c.Fetch(within(t, 100*time.Millisecond), 0, 1, 1<<20, time.Minute)
@@ -92,7 +92,7 @@ func TestFetchRetries(t *testing.T) {
 		must(t, cluster.MoveTopicPartition(testTopic, 0, int32(i%3)))
 		produce(t, c, 0, numbered(i, 1))
 		must(t, cluster.MoveTopicPartition(testTopic, 0, int32((i+1)%3)))
-		batch, err := c.Fetch(within(t, 10*time.Second), 0, int64(i), 1<<20, time.Second)
+		batch, err := c.Fetch(within(t, patience), 0, int64(i), 1<<20, time.Second)
 		must(t, err)
 		if len(batch.Messages) != 1 {
 			t.Fatalf("round %d: %d messages", i, len(batch.Messages))

@@ -48,7 +48,7 @@ func TestProduceRetries(t *testing.T) {
 	}
 	for i, fault := range faults {
 		h := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: testTopic, Err: fault, Count: 2})
-		if _, err := c.Produce(within(t, 20*time.Second), 0, numbered(i, 1)); err != nil {
+		if _, err := c.Produce(within(t, patience), 0, numbered(i, 1)); err != nil {
 			t.Fatalf("%v: %v", fault, err)
 		}
 		if h.Hits() != 2 {
@@ -77,7 +77,7 @@ func TestProduceFinalErrors(t *testing.T) {
 		{kerr.InvalidRecord, nil, ""},
 	} {
 		cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: testTopic, Err: tc.fault})
-		_, err := c.Produce(within(t, 5*time.Second), 2, numbered(0, 1))
+		_, err := c.Produce(within(t, patience), 2, numbered(0, 1))
 		var typed *Error
 		if !errors.As(err, &typed) || typed.Op != "produce" || typed.Topic != testTopic || typed.Partition != 2 {
 			t.Fatalf("%v: %v", tc.fault, err)
@@ -99,7 +99,7 @@ func TestProduceTooLargeForAnyBroker(t *testing.T) {
 
 func TestProduceMissingPartition(t *testing.T) {
 	c := openFake(t, fake(t))
-	_, err := c.Produce(within(t, 10*time.Second), 7, numbered(0, 1))
+	_, err := c.Produce(within(t, patience), 7, numbered(0, 1))
 	wantError(t, err, ErrNoTopic)
 	if !strings.Contains(err.Error(), "3 partitions") {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestProduceWaitsForTopic(t *testing.T) {
 	wantError(t, err, ErrNoTopic)
 	wantError(t, err, context.DeadlineExceeded)
 	time.AfterFunc(300*time.Millisecond, func() { _ = cluster.CreateTopic("late", 1, nil) })
-	if _, err := c.Produce(within(t, 10*time.Second), 0, numbered(0, 1)); err != nil {
+	if _, err := c.Produce(within(t, patience), 0, numbered(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -125,7 +125,7 @@ func TestProduceEnds(t *testing.T) {
 		start := time.Now()
 		_, err := refused.Produce(within(t, 400*time.Millisecond), 0, numbered(0, 1))
 		wantError(t, err, context.DeadlineExceeded)
-		if !strings.Contains(err.Error(), "connection refused") || time.Since(start) > 3*time.Second {
+		if !strings.Contains(err.Error(), "connection refused") || time.Since(start) > patience {
 			t.Fatalf("after %v: %v", time.Since(start), err)
 		}
 	})
@@ -137,7 +137,7 @@ func TestProduceEnds(t *testing.T) {
 	})
 	t.Run("with the client", func(t *testing.T) {
 		time.AfterFunc(200*time.Millisecond, func() { refused.Close() })
-		_, err := refused.Produce(within(t, 20*time.Second), 0, numbered(0, 1))
+		_, err := refused.Produce(within(t, patience), 0, numbered(0, 1))
 		wantError(t, err, fs.ErrClosed)
 		_, err = refused.Describe(t.Context())
 		wantError(t, err, fs.ErrClosed)
@@ -154,7 +154,7 @@ func TestProduceTimeOut(t *testing.T) {
 		return nil, nil, true // no answer, once
 	})
 	for i := range 5 {
-		if _, err := c.Produce(within(t, 10*time.Second), 0, numbered(i, 1)); err != nil {
+		if _, err := c.Produce(within(t, patience), 0, numbered(i, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,7 +199,7 @@ func TestProduceOneInFlight(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if _, err := c.Produce(within(t, 20*time.Second), 0, numbered(0, 1)); err != nil {
+				if _, err := c.Produce(within(t, patience), 0, numbered(0, 1)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -223,11 +223,11 @@ func TestProduceFollowsLeader(t *testing.T) {
 		must(t, cluster.MoveTopicPartition(testTopic, 0, int32(i%3)))
 		start := time.Now()
 		for j := range perMove {
-			if _, err := c.Produce(within(t, 10*time.Second), 0, numbered(i*perMove+j, 1)); err != nil {
+			if _, err := c.Produce(within(t, patience), 0, numbered(i*perMove+j, 1)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if d := time.Since(start); d > 3*time.Second {
+		if d := time.Since(start); d > metadataTTL/2 { // after which it would be found by itself
 			t.Fatalf("%v to follow the leader", d)
 		}
 	}
@@ -294,7 +294,7 @@ func joined(t testing.TB, cluster *kfake.Cluster) *member {
 	t.Helper()
 	c := openFake(t, cluster)
 	m := join(t, c, "leaving")
-	await(t, 10*time.Second, 3, m)
+	await(t, patience, 3, m)
 	must(t, c.Close())
 	return m
 }

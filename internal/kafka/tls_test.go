@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -23,11 +22,11 @@ func TestTLS(t *testing.T) {
 	produce(t, c, 0, numbered(0, 10))
 	checkOrder(t, readBack(t, c, 0), 10)
 	m := join(t, c, "g")
-	await(t, 10*time.Second, 3, m)
+	await(t, patience, 3, m)
 	leave(t, m)
 
 	c = open(t, Config{Brokers: secure.ListenAddrs(), TLS: &tls.Config{}})
-	_, err := c.Produce(within(t, 10*time.Second), 0, numbered(0, 1))
+	_, err := c.Produce(within(t, patience), 0, numbered(0, 1))
 	wantError(t, err, ErrDenied)
 	if !strings.Contains(err.Error(), "not trusted") {
 		t.Errorf("%v", err)

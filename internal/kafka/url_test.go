@@ -127,7 +127,7 @@ func TestSASL(t *testing.T) {
 			refusal.Count = 2
 			cluster.Fault(refusal)
 			c := open(t, cfg)
-			if _, err := c.Produce(within(t, 20*time.Second), 0, numbered(0, 1)); err != nil {
+			if _, err := c.Produce(within(t, patience), 0, numbered(0, 1)); err != nil {
 				t.Fatal(err)
 			}
 			// Refused for good.
@@ -144,11 +144,11 @@ func TestSASL(t *testing.T) {
 				}
 			}
 			c = open(t, cfg)
-			_, err := c.Produce(within(t, 20*time.Second), 0, numbered(0, 1))
+			_, err := c.Produce(within(t, patience), 0, numbered(0, 1))
 			denied(err)
-			_, err = c.Check(within(t, 20*time.Second))
+			_, err = c.Check(within(t, patience))
 			denied(err)
-			denied(c.RunGroup(within(t, 20*time.Second), "g", func(context.Context, []int) error { return nil }))
+			denied(c.RunGroup(within(t, patience), "g", func(context.Context, []int) error { return nil }))
 		})
 	}
 }

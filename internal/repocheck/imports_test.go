@@ -100,7 +100,7 @@ func TestMerkleIsPure(t *testing.T) {
 
 // homes says where a dependency may be imported outside tests, so that each can be replaced in one place.
 var homes = map[string][]string{
-	"github.com/segmentio/kafka-go":  {"internal/kafka"},
+	"github.com/segmentio/kafka-go":  {"internal/kafka", "internal/testbed"},
 	"github.com/apache/arrow/go/v17": {"internal/segment"},
 	"github.com/minio/minio-go/v7":   {"backup/s3store", "internal/testbed"},
 }

@@ -143,11 +143,11 @@ func TestPortsAreExclusive(t *testing.T) {
 }
 
 func TestServerThatCannotStart(t *testing.T) {
-	stranger := func(context.Context) error { // another server on our port, which answers in our server's place
-		time.Sleep(200 * time.Millisecond)
+	s := &Server{Dir: t.TempDir(), name: "nothing", argv: []string{"sh", "-c", "echo why; exit 3"}}
+	s.ready = func(context.Context) error { // another server on our port, which answers in our server's place
+		<-s.proc.done
 		return nil
 	}
-	s := &Server{Dir: t.TempDir(), name: "nothing", argv: []string{"sh", "-c", "echo why; exit 3"}, ready: stranger}
 	err := s.Start(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "why") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("Start = %v, want the exit status and the log", err)
@@ -196,7 +196,7 @@ func TestServersDieWithTheirTestBinary(t *testing.T) {
 		t.Fatalf("the other test binary ran %d servers, %v", len(pids), err)
 	}
 	for _, pid := range pids {
-		for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("process %d survived its test binary", pid)
 			}
