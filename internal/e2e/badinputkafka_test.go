@@ -2,12 +2,8 @@ package e2e_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
-
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl/plain"
 
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
@@ -77,41 +73,21 @@ func TestDenied(t *testing.T) {
 		wantText(t, c.name+", compactor", text, c.phrases...)
 	}
 
-	grant(t, broker, alice, topic, kafka.ACLOperationTypeDescribe)
+	broker.Grant(t, alice.User, topic, "Describe")
 	pipe := s.service(1, login) // to describe is enough to start
 	sent := synthetic(2, 5)
 	feed(t, pipe, sent, 0, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := pipe.Flush(ctx); err == nil {
 		t.Error("flushed without the right to write")
 	} else {
 		wantText(t, "flush", err.Error(), denied...)
 	}
-	grant(t, broker, alice, topic, kafka.ACLOperationTypeWrite)
+	broker.Grant(t, alice.User, topic, "Write")
 	s.close(pipe)
-	grant(t, broker, alice, topic, kafka.ACLOperationTypeRead, kafka.ACLOperationTypeDescribeConfigs)
+	broker.Grant(t, alice.User, topic, "Read", "DescribeConfigs")
 	s.compactOnce()
 	s.verify(0, "--unlock")
 	compare(t, flat(sent), s.restore())
-}
-
-// grant allows a user operations on both topics.
-func grant(t *testing.T, b *testbed.Broker, user testbed.Credentials, topic string, ops ...kafka.ACLOperationType) {
-	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(b.Addr), Timeout: 10 * time.Second, Transport: &kafka.Transport{
-		SASL: plain.Mechanism{Username: b.Admin.User, Password: b.Admin.Password}}}
-	var entries []kafka.ACLEntry
-	for _, op := range ops {
-		entries = append(entries, kafka.ACLEntry{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic,
-			ResourcePatternType: kafka.PatternTypePrefixed, Principal: "User:" + user.User, Host: "*", Operation: op,
-			PermissionType: kafka.ACLPermissionTypeAllow})
-	}
-	res, err := client.CreateACLs(t.Context(), &kafka.CreateACLsRequest{ACLs: entries})
-	if err == nil {
-		err = errors.Join(res.Errors...)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }

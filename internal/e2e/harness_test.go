@@ -144,10 +144,11 @@ func (s *site) compactOnce() {
 
 // report is what the tests look at of 'stele verify --json'.
 type report struct {
-	Verdicts map[string]struct{ State, Detail string }
-	Records  uint64
-	Opened   uint64
-	Logs     []struct {
+	Verdicts    map[string]struct{ State, Detail string }
+	Records     uint64
+	Opened      uint64
+	Disclosures uint64
+	Logs        []struct {
 		Origin                  string
 		Commits, Size, Provable uint64
 	}
@@ -310,7 +311,7 @@ func (p *process) end(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig) // fails only if it is gone
 	select {
 	case <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}
