@@ -69,9 +69,9 @@ func TestFailuresAtTheServer(t *testing.T) {
 			defer s.Close()
 			tr := &http.Transport{DisableKeepAlives: true}
 			client := &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-				Timeout: 300 * time.Millisecond}
-			if c.name != "exit" { // net/http leaves such a connection open
-				client.Timeout = 10 * time.Second
+				Timeout: time.Minute}
+			if c.name == "exit" { // net/http leaves such a connection open
+				client.Timeout = 2 * time.Second
 			}
 			if resp, err := client.Post(s.URL+path, "application/json", strings.NewReader(question)); err == nil {
 				got, _ := io.ReadAll(resp.Body)

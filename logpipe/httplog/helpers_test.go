@@ -69,7 +69,7 @@ func (a *archive) Capture(ctx context.Context, r *logpipe.Record) error {
 // all waits until every call that was begun has its closing record, and returns the records.
 func (a *archive) all(t testing.TB) []*logpipe.Record {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		a.mu.Lock()
 		ended := map[any]bool{}
 		for _, r := range a.records {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,10 +38,10 @@ func TestTransportRecordsExactly(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var got string
+			var got atomic.Pointer[[]byte]
 			a, c, url := capture(t, func(w http.ResponseWriter, r *http.Request) {
 				b, _ := io.ReadAll(r.Body)
-				got = string(b)
+				got.Store(&b)
 				w.Header().Set("X-Request-Id", "r1")
 				io.WriteString(w, reply)
 			}, httplog.Options{Headers: []string{"X-Request-ID"}})
@@ -52,8 +53,8 @@ func TestTransportRecordsExactly(t *testing.T) {
 			a.want(t, "input output", "") // at the end of the body already
 			resp.Body.Close()
 			in, out := a.one(t, logpipe.Input), a.one(t, logpipe.Output)
-			if string(text) != reply || got != question || body(in) != question || body(out) != reply {
-				t.Errorf("server got %q\ninput %q\noutput %q", got, body(in), body(out))
+			if string(text) != reply || string(*got.Load()) != question || body(in) != question || body(out) != reply {
+				t.Errorf("server got %q\ninput %q\noutput %q", *got.Load(), body(in), body(out))
 			}
 			wantAttrs(t, in, map[string]string{"server.address": `"127.0.0.1"`, "url.query": `"key=REDACTED"`, "stele.body.truncated": ""})
 			wantAttrs(t, out, map[string]string{"http.response.header.x-request-id": `["r1"]`, "gen_ai.response.id": `"c-9"`})
@@ -117,7 +118,7 @@ func TestFailuresAtTheClient(t *testing.T) {
 		}, read, 0, "input output error", "cut"},
 		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, read, 0, "input error", "transport"},
 		{"closed early", hang(events[:2]...), two, 0, "input output error", "closed"},
-		{"time out in the stream", hang(events[:2]...), read, 100 * time.Millisecond, "input output error", "timeout"},
+		{"time out in the stream", hang(events[:2]...), read, 2 * time.Second, "input output error", "timeout"},
 		{"time out before the answer", func(_ http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
