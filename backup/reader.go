@@ -138,9 +138,23 @@ func (r *Reader) Acknowledge(ctx context.Context, stream, reason string) error {
 	return fmt.Errorf("the archive has no stream %s; 'stele audit' lists them", stream)
 }
 
-// Disclosed puts into the control log that payloads left the archive, without naming them.
-func (r *Reader) Disclosed(ctx context.Context, what, to string, records uint64) error {
-	return r.submit(ctx, control.TypeDisclosure, control.Disclosure{What: what, Salted: [32]byte(secret()), Records: records, To: to})
+// Disclosed says in the control log that payloads leave the archive, without naming them: salted is a salted hash of what
+// was selected. Records is 0 in the entry from before the first one leaves. When it returns, the entry is durable in the
+// inbox, from which a compactor takes it.
+func (r *Reader) Disclosed(ctx context.Context, what, to string, salted [32]byte, records uint64) error {
+	return r.submit(ctx, control.TypeDisclosure, control.Disclosure{What: what, Salted: salted, Records: records, To: to})
+}
+
+// ReadsFrom reports whether frames of the archive came from the Kafka topic with these ids.
+func (r *Reader) ReadsFrom(cluster, topic string) bool {
+	for _, l := range r.a.logs {
+		for _, c := range l.commits {
+			if c.Source.Cluster == cluster && c.Source.Topic == topic {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (r *Reader) submit(ctx context.Context, kind string, body any) error {

@@ -30,13 +30,14 @@ type Query struct {
 // Found is a record read back from the archive and checked against its commitment.
 type Found struct {
 	logpipe.Record
-	Log      string // origin
-	Index    uint64 // of its leaf in the log
-	Stream   string // id, hex
-	Seq      uint64
-	Erased   bool // the key is gone: only clear fields are set
-	Withheld bool // redaction failed at capture, the body was not kept
-	Flags    []string
+	Log       string // origin
+	Partition int    // of the log
+	Index     uint64 // of its leaf in the log
+	Stream    string // id, hex
+	Seq       uint64
+	Erased    bool // the key is gone: only clear fields are set
+	Withheld  bool // redaction failed at capture, the body was not kept
+	Flags     []string
 }
 
 // RecordError is a record that cannot be given out, and which one. Iteration goes on behind it.
@@ -186,7 +187,7 @@ func (s *search) row(ctx context.Context, l *openLog, blocks *blockReader, b *se
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	f.Log, f.Index = l.chain.origin, index
+	f.Log, f.Partition, f.Index = l.chain.origin, int(l.partition), index
 	if errors.Is(err, errErased) {
 		if !s.q.Erased {
 			return nil

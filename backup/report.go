@@ -50,10 +50,12 @@ type Report struct {
 	Opened   uint64             `json:"opened,omitempty"` // records opened and equal to their commitments
 	Erased   uint64             `json:"erased,omitempty"` // records whose key was erased
 	Control  uint64             `json:"control"`          // entries of the control log
-	Logs     []LogReport        `json:"logs"`
-	Streams  []StreamReport     `json:"streams"`
-	Faults   []Fault            `json:"faults"`
-	Notices  []Fault            `json:"notices"` // what was seen and breaks nothing
+	// Disclosures counts the entries that say that records left the archive unsealed.
+	Disclosures uint64         `json:"disclosures,omitempty"`
+	Logs        []LogReport    `json:"logs"`
+	Streams     []StreamReport `json:"streams"`
+	Faults      []Fault        `json:"faults"`
+	Notices     []Fault        `json:"notices"` // what was seen and breaks nothing
 }
 
 // LogReport is one log.

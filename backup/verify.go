@@ -88,8 +88,11 @@ func (v *verifier) controlLog() {
 			v.r.fault(integrity, controlPrefix, "no access policy can be read from the control log")
 		}
 		for _, l := range s.Listed {
-			if l.Unauthorised != nil {
+			switch {
+			case l.Unauthorised != nil:
 				v.r.notice(integrity, fmt.Sprintf("%s entry %d", controlPrefix, l.Index), "has no effect: %v", l.Unauthorised)
+			case l.Type == control.TypeDisclosure:
+				v.r.Disclosures++
 			}
 		}
 		for _, d := range s.Divergences {

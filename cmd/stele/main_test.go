@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			"json":   cmdJSON,
 			"crash":  cmdCrash,
 			"erase":  cmdErase,
-			"broker": cmdBroker,
+			"broker": cmdBroker, "topic": cmdTopic, "consume": cmdConsume,
 		},
 	})
 }

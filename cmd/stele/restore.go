@@ -43,13 +43,17 @@ On standard output a kill -9 may repeat the records of the last second.
 --erased says what to do with records whose key was erased: omit them (they are counted), or write a
 stub of the fields that stayed in clear, with the attribute stele.erased.
 
---out kafka://host:port/topic publishes the records, unsealed, to an existing topic. That needs
---plaintext, and is entered into the archive as a disclosure.
+--out kafka://host:port/topic publishes the records, unsealed, to a topic that exists, one message each,
+without keys; the records of one log go to one partition. That needs --plaintext, and the archive's control
+log says from before the first message on that records left it: the reader needs the right to create
+objects under control/inbox/. Brokers that fail in the middle may store messages twice, a restore that is
+killed and gone on with does not.
 
 ` + filterHelp,
 		Example: `  stele restore --out /srv/restored --as /etc/stele/reader
   stele restore --out - --subject user-17 | jq -r .body
-  stele restore --out /srv/restored --resume /srv/restored.state`,
+  stele restore --out /srv/restored --resume /srv/restored.state
+  stele restore --out kafka://broker:9092/restored --plaintext --since 7d --resume /srv/restored.state`,
 		Args: cobra.NoArgs,
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.restore(cmd.Context(), f) }),
 	}
@@ -72,6 +76,13 @@ type restoreAnswer struct {
 	Stubs      bool         `json:"stubs"`
 	Unreadable []unreadable `json:"unreadable,omitempty"`
 	State      string       `json:"state,omitempty"`
+	Disclosure *disclosure  `json:"disclosure,omitempty"`
+}
+
+// disclosure is what the control log says of records that left for a topic: a salted hash of the filters.
+type disclosure struct {
+	Salted string `json:"salted"`
+	Salt   string `json:"salt"`
 }
 
 func (r *restoreAnswer) print(w io.Writer) {
@@ -88,6 +99,9 @@ func (r *restoreAnswer) print(w io.Writer) {
 	}
 	if len(r.Unreadable) > 0 {
 		fmt.Fprintf(w, "%s left out because they do not open or are not what was captured\n", count(len(r.Unreadable), "record"))
+	}
+	if d := r.Disclosure; d != nil {
+		fmt.Fprintf(w, "disclosure %s…: a compactor puts it into the control log with its next heads\n", d.Salted[:16])
 	}
 }
 
@@ -131,15 +145,29 @@ func (a *app) restore(ctx context.Context, f restoreFlags) (answer, error) {
 	}
 	defer done()
 	job := &restoring{app: a, flags: f, answer: &restoreAnswer{Stubs: f.erased == "stub", State: f.resume}}
-	if err := job.open(archive.Name()); err != nil {
+	err = job.open(ctx, archive.Name(), func(state restoreState, resumed bool) (sink, error) {
+		return s.sink(ctx, r, f, state, resumed)
+	})
+	if err != nil {
 		return nil, err
 	}
 	err = job.run(ctx, r.Records(ctx, q))
-	err = errors.Join(err, job.close())
+	err = errors.Join(err, job.close(ctx))
 	if err == nil && len(job.answer.Unreadable) > 0 {
 		err = exit(exitUnreadable)
 	}
 	return job.answer, err
+}
+
+// sink opens the output.
+func (s *site) sink(ctx context.Context, r *backup.Reader, f restoreFlags, state restoreState, resumed bool) (sink, error) {
+	switch {
+	case f.out == "-":
+		return newStreamSink(s.app.stdout), nil
+	case isKafka(f.out):
+		return s.openTopicSink(ctx, r, f, state.Topic)
+	}
+	return openFileSink(f.out, state.Bytes, resumed)
 }
 
 // line writes a record as it is restored; nil if it is left out.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/plaintext"
 )
 
 // restoreState is what --resume keeps: how far each log was restored, and how long the output was then.
@@ -25,6 +26,7 @@ type restoreState struct {
 	Missing map[string][]uint64 `json:"missing,omitempty"` // leaves below that could not be given out
 	Bytes   int64               `json:"bytes"`
 	Records uint64              `json:"records"`
+	Topic   *plaintext.Position `json:"topic,omitempty"` // where the topic ended then
 }
 
 const restoreStateFormat = "restore-state/v1"
@@ -41,22 +43,26 @@ type restoring struct {
 	out    sink
 	line   []byte
 	saved  time.Time
+	broken bool // the output failed: nothing more is written or saved
 }
 
-// open begins a restore of an archive, or goes on with one.
-func (j *restoring) open(archive string) error {
+// open begins a restore of an archive, or goes on with one. sink opens the output.
+func (j *restoring) open(ctx context.Context, archive string, sink func(restoreState, bool) (sink, error)) error {
 	j.state = restoreState{Stele: restoreStateFormat, Archive: archive, Out: j.flags.out, Erased: j.flags.erased,
 		Filter: j.flags.filter, Next: map[string]uint64{}, Missing: map[string][]uint64{}}
 	resumed, err := j.load()
 	if err != nil {
 		return err
 	}
-	j.out, err = j.app.sink(j.flags, j.state, resumed)
+	j.out, err = sink(j.state, resumed)
 	if err != nil {
 		return err
 	}
 	j.answer.Path = j.out.name()
-	return j.save() // from here on the same command goes on
+	if err := j.save(ctx); err != nil { // from here on the same command goes on
+		return errors.Join(err, j.out.close(ctx, j.answer))
+	}
+	return nil
 }
 
 // load reads the state file, if there is one yet.
@@ -138,7 +144,8 @@ func (j *restoring) write(ctx context.Context, f *backup.Found) error {
 		return fmt.Errorf("%s leaf %d: %w", log, index, err)
 	}
 	if line != nil {
-		if err := j.out.write(ctx, line); err != nil {
+		if err := j.out.write(ctx, f, line); err != nil {
+			j.broken = true
 			return err
 		}
 		j.line = line
@@ -149,16 +156,20 @@ func (j *restoring) write(ctx context.Context, f *backup.Found) error {
 	}
 	j.state.Next[log] = max(j.state.Next[log], index+1)
 	if time.Since(j.saved) > saveEvery {
-		return j.save()
+		return j.save(ctx)
 	}
 	return nil
 }
 
 // save makes the output durable, and then the state that says so.
-func (j *restoring) save() error {
+func (j *restoring) save(ctx context.Context) error {
 	j.saved = time.Now()
-	if err := j.out.flush(); err != nil || j.flags.resume == "" {
+	if err := j.out.flush(ctx, &j.state); err != nil {
+		j.broken = true
 		return err
+	}
+	if j.flags.resume == "" {
+		return nil
 	}
 	data, err := json.Marshal(j.state)
 	if err != nil {
@@ -167,26 +178,14 @@ func (j *restoring) save() error {
 	return replaceFile(j.flags.resume, append(data, '\n'))
 }
 
-func (j *restoring) close() error {
-	err := errors.Join(j.save(), j.out.close())
+// close saves what can be saved, after an interruption too.
+func (j *restoring) close(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sinkWait)
+	defer cancel()
+	if !j.broken {
+		err = j.save(ctx)
+	}
+	err = errors.Join(err, j.out.close(ctx, j.answer))
 	j.answer.Total = j.state.Records
 	return err
-}
-
-// sink is where restored lines go.
-type sink interface {
-	name() string
-	write(ctx context.Context, line []byte) error
-	flush() error // what was written is durable, as far as the place allows
-	close() error
-}
-
-func (a *app) sink(f restoreFlags, state restoreState, resumed bool) (sink, error) {
-	switch {
-	case f.out == "-":
-		return newStreamSink(a.stdout), nil
-	case isKafka(f.out):
-		return nil, errors.New("this version cannot write to topics")
-	}
-	return openFileSink(f.out, state.Bytes, resumed)
 }

@@ -84,10 +84,13 @@ func TestRestoreGoesOn(t *testing.T) {
 func restoreOnce(t *rapid.T, archive *fakeArchive, dir string, crashAfter int) {
 	j := &restoring{app: &app{stderr: io.Discard}, answer: new(restoreAnswer),
 		flags: restoreFlags{out: filepath.Join(dir, "out"), resume: filepath.Join(dir, "state"), erased: "omit"}}
-	if err := j.open("acme"); err != nil {
+	ctx := context.Background()
+	err := j.open(ctx, "acme", func(state restoreState, resumed bool) (sink, error) {
+		return openFileSink(j.flags.out, state.Bytes, resumed)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.Background()
 	for f, err := range archive.records(crashAfter) {
 		if rapid.IntRange(0, 3).Draw(t, "due") == 0 {
 			j.saved = time.Time{}
@@ -95,7 +98,7 @@ func restoreOnce(t *rapid.T, archive *fakeArchive, dir string, crashAfter int) {
 		err := j.run(ctx, func(yield func(backup.Found, error) bool) { yield(f, err) })
 		if errors.Is(err, errCrash) {
 			if rapid.Bool().Draw(t, "written") {
-				_ = j.out.flush()
+				_ = j.out.flush(ctx, &j.state)
 				_, _ = j.out.(fileSink).f.WriteString(`{"kind":"input","body":"` + strings.Repeat("x", 500))
 			}
 			_ = j.out.(fileSink).f.Close()
@@ -105,7 +108,7 @@ func restoreOnce(t *rapid.T, archive *fakeArchive, dir string, crashAfter int) {
 			t.Fatal(err)
 		}
 	}
-	if err := j.close(); err != nil {
+	if err := j.close(ctx); err != nil {
 		t.Fatal(err)
 	}
 }

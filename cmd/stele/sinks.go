@@ -7,7 +7,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/stelelog/stele/backup"
 )
+
+// sink is where restored lines go.
+type sink interface {
+	name() string
+	write(ctx context.Context, f *backup.Found, line []byte) error
+	// flush makes what was written durable, as far as the place allows, and tells the state where it ends.
+	flush(ctx context.Context, state *restoreState) error
+	close(ctx context.Context, answer *restoreAnswer) error
+}
 
 // streamSink writes to standard output.
 type streamSink struct{ w *bufio.Writer }
@@ -15,10 +26,11 @@ type streamSink struct{ w *bufio.Writer }
 func newStreamSink(w io.Writer) sink { return streamSink{bufio.NewWriterSize(w, 64<<10)} }
 
 func (s streamSink) name() string { return "standard output" }
-func (s streamSink) flush() error { return s.w.Flush() }
-func (s streamSink) close() error { return s.w.Flush() }
 
-func (s streamSink) write(_ context.Context, line []byte) error {
+func (s streamSink) flush(context.Context, *restoreState) error  { return s.w.Flush() }
+func (s streamSink) close(context.Context, *restoreAnswer) error { return s.w.Flush() }
+
+func (s streamSink) write(_ context.Context, _ *backup.Found, line []byte) error {
 	_, err := s.w.Write(line)
 	return err
 }
@@ -70,16 +82,16 @@ func cutTo(f *os.File, bytes int64) error {
 
 func (s fileSink) name() string { return s.f.Name() }
 
-func (s fileSink) write(_ context.Context, line []byte) error {
+func (s fileSink) write(_ context.Context, _ *backup.Found, line []byte) error {
 	_, err := s.w.Write(line)
 	return err
 }
 
-func (s fileSink) flush() error {
+func (s fileSink) flush(context.Context, *restoreState) error {
 	if err := s.w.Flush(); err != nil {
 		return err
 	}
 	return s.f.Sync()
 }
 
-func (s fileSink) close() error { return s.f.Close() }
+func (s fileSink) close(context.Context, *restoreAnswer) error { return s.f.Close() }

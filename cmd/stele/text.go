@@ -18,10 +18,13 @@ func table(w io.Writer, rows [][]string) {
 	_ = t.Flush() // an error of w shows when the process ends
 }
 
-// count writes "1 record", "2,000 records".
+// count writes "1 record", "2,000 records", "2 entries".
 func count[N ~int | ~int64 | ~uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+		return grouped(n) + " " + stem + "ries"
 	}
 	return grouped(n) + " " + noun + "s"
 }

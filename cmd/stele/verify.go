@@ -85,7 +85,7 @@ func (a *app) verify(ctx context.Context, require []string, unlock bool) (answer
 func (v verifyAnswer) print(w io.Writer) {
 	r := v.Report
 	fmt.Fprintf(w, "%s (%s)\n%s, %s, %s read, %s of the control log\n\n", r.Name, r.Archive, count(r.Records, "record"),
-		count(len(r.Logs), "log"), size(r.Bytes), countEntries(r.Control))
+		count(len(r.Logs), "log"), size(r.Bytes), count(r.Control, "entry"))
 	rows := [][]string{}
 	for _, name := range backup.VerdictNames() {
 		state := string(r.Verdicts[name].State)
@@ -95,17 +95,13 @@ func (v verifyAnswer) print(w io.Writer) {
 		rows = append(rows, []string{name, state, r.Verdicts[name].Detail})
 	}
 	table(w, rows)
+	if r.Disclosures > 0 {
+		fmt.Fprintf(w, "\n%s in the control log: records left the archive unsealed\n", count(r.Disclosures, "disclosure"))
+	}
 	v.printLogs(w)
 	v.printStreams(w)
 	printFaults(w, "faults", r.Faults)
 	printFaults(w, "seen, and harmless", r.Notices)
-}
-
-func countEntries(n uint64) string {
-	if n == 1 {
-		return "1 entry"
-	}
-	return grouped(n) + " entries"
 }
 
 func (v verifyAnswer) printLogs(w io.Writer) {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/plaintext"
+)
+
+// topicSink publishes to a Kafka topic.
+type topicSink struct{ topic *plaintext.Topic }
+
+// openTopicSink enters the disclosure, and finds what an earlier run had published and not saved.
+func (s *site) openTopicSink(ctx context.Context, r *backup.Reader, f restoreFlags, after *plaintext.Position) (sink, error) {
+	selection, err := encode(f.filter)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, kafkaWait)
+	defer cancel()
+	topic, err := plaintext.Open(ctx, plaintext.Config{Reader: r, URL: f.out, Selection: selection,
+		Username: s.KafkaUsername, Password: s.KafkaPassword, After: after})
+	if err != nil {
+		return nil, unreached(err, f.out)
+	}
+	return topicSink{topic}, nil
+}
+
+func (s topicSink) name() string { return s.topic.Name() }
+
+func (s topicSink) write(ctx context.Context, f *backup.Found, line []byte) error {
+	if err := s.topic.Write(ctx, f.Partition, line); err != nil {
+		return notPublished(fmt.Errorf("%s leaf %d: %w", f.Log, f.Index, err))
+	}
+	return nil
+}
+
+func (s topicSink) flush(ctx context.Context, state *restoreState) error {
+	if err := s.topic.Flush(ctx); err != nil {
+		return notPublished(err)
+	}
+	at := s.topic.Position()
+	state.Topic = &at
+	return nil
+}
+
+func (s topicSink) close(ctx context.Context, answer *restoreAnswer) error {
+	salted, salt := s.topic.Disclosure()
+	answer.Disclosure = &disclosure{hex.EncodeToString(salted[:]), hex.EncodeToString(salt[:])}
+	return s.topic.Close(ctx)
+}
+
+// notPublished says how to go on after brokers have failed for long.
+func notPublished(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return hinted(err, "when the brokers are back, run the same command again; with --resume FILE it goes on where it stopped")
+	}
+	return err
+}
+
+// sinkWait bounds how long the end of an interrupted restore waits for brokers.
+const sinkWait = 10 * time.Second
