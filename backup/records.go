@@ -22,7 +22,8 @@ type Query struct {
 	Kind                     logpipe.Kind
 	Model                    string // clear model name
 	ID                       logpipe.ID
-	Since, Until             time.Time // of the record: from Since, before Until
+	Since, Until             time.Time         // of the record: from Since, before Until
+	From                     map[string]uint64 // by origin of a log, the first leaf that is wanted; to go on where another query stopped
 	Limit                    int
 	Erased                   bool // also yield what cannot be opened because it was erased, as a stub
 }
@@ -111,7 +112,8 @@ func (s *search) narrow(ctx context.Context) error {
 
 // commit yields what one commit holds.
 func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
-	if c.Index == nil || c.From == nil ||
+	from := s.q.From[l.chain.origin]
+	if c.Index == nil || c.From == nil || c.Tree.Size <= from ||
 		!s.q.Since.IsZero() && c.Until.Before(s.q.Since) || !s.q.Until.IsZero() && !c.From.Before(s.q.Until) {
 		return nil
 	}
@@ -142,7 +144,7 @@ func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
 			return err
 		}
 		for i := range b.Len() {
-			if !s.matches(b, i) {
+			if at+uint64(i) < from || !s.matches(b, i) {
 				continue
 			}
 			if err := s.row(ctx, l, &blocks, b, i, at+uint64(i)); err != nil {

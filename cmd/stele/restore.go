@@ -151,6 +151,7 @@ func (a *app) restore(ctx context.Context, f restoreFlags) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.From = job.from()
 	err = job.run(ctx, r.Records(ctx, q))
 	err = errors.Join(err, job.close(ctx))
 	if err == nil && len(job.answer.Unreadable) > 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -122,6 +123,17 @@ func (j *restoring) miss(e *backup.RecordError) {
 	j.answer.Unreadable = append(j.answer.Unreadable, unreadable{e.Log, e.Index, e.Err.Error()})
 	fmt.Fprintf(j.app.stderr, "unreadable: %v\n", e)
 	j.state.Missing[e.Log] = append(j.state.Missing[e.Log], e.Index)
+}
+
+// from is where each log is to be read from: behind all that was restored, but for what could not be given out.
+func (j *restoring) from() map[string]uint64 {
+	from := maps.Clone(j.state.Next)
+	for log, missing := range j.state.Missing {
+		for _, index := range missing {
+			from[log] = min(from[log], index)
+		}
+	}
+	return from
 }
 
 // wanted reports whether a leaf was not restored yet: it lies ahead, or an earlier run could not give it out, which is
