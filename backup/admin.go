@@ -54,8 +54,8 @@ func OpenAdmin(ctx context.Context, store Store, trust, rootIdentity []byte) (*A
 	if a.control, err = openControl(ctx, store, t); err != nil {
 		return nil, err
 	}
-	if a.control.policy() == nil {
-		return nil, fmt.Errorf("the store holds no archive %s", t.Name)
+	if err := a.control.founded(ctx); err != nil {
+		return nil, fmt.Errorf("the store holds no archive %s: %w", t.Name, err)
 	}
 	return a, nil
 }

@@ -23,6 +23,8 @@ type Archive struct {
 	control *controlLog
 	logs    []*openLog
 	heads   map[string][]control.Head // as they were before the logs were read
+
+	unfounded error // why nothing here counts
 }
 
 // openLog is one log with all its commits.
@@ -52,8 +54,8 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 	if a.control, err = openControl(ctx, store, a.trust); err != nil {
 		return nil, err
 	}
-	if a.control.policy() == nil && len(a.control.findings) == 0 {
-		return nil, fmt.Errorf("no archive here: the control log is empty. Is it the right archive URL for the trust file of %s?", a.trust.Name)
+	if a.unfounded = a.control.founded(ctx); ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	a.control.view(func(s *control.State) {
 		a.heads = map[string][]control.Head{}
@@ -83,8 +85,15 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 		}
 	}
 	a.missingLogs()
+	if errors.Is(a.unfounded, errNoControl) && len(a.logs) == 0 {
+		return nil, fmt.Errorf("no archive here: %w. Is it the right archive URL for the trust file of %s?", a.unfounded, a.trust.Name)
+	}
 	return a, nil
 }
+
+// Founded returns nil if the archive is that of the trust file. Otherwise nothing in it counts, so that it looks empty;
+// the error says what lies there instead, and Verify what is wrong with it.
+func (a *Archive) Founded() error { return a.unfounded }
 
 func (a *Archive) openLog(ctx context.Context, partition uint32, period string) error {
 	l := &openLog{partition: partition, period: period, byNumber: map[uint64]int{}}

@@ -103,9 +103,8 @@ func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) 
 	if c.control, err = openControl(ctx, cfg.Store, c.trust); err != nil {
 		return nil, err
 	}
-	p := c.control.policy()
-	if p == nil {
-		return nil, fmt.Errorf("the store holds no archive %s (its control log is empty); is it the right URL? 'stele init' makes a new one", c.trust.Name)
+	if err := c.control.founded(ctx); err != nil {
+		return nil, fmt.Errorf("the store holds no archive %s: %w; is it the right URL? 'stele init' makes a new one", c.trust.Name, err)
 	}
 	if _, err := c.control.commitKeys(c.signer.Name()); err != nil {
 		return nil, err

@@ -56,6 +56,9 @@ func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error)
 	if r.id.Archive != identity.ID(a.trust.Archive) {
 		return nil, errors.New("reader identity and trust file are of different archives")
 	}
+	if a.unfounded != nil {
+		return nil, a.unfounded
+	}
 	var err error
 	if r.key, err = keyscope.KEM().NewPrivateKey(r.id.Key); err != nil {
 		return nil, fmt.Errorf("reader identity: %w", err)

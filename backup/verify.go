@@ -84,8 +84,8 @@ func (v *verifier) controlLog() {
 	}
 	c.view(func(s *control.State) {
 		v.r.Control = s.Size()
-		if len(s.Policies) == 0 {
-			v.r.fault(integrity, controlPrefix, "no access policy can be read from the control log")
+		if v.a.unfounded != nil {
+			v.r.fault(integrity, controlPrefix, "no access policy can be read: %v", v.a.unfounded)
 		}
 		for _, l := range s.Listed {
 			switch {
@@ -346,6 +346,10 @@ func (v *verifier) conclude() {
 		checked[worm] = fmt.Sprintf("%d objects: the store reports each lock as the commit says", v.locked)
 	} else if v.unreadLocks > 0 {
 		unchecked[worm] = fmt.Sprintf("locks of %d objects could not be read; this may be a copy", v.unreadLocks)
+	}
+	if v.a.unfounded != nil {
+		delete(checked, completeness)
+		unchecked[completeness] = "without an access policy no stream can be judged"
 	}
 	if v.opt.Reader != nil {
 		checked[readability] = fmt.Sprintf("%d records opened, each equal to its commitment", r.Opened)

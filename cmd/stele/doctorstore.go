@@ -31,6 +31,9 @@ func (e *exam) store(ctx context.Context) {
 		return
 	}
 	archive, err := backup.OpenArchive(ctx, store, trust)
+	if err == nil {
+		err = hinted(archive.Founded(), sameArchive)
+	}
 	if err != nil {
 		e.bad("archive", "", err)
 		return

@@ -82,6 +82,18 @@ func (s *site) open(ctx context.Context) (backup.Store, []byte, error) {
 
 // archive opens the archive of the settings with its trust file.
 func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
+	archive, err := s.suspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return archive, hinted(archive.Founded(), sameArchive)
+}
+
+// sameArchive is the advice for settings that do not belong together.
+const sameArchive = "--archive and --trust must be those of one archive; 'stele env' shows where they come from"
+
+// suspect opens what is there, and leaves it to verify whether the trust file is of it.
+func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
 	store, trust, err := s.open(ctx)
 	if err != nil {
 		return nil, err

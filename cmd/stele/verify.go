@@ -59,13 +59,13 @@ func (a *app) verify(ctx context.Context, require []string, unlock bool) (answer
 	if err != nil {
 		return nil, err
 	}
-	archive, err := s.archive(ctx)
+	archive, err := s.suspect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := a.progress("verifying")
 	opt := backup.VerifyOptions{Progress: p.leaves}
-	if unlock {
+	if unlock && archive.Founded() == nil {
 		r, done, err := s.unlock(ctx, archive)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -23,6 +24,18 @@ type Object struct {
 	Size    uint64       `json:"size"` // of the log with these entries
 	Root    merkle.Hash  `json:"root"`
 	Entries []string     `json:"entries"`
+}
+
+// Peek reads which archive an object says that it is of, and the archive's name, without looking at the signature.
+func Peek(file []byte) (archive commit.Hex16, name string, ok bool) {
+	text, sigs, _ := strings.Cut(string(file), "\n\n")
+	var obj Object
+	if commit.UnmarshalLine(text+"\n", objectFormat, &obj) != nil {
+		return archive, "", false
+	}
+	signer, _, _ := strings.Cut(strings.TrimPrefix(sigs, "— "), " ")
+	name, ok = strings.CutSuffix(signer, identity.ControlOrigin(""))
+	return obj.Archive, name, ok && identity.ValidName(name)
 }
 
 // Judge is the chain.Judge of the control log.

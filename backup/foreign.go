@@ -1,0 +1,39 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stelelog/stele/internal/control"
+)
+
+// errNoControl says that the control log is empty.
+var errNoControl = errors.New("the control log is empty")
+
+// founded reports whether the control log has an access policy that the trust file vouches for. If not, the error says
+// what lies there instead, which has to be taken at its word: no key of the trust file signed it. Requires a single caller.
+func (c *controlLog) founded(ctx context.Context) error {
+	if c.policy() != nil {
+		return nil
+	}
+	trust := c.state.Trust
+	for o, err := range c.space.From(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		archive, name, ok := control.Peek(o.Data)
+		switch {
+		case ok && archive != trust.Archive:
+			return fmt.Errorf("the trust file is of another archive: it is of %s (%x), and what lies here calls itself %s (%s)",
+				trust.Name, trust.Archive, name, archive)
+		case ok:
+			return fmt.Errorf("%s calls itself the archive %s, but the key in the trust file has not signed it: 'stele verify' says what is wrong",
+				o.Key, name)
+		}
+	}
+	if len(c.findings) > 0 {
+		return fmt.Errorf("nothing in the control log can be read, the first is %w: 'stele verify' says what is wrong", c.findings[0])
+	}
+	return errNoControl
+}
