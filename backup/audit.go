@@ -16,35 +16,41 @@ const liveBeats = 3
 // staleAfter is the age of the newest commit at which nothing can be called live any more: three idle intervals.
 const staleAfter = 3 * time.Hour
 
+// logTips is where the streams of a log stand.
+type logTips struct {
+	log  *logChain
+	tips map[commit.Hex16]commit.Tip
+}
+
 // Streams says for each stream how complete it is, from the commits alone.
 func (a *Archive) Streams(now time.Time) []StreamReport {
+	var said []logTips
+	for _, l := range a.logs {
+		said = append(said, logTips{l.chain, l.chain.tips})
+	}
+	return a.judgeStreams(said, now)
+}
+
+// judgeStreams is the verdict on each stream of all logs. A successor may be in another log than the stream that it follows.
+func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamReport) {
 	var acks []control.Ack
 	a.control.view(func(s *control.State) { acks = slices.Clone(s.Acks) })
 	known := map[commit.Hex16]commit.Tip{}
-	next := map[commit.Hex16]commit.Tip{} // successor of a stream, the one that says most
-	for _, l := range a.logs {
-		for id, t := range l.chain.tips {
-			known[id] = t
-			if p := t.Prev; p != nil && p.Seq != record.None {
-				if other, ok := next[p.Stream]; !ok || other.Prev.Seq < p.Seq {
-					next[p.Stream] = t
-				}
+	heirs := map[commit.Hex16][]commit.Tip{} // of a stream
+	for _, l := range said {
+		for _, t := range sortTips(l.tips) {
+			known[t.ID] = t
+			if t.Prev != nil {
+				heirs[t.Prev.Stream] = append(heirs[t.Prev.Stream], t)
 			}
 		}
 	}
-	var out []StreamReport
-	for _, l := range a.logs {
-		for _, tip := range l.chain.allTips() {
-			s := judgeStream(&tip, l.chain.last, now)
-			s.Log = l.chain.origin
+	for _, l := range said {
+		for _, tip := range sortTips(l.tips) {
+			s := judgeStream(&tip, endOf(&tip, heirs[tip.ID]), l.log.last, now)
+			s.Log = l.log.origin
 			if p := tip.Prev; p != nil && p.Seq != record.None {
-				if _, ok := known[p.Stream]; !ok {
-					s.Complete = false
-					s.Verdict += fmt.Sprintf("; its predecessor %s (up to seq %d) is not in the archive", p.Stream, p.Seq)
-				}
-			}
-			if t, ok := next[tip.ID]; ok && t.Service == tip.Service {
-				s.followedBy(&tip, &t)
+				s.follows(&tip, known)
 			}
 			acknowledge(&s, &tip, acks)
 			out = append(out, s)
@@ -53,21 +59,58 @@ func (a *Archive) Streams(now time.Time) []StreamReport {
 	return out
 }
 
-// followedBy takes what a successor says of the end of a stream.
-func (s *StreamReport) followedBy(t, successor *commit.Tip) {
-	p := successor.Prev
-	switch {
-	case t.Next <= p.Seq:
+// follows looks for the predecessor that a stream names.
+func (s *StreamReport) follows(t *commit.Tip, known map[commit.Hex16]commit.Tip) {
+	switch p, ok := known[t.Prev.Stream]; {
+	case !ok:
 		s.Complete = false
-		s.Verdict += fmt.Sprintf("; lacks seq %d to %d, which its successor %s knows of", t.Next, p.Seq, successor.ID)
-	case t.Next == p.Seq+1 && t.Head != p.Head:
-		s.Complete = false
-		s.Verdict += fmt.Sprintf("; its successor %s knows another frame at its end", successor.ID)
+		s.Verdict += fmt.Sprintf("; its predecessor %s (up to seq %d) is not in the archive", t.Prev.Stream, t.Prev.Seq)
+	case p.Service != t.Service:
+		s.Verdict += fmt.Sprintf("; it names %s of %s as its predecessor, for which it cannot speak", p.ID, p.Service)
+	}
+}
+
+// end is what the successors of a stream say of how it ended.
+type end struct {
+	next      uint64       // behind the last leaf that a successor knows of, if the archive lacks it; else 0
+	knows     commit.Hex16 // the successor that knows of it
+	other     commit.Hex16 // a successor that knows another frame at the end of the archive; zero for none
+	less      commit.Hex16 // a successor that found less than the archive holds; zero for none
+	recovered bool         // a successor found the end, not before that of the archive
+}
+
+// endOf hears the successors of a stream. Those of other services have no say.
+func endOf(t *commit.Tip, heirs []commit.Tip) (e end) {
+	for i := range heirs {
+		h := &heirs[i]
+		if h.Service != t.Service {
+			continue
+		}
+		e.hear(t, h.ID, h.Prev.Seq, h.Prev.Head)
+		switch r := h.Recovered; {
+		case r == nil:
+		case r.Seq+1 < t.Next: // also if it found nothing
+			e.less = h.ID
+		default:
+			e.hear(t, h.ID, r.Seq, r.Head)
+			e.recovered = true
+		}
+	}
+	return e
+}
+
+// hear takes a successor's word that seq is of t and its last, with that head.
+func (e *end) hear(t *commit.Tip, by commit.Hex16, seq uint64, head commit.Hex32) {
+	switch next := seq + 1; { // 0 for nothing
+	case next > max(t.Next, e.next):
+		e.next, e.knows = next, by
+	case next == t.Next && head != t.Head:
+		e.other = by
 	}
 }
 
 // judgeStream is the verdict on one stream.
-func judgeStream(t *commit.Tip, last *commit.Commit, now time.Time) StreamReport {
+func judgeStream(t *commit.Tip, e end, last *commit.Commit, now time.Time) StreamReport {
 	s := StreamReport{Stream: t.ID.String(), Service: t.Service, Leaves: t.Next, Lost: t.Lost, Complete: true}
 	for _, g := range t.Gaps {
 		s.Gaps = append(s.Gaps, fmt.Sprintf("%d-%d", g.From, g.To-1))
@@ -75,7 +118,7 @@ func judgeStream(t *commit.Tip, last *commit.Commit, now time.Time) StreamReport
 	if t.Beat != nil {
 		s.LastBeat = t.Beat.Time
 	}
-	s.State, s.Verdict, s.Complete = streamState(t, last, now)
+	s.State, s.Verdict, s.Complete = streamState(t, e, last, now)
 	if len(t.Gaps) > 0 {
 		s.Complete = false
 		s.Verdict += fmt.Sprintf("; missing seq %v", s.Gaps)
@@ -84,30 +127,43 @@ func judgeStream(t *commit.Tip, last *commit.Commit, now time.Time) StreamReport
 		s.Complete = false
 		s.Verdict += fmt.Sprintf("; %d records declared lost", t.Lost)
 	}
+	if e.next > 0 {
+		s.Complete = false
+		s.Verdict += fmt.Sprintf("; lacks seq %d to %d, which its successor %s knows of", t.Next, e.next-1, e.knows)
+	}
+	if e.other != (commit.Hex16{}) {
+		s.Complete = false
+		s.Verdict += fmt.Sprintf("; its successor %s knows another frame at its end", e.other)
+	}
 	return s
 }
 
-func streamState(t *commit.Tip, last *commit.Commit, now time.Time) (state, verdict string, complete bool) {
+func streamState(t *commit.Tip, e end, last *commit.Commit, now time.Time) (state, verdict string, complete bool) {
 	lastSeq := "nothing"
 	if t.Next > 0 {
 		lastSeq = fmt.Sprintf("seq %d", t.Next-1)
 	}
+	beyond := t.Beat != nil && t.Beat.Seq != record.None && t.Beat.Seq >= t.Next
 	every := time.Duration(t.Every) * time.Millisecond
 	switch {
 	case t.Closed:
 		return "closed", "complete: closed at " + lastSeq, true
-	case t.Recovered != nil && t.Recovered.Seq != record.None && t.Recovered.Seq >= t.Next:
-		return "recovered", fmt.Sprintf("its successor found seq %d, but the archive ends at %s", t.Recovered.Seq, lastSeq), false
-	case t.Recovered != nil && t.Durability >= 2:
+	case e.recovered && beyond:
+		return "recovered", fmt.Sprintf("recovered, but the archive ends at %s: the writer says that it reached seq %d", lastSeq, t.Beat.Seq), false
+	case e.recovered && (e.next > 0 || e.other != commit.Hex16{}):
+		return "recovered", "recovered, but the archive ends at " + lastSeq, false
+	case e.recovered && t.Durability >= 2:
 		return "recovered", "complete: recovered at " + lastSeq + ", everything acknowledged was on disk", true
-	case t.Recovered != nil:
+	case e.recovered:
 		return "recovered", "recovered at " + lastSeq + "; unknown what was in memory after it", false
-	case t.Beat != nil && t.Beat.Seq != record.None && t.Beat.Seq >= t.Next:
+	case beyond:
 		return "unknown", fmt.Sprintf("unknown after %s: the writer says that it reached seq %d", lastSeq, t.Beat.Seq), false
 	case now.Sub(last.Time) > staleAfter:
 		return "unknown", fmt.Sprintf("unknown after %s: the newest commit is of %s", lastSeq, last.Time.Format(time.RFC3339)), false
 	case t.Beat != nil && last.SourceTime.Sub(t.Beat.Time) <= liveBeats*every:
 		return "live", "complete: live up to " + lastSeq, true
+	case e.less != (commit.Hex16{}):
+		return "unknown", fmt.Sprintf("unknown after %s: its successor %s found less", lastSeq, e.less), false
 	}
 	return "unknown", "unknown after " + lastSeq + ": it neither closed nor shows that it lives", false
 }

@@ -179,7 +179,7 @@ func TestInsiderLies(t *testing.T) {
 		{"lies about the service", tip(func(t *commit.Tip) { t.Service = "other" }), "its service"},
 		{"lies about durability", tip(func(t *commit.Tip) { t.Durability = 3 }), "its durability"},
 		{"lies about the beat interval", tip(func(t *commit.Tip) { t.Every = 1 << 30 }), "its beat interval"},
-		{"invents a recovery", tip(func(t *commit.Tip) { t.Recovered = &commit.Recovered{By: t.ID, Seq: t.Next - 1} }), "its recovery"},
+		{"invents a recovery", tip(func(t *commit.Tip) { t.Recovered = &commit.Recovered{Seq: t.Next - 1} }), "what it recovered"},
 		{"invents a predecessor", tip(func(t *commit.Tip) { t.Prev = &commit.Prev{} }), "its predecessor"},
 		{"lies about the key", tip(func(t *commit.Tip) { t.Key[0]++ }), "its key"},
 		{"omits a stream", edit(func(in *insider, c *commit.Commit) { c.Streams = nil }), "does not name it"},

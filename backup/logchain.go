@@ -200,9 +200,11 @@ func (l *logChain) frontier() (merkle.Frontier, error) {
 }
 
 // allTips are the tips of all streams, sorted by id.
-func (l *logChain) allTips() []commit.Tip {
-	out := make([]commit.Tip, 0, len(l.tips))
-	for _, t := range l.tips {
+func (l *logChain) allTips() []commit.Tip { return sortTips(l.tips) }
+
+func sortTips(tips map[commit.Hex16]commit.Tip) []commit.Tip {
+	out := make([]commit.Tip, 0, len(tips))
+	for _, t := range tips {
 		out = append(out, t)
 	}
 	slices.SortFunc(out, func(a, b commit.Tip) int { return bytes.Compare(a.ID[:], b.ID[:]) })

@@ -24,9 +24,8 @@ type streamCheck struct {
 	a       *Archive
 	log     *openLog
 	streams map[commit.Hex16]*followed
-	touched map[commit.Hex16]bool              // by frames of the present commit
-	early   map[commit.Hex16]*commit.Recovered // said of streams before their first frame
-	skipped bool                               // a segment could not be read: what follows it cannot be linked
+	touched map[commit.Hex16]bool // by frames of the present commit
+	skipped bool                  // a segment could not be read: what follows it cannot be linked
 }
 
 // followed is a stream as its frames show it.
@@ -34,13 +33,26 @@ type followed struct {
 	tip  commit.Tip             // but for gaps, beat, lane and encapsulations
 	ends map[uint64]merkle.Hash // head of the frame that ends at a seq, while no frame is known to follow it
 	want map[uint64]merkle.Hash // previous head named by the frame that starts at a seq, while that frame is not known
-	beat *commit.Beat           // as the last commit gave it
-
-	early *commit.Recovered // said before its first frame: a compactor that started between the two does not know it
+	beat *commit.Beat           // the newest that it signed
 }
 
 func newStreamCheck(a *Archive, l *openLog) *streamCheck {
-	return &streamCheck{a: a, log: l, streams: map[commit.Hex16]*followed{}, touched: map[commit.Hex16]bool{}, early: map[commit.Hex16]*commit.Recovered{}}
+	return &streamCheck{a: a, log: l, streams: map[commit.Hex16]*followed{}, touched: map[commit.Hex16]bool{}}
+}
+
+// tips are the streams as their frames show them; where frames could not be read, which is a fault of its own, as the
+// commits say.
+func (s *streamCheck) tips() map[commit.Hex16]commit.Tip {
+	if s.skipped {
+		return s.log.chain.tips
+	}
+	out := make(map[commit.Hex16]commit.Tip, len(s.streams))
+	for id, st := range s.streams {
+		tip := st.tip
+		tip.Gaps, tip.Beat = st.gaps(), st.beat
+		out[id] = tip
+	}
+	return out
 }
 
 // skip says that the frames of a commit could not be read.
@@ -65,7 +77,7 @@ func (s *streamCheck) take(f *segment.FrameAt, said []record.Leaf, control uint6
 		return err
 	}
 	s.touched[f.Stream] = true
-	return s.leaves(st, said)
+	return st.leaves(said)
 }
 
 // open makes a stream from its certificate. The result is nil if its first frame was in a segment that cannot be read.
@@ -91,7 +103,7 @@ func (s *streamCheck) open(f *segment.FrameAt, said []record.Leaf, size uint64) 
 	if c.Prev.Stream != [16]byte{} {
 		tip.Prev = &commit.Prev{Stream: c.Prev.Stream, Seq: c.Prev.Seq, Head: c.Prev.Head}
 	}
-	st := &followed{tip: tip, ends: map[uint64]merkle.Hash{0: {}}, want: map[uint64]merkle.Hash{}, early: s.early[f.Stream]}
+	st := &followed{tip: tip, ends: map[uint64]merkle.Hash{0: {}}, want: map[uint64]merkle.Hash{}}
 	s.streams[f.Stream] = st
 	return st, nil
 }
@@ -142,8 +154,8 @@ func (st *followed) gaps() (gaps []commit.Gap) {
 	return gaps
 }
 
-// leaves takes what leaves say of streams.
-func (s *streamCheck) leaves(st *followed, said []record.Leaf) error {
+// leaves takes what leaves say of their stream and its predecessor.
+func (st *followed) leaves(said []record.Leaf) error {
 	for i := range said {
 		l := &said[i]
 		switch l.Type {
@@ -164,12 +176,8 @@ func (s *streamCheck) leaves(st *followed, said []record.Leaf) error {
 			if err != nil {
 				return err
 			}
-			r := &commit.Recovered{By: st.tip.ID, Seq: d.Seq, Head: d.Head}
-			if p := s.streams[d.Stream]; p == nil {
-				s.early[d.Stream] = r
-			} else if p.tip.Service == st.tip.Service {
-				p.tip.Recovered, p.early = r, nil
-				s.touched[d.Stream] = true
+			if t := &st.tip; t.Recovered == nil && t.Prev != nil && t.Prev.Stream == commit.Hex16(d.Stream) {
+				t.Recovered = &commit.Recovered{Seq: d.Seq, Head: d.Head}
 			}
 		}
 	}
@@ -208,9 +216,6 @@ func (s *streamCheck) compare(c *commit.Commit, bad func(stream commit.Hex16, er
 
 // equal compares a tip with what the frames show.
 func (st *followed) equal(tip *commit.Tip) error {
-	if st.early != nil && reflect.DeepEqual(tip.Recovered, st.early) {
-		st.tip.Recovered, st.early = st.early, nil
-	}
 	want := st.tip
 	want.Gaps = st.gaps()
 	for _, f := range []struct {
@@ -220,7 +225,7 @@ func (st *followed) equal(tip *commit.Tip) error {
 		{"its end", [2]uint64{tip.From, tip.Next}, [2]uint64{want.From, want.Next}}, {"its head", tip.Head, want.Head},
 		{"its gaps", orNone(tip.Gaps), orNone(want.Gaps)}, {"its late frames", orNone(tip.Late), orNone(want.Late)},
 		{"its close", tip.Closed, want.Closed}, {"its loss", [2]uint64{tip.Lost, tip.LostSeq}, [2]uint64{want.Lost, want.LostSeq}},
-		{"its recovery", tip.Recovered, want.Recovered}, {"its predecessor", tip.Prev, want.Prev},
+		{"what it recovered", tip.Recovered, want.Recovered}, {"its predecessor", tip.Prev, want.Prev},
 		{"its service", tip.Service, want.Service}, {"its durability", tip.Durability, want.Durability},
 		{"its beat interval", tip.Every, want.Every},
 	} {
@@ -244,7 +249,6 @@ func orNone[T any](s []T) []T {
 // heard checks the beat that a commit gives for the stream.
 func (st *followed) heard(b *commit.Beat, c *commit.Commit, partition uint32) error {
 	last := st.beat
-	st.beat = b
 	if b == nil {
 		if last != nil {
 			return errors.New("its beat was forgotten")
@@ -262,5 +266,6 @@ func (st *followed) heard(b *commit.Beat, c *commit.Commit, partition uint32) er
 	if last != nil && bytes.Equal(last.Note, b.Note) && !last.Time.Equal(b.Time) {
 		return errors.New("its old beat is given for a new one")
 	}
+	st.beat = b
 	return nil
 }

@@ -70,6 +70,7 @@ type verifier struct {
 	r           *Report
 	opt         VerifyOptions
 	total, done uint64
+	said        []logTips // what the frames say of streams
 
 	locked, unlocked int // objects whose lock was seen to hold, and that claim none
 	lockModes        map[string]int
@@ -149,6 +150,7 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 		v.finding(f)
 	}
 	streams := newStreamCheck(v.a, l)
+	defer func() { v.said = append(v.said, logTips{l.chain, streams.tips()}) }()
 	for i := range l.commits {
 		c := &l.commits[i]
 		if err := v.commit(ctx, l, c, streams); err != nil {
@@ -320,7 +322,7 @@ func weaker(have, want LockMode) bool {
 
 // streams reports how complete each stream is.
 func (v *verifier) streams() {
-	v.r.Streams = append(v.r.Streams, v.a.Streams(v.opt.Now)...)
+	v.r.Streams = append(v.r.Streams, v.a.judgeStreams(v.said, v.opt.Now)...)
 	for _, s := range v.r.Streams {
 		if !s.Complete {
 			v.r.fault(completeness, "stream "+s.Stream, "%s (%s)", s.Verdict, s.Service)

@@ -149,9 +149,8 @@ type Prev struct {
 	Head   Hex32  `json:"head"`
 }
 
-// Recovered says that a successor found the end of this stream.
+// Recovered says where a stream found the end of its predecessor, which did not close. Seq is 2⁶⁴−1 if it found nothing.
 type Recovered struct {
-	By   Hex16  `json:"by"`
 	Seq  uint64 `json:"seq"`
 	Head Hex32  `json:"head"`
 }

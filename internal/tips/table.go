@@ -43,13 +43,6 @@ type Table struct {
 	partition uint32
 	service   func(key ed25519.PublicKey) (name string, err error)
 	streams   map[[16]byte]*stream
-	early     map[[16]byte]recovery // of streams of which nothing has come yet: each may have a lane of its own
-}
-
-// recovery is what a successor says of the end of a stream.
-type recovery struct {
-	commit.Recovered
-	service string
 }
 
 type stream struct {
@@ -76,7 +69,7 @@ const remembered = 256
 
 // New returns the table of a log that has the given tips. service says whether a service key may open a stream.
 func New(archive [16]byte, partition uint32, tips []commit.Tip, service func(ed25519.PublicKey) (string, error)) *Table {
-	t := &Table{archive, partition, service, make(map[[16]byte]*stream, len(tips)), map[[16]byte]recovery{}}
+	t := &Table{archive, partition, service, make(map[[16]byte]*stream, len(tips))}
 	for _, tip := range tips {
 		tip.From, tip.Late, tip.Gaps = tip.Next, nil, slices.Clone(tip.Gaps)
 		t.streams[tip.ID] = &stream{Tip: tip}
@@ -120,12 +113,9 @@ func (t *Table) Take(f *frame.Frame, lane string) (Verdict, []merkle.Hash, error
 		return Reject, nil, errors.New("the stream goes on after its close")
 	}
 	t.streams[f.Stream] = s
-	if e, ok := t.early[f.Stream]; ok {
-		t.recovered(f.Stream, e)
-	}
 	s.take(f, head, verdict)
 	s.encaps = newest(append(s.encaps, encaps...))
-	t.leaves(s, f)
+	s.leaves(f)
 	return verdict, leaves, nil
 }
 
@@ -223,8 +213,8 @@ func (s *stream) fill(f *frame.Frame, head merkle.Hash) {
 	s.Gaps = slices.Replace(s.Gaps, i, i+1, parts...)
 }
 
-// leaves takes what the leaves of f say about streams.
-func (t *Table) leaves(s *stream, f *frame.Frame) {
+// leaves takes what the leaves of f say about their stream and its predecessor.
+func (s *stream) leaves(f *frame.Frame) {
 	types := f.Columns.Type
 	for i := range types {
 		switch record.Type(types[i]) {
@@ -237,24 +227,10 @@ func (t *Table) leaves(s *stream, f *frame.Frame) {
 			s.Closed = true
 		case record.Recovered:
 			d, err := record.ParseRecovered(f.Detail(i))
-			if err != nil {
-				continue
+			if err == nil && s.Recovered == nil && s.Prev != nil && s.Prev.Stream == commit.Hex16(d.Stream) {
+				s.Recovered = &commit.Recovered{Seq: d.Seq, Head: d.Head}
 			}
-			t.recovered(d.Stream, recovery{commit.Recovered{By: s.ID, Seq: d.Seq, Head: d.Head}, s.Service})
 		}
-	}
-}
-
-// recovered takes a successor's word for a stream of the same service.
-func (t *Table) recovered(stream [16]byte, r recovery) {
-	p := t.streams[stream]
-	if p == nil {
-		t.early[stream] = r
-		return
-	}
-	delete(t.early, stream)
-	if p.Service == r.service {
-		p.Recovered, p.changed = &r.Recovered, true
 	}
 }
 

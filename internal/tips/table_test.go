@@ -3,6 +3,7 @@ package tips
 import (
 	"crypto/ed25519"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -224,28 +225,84 @@ func TestBeats(t *testing.T) {
 	}
 }
 
-func TestRecoveryBeforeTheStream(t *testing.T) {
-	for _, early := range []bool{true, false} {
-		old, next := newWriter(t, 1), newWriter(t, 2)
-		table := newTable(nil)
-		d := frame.Draft{Archive: [16]byte{1}, Stream: next.cert.Stream, Rows: []frame.Row{
-			{Leaf: record.Leaf{Type: record.Open, Class: "default", Detail: next.cert.Bytes()}, Block: -1},
-			{Leaf: record.Leaf{Type: record.Recovered, Class: "default", Detail: record.RecoveredDetail{Stream: [16]byte{1}, Seq: 2}.Append(nil)}, Block: -1}}}
-		word, _, err := d.Encode(nil, next.key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		order := [][]byte{old.frame(t, 3, 0), word}
-		if early {
-			order[0], order[1] = order[1], order[0]
-		}
-		for _, raw := range order {
-			if v, err := take(t, table, raw); v != Accept {
-				t.Fatal(v, err)
-			}
-		}
-		if tip, _ := table.Tip([16]byte{1}); tip.Recovered == nil || tip.Recovered.Seq != 2 {
-			t.Errorf("early %v: %+v", early, tip)
+// TestWhatAStreamRecovered: it stands in the tip of the successor, whatever has come of the predecessor, and a restart of
+// the compactor changes nothing. The first word about the predecessor of the certificate counts.
+func TestWhatAStreamRecovered(t *testing.T) {
+	word := func(stream byte, seq uint64) record.Leaf {
+		d := record.RecoveredDetail{Stream: [16]byte{stream}, Seq: seq, Head: merkle.Hash{byte(seq)}}
+		return record.Leaf{Type: record.Recovered, Class: "default", Detail: d.Append(nil)}
+	}
+	for _, test := range []struct {
+		name  string
+		first []record.Leaf // behind the certificate
+		then  []record.Leaf // in the next frame
+		want  *commit.Recovered
+	}{
+		{"at once", []record.Leaf{word(1, 2)}, nil, &commit.Recovered{Seq: 2, Head: commit.Hex32{2}}},
+		{"later", nil, []record.Leaf{word(1, 2)}, &commit.Recovered{Seq: 2, Head: commit.Hex32{2}}},
+		{"twice", []record.Leaf{word(1, 2), word(1, 3)}, []record.Leaf{word(1, 4)}, &commit.Recovered{Seq: 2, Head: commit.Hex32{2}}},
+		{"nothing found", []record.Leaf{word(1, record.None)}, nil, &commit.Recovered{Seq: record.None, Head: commit.Hex32{0xff}}},
+		{"not its predecessor", []record.Leaf{word(3, 2)}, []record.Leaf{word(3, 2)}, nil},
+		{"its predecessor, behind another", []record.Leaf{word(3, 9)}, []record.Leaf{word(1, 2)}, &commit.Recovered{Seq: 2, Head: commit.Hex32{2}}},
+		{"no word", nil, nil, nil},
+	} {
+		for _, order := range []string{"predecessor first", "successor first", "no predecessor"} {
+			t.Run(test.name+", "+order, func(t *testing.T) {
+				old, next := newWriter(t, 1), newWriter(t, 2)
+				next.link(t, keyscope.Link{Stream: [16]byte{1}, Seq: 2})
+				predecessor, table := old.frame(t, 3, 0), newTable(nil)
+				step := func(raw []byte) {
+					if v, err := take(t, table, raw); v != Accept {
+						t.Fatal(v, err)
+					}
+					table = newTable(append([]commit.Tip(nil), table.Open()...)) // a restart
+				}
+				if order == "predecessor first" {
+					step(predecessor)
+				}
+				step(next.leaves(t, test.first...))
+				if order == "successor first" {
+					step(predecessor)
+				}
+				if len(test.then) > 0 {
+					step(next.leaves(t, test.then...))
+				}
+				if tip, _ := table.Tip([16]byte{2}); !reflect.DeepEqual(tip.Recovered, test.want) {
+					t.Errorf("it recovered %+v, want %+v", tip.Recovered, test.want)
+				}
+				if tip, _ := table.Tip([16]byte{1}); tip.Recovered != nil {
+					t.Errorf("the predecessor recovered %+v", tip.Recovered)
+				}
+			})
 		}
 	}
+}
+
+// link makes a stream that has sent nothing the successor of another.
+func (w *writer) link(t rapid.TB, prev keyscope.Link) {
+	c := *w.cert
+	c.Prev = prev
+	_, service, _ := ed25519.GenerateKey(nil)
+	cert, err := keyscope.SignCert(c, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cert = cert
+}
+
+// leaves makes the next frame of given leaves; the first frame opens the stream.
+func (w *writer) leaves(t rapid.TB, leaves ...record.Leaf) []byte {
+	d := frame.Draft{Archive: [16]byte{1}, Stream: w.cert.Stream, First: w.next, Prev: w.head}
+	if w.next == 0 {
+		leaves = append([]record.Leaf{{Type: record.Open, Class: "default", Detail: w.cert.Bytes()}}, leaves...)
+	}
+	for _, l := range leaves {
+		d.Rows = append(d.Rows, frame.Row{Leaf: l, Block: -1})
+	}
+	raw, head, err := d.Encode(nil, w.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.next, w.head = w.next+uint64(len(leaves)), head
+	return raw
 }
