@@ -78,7 +78,7 @@ func (p *Pipe) recovered(s *stream) (*record.RecoveredDetail, error) {
 	if p.spool == nil {
 		return &record.RecoveredDetail{Stream: last.stream, Seq: last.seq, Head: last.head}, nil
 	}
-	return recoverLane(p.spool, last)
+	return recoverLanes(p.spool, last, p.set.filedir != "")
 }
 
 // newTransport makes the transport of a stream. That of the first adopts what dead pipes left in the spool.

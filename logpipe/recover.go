@@ -12,24 +12,72 @@ import (
 	"github.com/stelelog/stele/merkle"
 )
 
-// recoverLane finds out how far a stream got that did not close: as far as its tip says, or its lane if that goes on.
+// recoverLanes finds out how far a stream got that did not close: as far as its tip says, or its lanes if they go on. It
+// has more than one after a fault of the disk.
 //
 // The tip is written before the frame is sent. So it may name a frame that was not appended: lost, if the stream promised
-// memory only; of no concern to anybody if it promised more, because then nothing in that frame was acknowledged.
-func recoverLane(dir *spool.Dir, last *tip) (*record.RecoveredDetail, error) {
+// memory only; of no concern to anybody if it promised more, because then nothing in that frame was acknowledged. Then
+// the lanes know better, but only if all frames went through them: always with file, else if a class wanted that.
+func recoverLanes(dir *spool.Dir, last *tip, file bool) (*record.RecoveredDetail, error) {
 	d := &record.RecoveredDetail{Stream: last.stream, Seq: last.seq, Head: last.head}
-	end, err := dir.End(last.stream, spool.Frames)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d, nil
+	lanes, err := lanesOf(dir, last.stream)
+	if err != nil || len(lanes) == 0 {
+		return d, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	if last.durability >= keyscope.Spooled {
+	if last.durability == keyscope.Spooled || file && last.durability == keyscope.Acked {
 		d.Seq, d.Head = 0, merkle.Hash{}
 	}
+	for _, lane := range lanes {
+		if err := recoverLane(dir, lane, d); err != nil {
+			return nil, err
+		}
+	}
+	return orTip(d, last), nil
+}
+
+// lanesOf are the lanes that hold messages of a stream: that of its id, and those that begin with one.
+func lanesOf(dir *spool.Dir, stream [16]byte) (ids [][16]byte, err error) {
+	lanes, err := dir.Lanes()
+	for _, l := range lanes {
+		if l.ID == stream || firstStream(dir, l.ID) == stream {
+			ids = append(ids, l.ID)
+		}
+	}
+	return ids, err
+}
+
+// firstStream is the stream of the first message that a lane still has, zero if there is none.
+func firstStream(dir *spool.Dir, lane [16]byte) (stream [16]byte) {
+	r := dir.Reader(lane, spool.Frames)
+	defer r.Close()
+	got, err := r.Read(0, 1)
+	var at *spool.Error
+	if errors.As(err, &at) && errors.Is(err, spool.ErrPosition) {
+		got, err = r.Read(at.First, 1)
+	}
+	if err != nil || len(got) == 0 {
+		return stream
+	}
+	if b, err := frame.ParseBeat(got[0].Payload); err == nil {
+		return b.Stream
+	}
+	if h, err := frame.ParseHeader(got[0].Payload); err == nil {
+		return h.Stream
+	}
+	return stream
+}
+
+// recoverLane moves d on to what a lane ends with.
+func recoverLane(dir *spool.Dir, lane [16]byte, d *record.RecoveredDetail) error {
+	end, err := dir.End(lane, spool.Frames)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	const tail = 64 // a beat comes after many frames, never after 64 beats
-	r := dir.Reader(last.stream, spool.Frames)
+	r := dir.Reader(lane, spool.Frames)
 	defer r.Close()
 	from := end - min(end, tail)
 	for from < end {
@@ -40,19 +88,19 @@ func recoverLane(dir *spool.Dir, last *tip) (*record.RecoveredDetail, error) {
 			from = at.First
 			continue
 		case errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) || err == nil && len(messages) == 0:
-			return orTip(d, last), nil
+			return nil
 		case err != nil:
-			return nil, err
+			return err
 		}
 		for _, m := range messages {
 			further(d, m.Payload)
 		}
 		from += uint64(len(messages))
 	}
-	return orTip(d, last), nil
+	return nil
 }
 
-// orTip falls back to the tip where a lane says nothing.
+// orTip falls back to the tip where lanes say nothing.
 func orTip(d *record.RecoveredDetail, last *tip) *record.RecoveredDetail {
 	if d.Head == (merkle.Hash{}) {
 		d.Seq, d.Head = last.seq, last.head
