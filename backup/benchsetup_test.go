@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,20 +159,19 @@ func newBenchArchive(b *testing.B, l load, dir string) *benchArchive {
 	return a
 }
 
-// capture puts the load into the spool. Bodies differ, and compress about as prose does.
+// capture puts the load into the spool. No two bodies are alike, and they compress as real answers do.
 func (a *benchArchive) capture(b *testing.B) {
 	p, err := logpipe.Open(b.Context(), logpipe.Config{Credential: filepath.Join(a.roles, "writer", "default.stele"), To: "file://" + a.spool,
 		Default: logpipe.ClassConfig{OnFull: logpipe.Wait, Wait: time.Minute}})
 	if err != nil {
 		b.Fatal(err)
 	}
-	text := prose(1<<20 + a.load.body)
-	rng := rand.New(rand.NewPCG(3, 4))
+	text, body := newText(3), make([]byte, a.load.body)
 	for i := range a.load.records {
 		session := i / a.load.perScope
-		at := rng.IntN(1 << 20)
+		text.read(body)
 		r := logpipe.Record{Kind: logpipe.Output, Tenant: "tenant", Subject: fmt.Sprintf("subject-%d", session%200), Session: fmt.Sprint(session),
-			Attributes: []byte(`{"gen_ai.operation.name":"chat","gen_ai.provider.name":"bench","gen_ai.request.model":"m-1"}`), Body: text[at:][:a.load.body]}
+			Attributes: []byte(`{"gen_ai.operation.name":"chat","gen_ai.provider.name":"bench","gen_ai.request.model":"m-1"}`), Body: body}
 		if err := p.Capture(b.Context(), &r); err != nil {
 			b.Fatal(err)
 		}
@@ -190,18 +188,6 @@ func (a *benchArchive) capture(b *testing.B) {
 	if s := p.Stats(); s.Captured != uint64(a.load.records) {
 		b.Fatalf("captured %d of %d records", s.Captured, a.load.records)
 	}
-}
-
-// prose makes n bytes of words.
-func prose(n int) []byte {
-	words := strings.Fields("a able about after again all and answer any as ask at be because before body but by can change chat could day do down each even field find first for from get give good great hand have he help her here him his how if in into is it just keep know large law leaf life like line little live long look made make man many may me more most much must name never new no not now number of off old on one only or other our out over own page part people place point proof read record right same say see she should show small so some stone such sum take tell than that the their them then there these they thing think this those time to tree two under up use very want was water way we well were what when where which who will with word work world would write year you")
-	rng := rand.New(rand.NewPCG(1, 2))
-	var out []byte
-	for len(out) < n {
-		out = append(out, words[rng.IntN(len(words))]...)
-		out = append(out, "    , .\n"[rng.IntN(8)], byte('a'+rng.IntN(26)))
-	}
-	return out[:n]
 }
 
 func (a *benchArchive) role(b *testing.B, name string) []byte {
