@@ -56,19 +56,44 @@ func (e *EncapEntry) Append(dst []byte) []byte {
 	return append(dst, e.Enc...)
 }
 
-// ParseEntry reads an entry: one of the two results is not nil.
-func ParseEntry(b []byte) (*ScopeEntry, *EncapEntry, error) {
-	const fixed = 1 + 16 + 8 + 5*32
+const scopeFixed = 1 + 16 + 8 + 5*32 // of a scope entry, up to the length of its class
+
+// entryKind is the kind of an entry that has the shape of one.
+func entryKind(b []byte) (byte, error) {
 	switch {
 	case len(b) == 0:
-	case b[0] == entryScope && len(b) > fixed && len(b) == fixed+1+int(b[fixed]):
-		e := &ScopeEntry{ID: [16]byte(b[1:]), Start: int64(le.Uint64(b[17:])), Class: string(b[fixed+1:])}
-		for i, h := range [...]*merkle.Hash{&e.Grant, &e.KCV, &e.Tenant, &e.Subject, &e.Session} {
-			copy(h[:], b[25+32*i:])
-		}
-		return e, nil, nil
-	case b[0] == entryEncap && len(b) == 5+EncapLen:
+	case b[0] == entryScope && len(b) > scopeFixed && len(b) == scopeFixed+1+int(b[scopeFixed]),
+		b[0] == entryEncap && len(b) == 5+EncapLen:
+		return b[0], nil
+	}
+	return 0, bad(SignedLen, "an entry is neither a scope nor an encapsulation")
+}
+
+// ParseEntry reads an entry: one of the two results is not nil.
+func ParseEntry(b []byte) (*ScopeEntry, *EncapEntry, error) {
+	kind, err := entryKind(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if kind == entryEncap {
 		return nil, &EncapEntry{le.Uint16(b[1:]), le.Uint16(b[3:]), b[5:]}, nil
 	}
-	return nil, nil, bad(SignedLen, "an entry is neither a scope nor an encapsulation")
+	e := &ScopeEntry{ID: [16]byte(b[1:]), Start: int64(le.Uint64(b[17:])), Class: string(b[scopeFixed+1:])}
+	for i, h := range [...]*merkle.Hash{&e.Grant, &e.KCV, &e.Tenant, &e.Subject, &e.Session} {
+		copy(h[:], b[25+32*i:])
+	}
+	return e, nil, nil
+}
+
+// Encaps checks all entries and returns those that are encapsulations. They share memory with the frame.
+func (f *Frame) Encaps() (encaps []EncapEntry, err error) {
+	for _, e := range f.EntryList {
+		switch kind, err := entryKind(e); {
+		case err != nil:
+			return nil, err
+		case kind == entryEncap:
+			encaps = append(encaps, EncapEntry{le.Uint16(e[1:]), le.Uint16(e[3:]), e[5:]})
+		}
+	}
+	return encaps, nil
 }

@@ -146,6 +146,7 @@ type Frame struct {
 	detailEnd []uint32
 	scratch   []byte
 	hashes    []merkle.Hash
+	entries   []merkle.Hash
 }
 
 // Leaf fills l with row i. Its detail shares memory with the frame; its digest is set once LeafHashes has run.
@@ -217,7 +218,8 @@ func (f *Frame) LeafHashes() ([]merkle.Hash, error) {
 	if merkle.Root(f.hashes) != f.Leaves {
 		return nil, bad(88, "the rows do not have the signed root")
 	}
-	if EntriesRoot(f.EntryList) != f.Entries {
+	f.entries, f.scratch = entryHashes(f.entries[:0], f.scratch, f.EntryList)
+	if merkle.Root(f.entries) != f.Entries {
 		return nil, bad(120, "the entries do not have the signed root")
 	}
 	return f.hashes, nil
@@ -225,12 +227,15 @@ func (f *Frame) LeafHashes() ([]merkle.Hash, error) {
 
 // EntriesRoot is the root over entries as a frame signs it.
 func EntriesRoot(entries [][]byte) merkle.Hash {
-	if len(entries) == 0 {
-		return merkle.EmptyRoot()
-	}
-	hashes := make([]merkle.Hash, len(entries))
-	for i, e := range entries {
-		hashes[i] = merkle.LeafHash(e)
-	}
+	hashes, _ := entryHashes(nil, nil, entries)
 	return merkle.Root(hashes)
+}
+
+// entryHashes appends the leaf hashes of entries.
+func entryHashes(hashes []merkle.Hash, scratch []byte, entries [][]byte) ([]merkle.Hash, []byte) {
+	for _, e := range entries {
+		scratch = append(append(scratch[:0], 0), e...) // as merkle.LeafHash, in one piece
+		hashes = append(hashes, sha256.Sum256(scratch))
+	}
+	return hashes, scratch
 }

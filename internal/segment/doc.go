@@ -46,4 +46,7 @@ const (
 // BatchRows is the greatest number of rows in a batch of the index.
 const BatchRows = 4096
 
-var le = binary.LittleEndian
+var (
+	le = binary.LittleEndian
+	be = binary.BigEndian
+)

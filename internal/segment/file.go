@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -19,12 +18,8 @@ type sink struct {
 	prev, end int
 }
 
-// Write doubles the memory where it must grow: append alone would copy a large file five times over until it is whole.
 func (s *sink) Write(p []byte) (int, error) {
-	if need := len(s.buf) + len(p); need > cap(s.buf) {
-		s.buf = slices.Grow(s.buf, max(need, 2*cap(s.buf))-len(s.buf))
-	}
-	s.buf = append(s.buf, p...)
+	s.buf = append(grow(s.buf, len(p)), p...)
 	return len(p), nil
 }
 

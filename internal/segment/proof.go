@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"bytes"
 	"maps"
 	"math"
 	"slices"
@@ -51,12 +50,12 @@ func NodeOffset(first, size uint64, level int, index uint64) (off int64, ok bool
 
 // writeProof writes the proof object.
 func (w *Writer) writeProof(s *Segment) {
-	ids := slices.SortedFunc(maps.Keys(w.encaps), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	ids := slices.SortedFunc(maps.Keys(w.encaps), compareIDs)
 	size := proofHeader + len(w.frames) + len(w.entries) + 16*len(s.Scopes) + encapEntry*len(ids)
 	for _, level := range w.levels {
 		size += hashLen * len(level)
 	}
-	p := slices.Grow(w.proof[:0], size)
+	p := grow(w.proof[:0], size)
 	p = append(p, proofMagic...)
 	p = p[:proofHeader]
 	section := func(number int, put func()) {

@@ -1,8 +1,6 @@
 package segment
 
 import (
-	"slices"
-
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 
@@ -15,8 +13,17 @@ import (
 func (w *Writer) extend(column, n int) []byte {
 	b := w.columns[column]
 	at := len(b)
-	w.columns[column] = slices.Grow(b, n)[:at+n]
+	w.columns[column] = grow(b, n)[:at+n]
 	return w.columns[column][at:]
+}
+
+// grow makes room for n more elements, and doubles the memory where it must be more: append copies a large slice five
+// times over until it is whole. It does not touch the room that it makes.
+func grow[E any](s []E, n int) []E {
+	if len(s)+n <= cap(s) {
+		return s
+	}
+	return append(make([]E, 0, max(len(s)+n, 2*cap(s))), s...)
 }
 
 // addRows appends the rows of a frame to the columns of the index. Columns of equal width are copied as they are.
@@ -30,7 +37,7 @@ func (w *Writer) addRows(f *frame.Frame) {
 		{colSlot, c.Slot}, {colCommitment, c.Commitment},
 		{colBuckets, c.Buckets[0]}, {colBuckets + 1, c.Buckets[1]}, {colBuckets + 2, c.Buckets[2]}, {colBuckets + 3, c.Buckets[3]},
 	} {
-		w.columns[same.column] = append(w.columns[same.column], same.rows...)
+		copy(w.extend(same.column, len(same.rows)), same.rows)
 	}
 	w.addPlace(f)
 	w.addScopes(f)
@@ -83,9 +90,10 @@ func (w *Writer) addTexts(f *frame.Frame) {
 }
 
 func (w *Writer) addDetails(f *frame.Frame) {
+	w.ends = grow(w.ends, 4*int(f.Count))
 	for i := range int(f.Count) {
 		if d := f.Detail(i); len(d) > 0 {
-			w.columns[colDetail] = append(w.columns[colDetail], d...)
+			copy(w.extend(colDetail, len(d)), d)
 		}
 		w.ends = le.AppendUint32(w.ends, uint32(len(w.columns[colDetail])))
 	}
@@ -130,7 +138,7 @@ func (w *Writer) writeIndex(s *Segment) error {
 		return err
 	}
 	all := array.NewRecord(schema, w.arrays(), int64(w.rows))
-	f.sink.buf = slices.Grow(f.sink.buf, w.indexBytes())
+	f.sink.buf = grow(f.sink.buf, w.indexBytes())
 	s.IndexSpans.Batches = make([]commit.Span, 0, (w.rows+BatchRows-1)/BatchRows)
 	for at := 0; at < w.rows; at += BatchRows {
 		to := min(at+BatchRows, w.rows)

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -149,11 +150,11 @@ func (w *Writer) AddEncap(e Encap) {
 
 // addFrame notes the frame itself for the proof.
 func (w *Writer) addFrame(f *frame.Frame) {
-	w.frames = append(w.frames, f.Raw[:frame.SignedLen]...)
+	w.frames = append(grow(w.frames, frameEntry), f.Raw[:frame.SignedLen]...)
 	w.frames = le.AppendUint64(w.frames, w.after.Size())
 	w.frames = le.AppendUint32(w.frames, uint32(len(w.entries)))
 	w.frames = le.AppendUint32(w.frames, uint32(len(f.EntryBytes)))
-	w.entries = append(w.entries, f.EntryBytes...)
+	w.entries = append(grow(w.entries, len(f.EntryBytes)), f.EntryBytes...)
 }
 
 // count counts records and pieces and notes between which times they lie.
@@ -248,6 +249,14 @@ func (w *Writer) sortedScopes() [][16]byte {
 			scopes = append(scopes, id)
 		}
 	}
-	slices.SortFunc(scopes, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(scopes, compareIDs)
 	return scopes
+}
+
+// compareIDs is bytes.Compare, without its calls.
+func compareIDs(a, b [16]byte) int {
+	if c := cmp.Compare(be.Uint64(a[:]), be.Uint64(b[:])); c != 0 {
+		return c
+	}
+	return cmp.Compare(be.Uint64(a[8:]), be.Uint64(b[8:]))
 }

@@ -102,7 +102,7 @@ func (t *Table) Take(f *frame.Frame, lane string) (Verdict, []merkle.Hash, error
 	if err != nil {
 		return Reject, nil, err
 	}
-	encaps, err := parseEntries(f)
+	encaps, err := f.Encaps()
 	if err != nil {
 		return Reject, nil, err
 	}
@@ -114,7 +114,9 @@ func (t *Table) Take(f *frame.Frame, lane string) (Verdict, []merkle.Hash, error
 	}
 	t.streams[f.Stream] = s
 	s.take(f, head, verdict)
-	s.encaps = newest(append(s.encaps, encaps...))
+	for _, e := range encaps {
+		s.encaps = newest(append(s.encaps, Encap{frame.EncapID(e.Enc), e.Day, e.Year, bytes.Clone(e.Enc)}))
+	}
 	s.leaves(f)
 	return verdict, leaves, nil
 }
@@ -232,19 +234,6 @@ func (s *stream) leaves(f *frame.Frame) {
 			}
 		}
 	}
-}
-
-func parseEntries(f *frame.Frame) (encaps []Encap, err error) {
-	for _, e := range f.EntryList {
-		_, enc, err := frame.ParseEntry(e)
-		if err != nil {
-			return nil, err
-		}
-		if enc != nil {
-			encaps = append(encaps, Encap{frame.EncapID(enc.Enc), enc.Day, enc.Year, bytes.Clone(enc.Enc)})
-		}
-	}
-	return encaps, nil
 }
 
 // newest keeps the last two different encapsulations: a scope lives an hour, so it can only be of today or yesterday.
