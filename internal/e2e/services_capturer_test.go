@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -51,7 +50,8 @@ func capture() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("stream %s\n", pipe.Stats().Streams[0].ID)
+	s := pipe.Stats().Streams[0]
+	fmt.Printf("stream %s %d\n", s.ID, s.Partition)
 	for i := 0; job.Records == 0 || i < job.Records; i++ {
 		id := fmt.Sprintf("%s/%d", job.Name, i)
 		err := pipe.Capture(ctx, &logpipe.Record{Kind: logpipe.Input, Session: job.Name, CallerID: id,
@@ -72,9 +72,10 @@ func capture() error {
 // incarnation is one life of a capturing service.
 type incarnation struct {
 	*process
-	stream string       // id
-	acked  atomic.Int64 // records for which Capture returned
-	read   chan struct{}
+	stream    string // id
+	partition int
+	acked     atomic.Int64 // records for which Capture returned
+	read      chan struct{}
 }
 
 // serve starts a capturing service.
@@ -103,8 +104,7 @@ func serve(t *testing.T, s *site, job task) *incarnation {
 		defer close(c.read)
 		defer out.Close()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if id, ok := strings.CutPrefix(lines.Text(), "stream "); ok {
-				c.stream = id
+			if n, _ := fmt.Sscanf(lines.Text(), "stream %s %d", &c.stream, &c.partition); n == 2 {
 				close(named)
 				continue
 			}
