@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"maps"
 	"math"
 	"slices"
@@ -50,7 +51,7 @@ func NodeOffset(first, size uint64, level int, index uint64) (off int64, ok bool
 
 // writeProof writes the proof object.
 func (w *Writer) writeProof(s *Segment) {
-	ids := slices.SortedFunc(maps.Keys(w.encaps), compareIDs)
+	ids := slices.SortedFunc(maps.Keys(w.encaps), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
 	size := proofHeader + len(w.frames) + len(w.entries) + 16*len(s.Scopes) + encapEntry*len(ids)
 	for _, level := range w.levels {
 		size += hashLen * len(level)

@@ -57,7 +57,7 @@ func (w *Writer) addPlace(f *frame.Frame) {
 }
 
 func (w *Writer) addScopes(f *frame.Frame) {
-	// A frame may name scopes that no row of it uses: they are numbered when a row does.
+	// A frame may name scopes that no row of it uses: they get a place when a row does.
 	const unknown = ^uint32(0)
 	w.scopeMap = w.scopeMap[:0]
 	for range f.Scopes {
@@ -72,7 +72,7 @@ func (w *Writer) addScopes(f *frame.Frame) {
 			code, id = &w.scopeMap[s], f.Scopes[s]
 		}
 		if *code == unknown {
-			*code = w.scopes.code(id)
+			*code = w.scopes.add(id)
 		}
 		le.PutUint32(col[4*i:], *code)
 	}
@@ -118,8 +118,12 @@ func (w *Writer) addBlockColumns(f *frame.Frame) {
 	}
 }
 
-// placeRows replaces the numbers of blocks by their places, which are known once all data is written.
+// placeRows replaces the numbers of blocks by their places, which are known once all data is written, and the places of
+// scopes by their codes.
 func (w *Writer) placeRows() {
+	for col := w.columns[colScope]; len(col) > 0; col = col[4:] {
+		le.PutUint32(col, w.scopes.codes[le.Uint32(col)])
+	}
 	offset := w.columns[colOffset]
 	for i, t := range w.columns[colType] {
 		if hasBlock(record.Type(t)) {

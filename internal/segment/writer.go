@@ -2,7 +2,6 @@ package segment
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -37,7 +36,7 @@ type Writer struct {
 	columns [indexWidth][]byte // of the index, but for what Finish fills in
 	ends    []byte             // of the details, 4 bytes each
 	streams dictionary[[16]byte]
-	scopes  dictionary[[16]byte]
+	scopes  scopeList
 	texts   [texts]dictionary[string]
 	index   file
 
@@ -103,7 +102,7 @@ func (w *Writer) Bytes() int64 {
 
 // Full reports whether the segment takes no further frame, because a dictionary or an offset is near its limit.
 func (w *Writer) Full() bool {
-	full := w.Bytes() >= maxBytes || len(w.streams.keys) >= maxStreams || len(w.scopes.keys) >= maxScopes
+	full := w.Bytes() >= maxBytes || len(w.streams.keys) >= maxStreams || len(w.scopes.seen) >= maxScopes
 	for i := range w.texts {
 		full = full || len(w.texts[i].keys) >= maxTexts
 	}
@@ -209,8 +208,9 @@ func (w *Writer) Finish() (*Segment, error) {
 	if w.done != nil || w.failed != nil {
 		return w.done, w.failed
 	}
+	w.scopes.finish()
 	s := &Segment{First: w.first, Size: w.after.Size(), After: w.after,
-		Records: w.records, Pieces: w.pieces, From: w.from, Until: w.until, Scopes: w.sortedScopes()}
+		Records: w.records, Pieces: w.pieces, From: w.from, Until: w.until, Scopes: w.scopes.sorted}
 	if w.rows > 0 {
 		w.failed = w.finish(s)
 	}
@@ -239,24 +239,4 @@ func (w *Writer) finish(s *Segment) error {
 	}
 	w.writeProof(s)
 	return nil
-}
-
-// sortedScopes are the scopes that rows use.
-func (w *Writer) sortedScopes() [][16]byte {
-	scopes := make([][16]byte, 0, len(w.scopes.keys))
-	for _, id := range w.scopes.keys {
-		if id != [16]byte{} {
-			scopes = append(scopes, id)
-		}
-	}
-	slices.SortFunc(scopes, compareIDs)
-	return scopes
-}
-
-// compareIDs is bytes.Compare, without its calls.
-func compareIDs(a, b [16]byte) int {
-	if c := cmp.Compare(be.Uint64(a[:]), be.Uint64(b[:])); c != 0 {
-		return c
-	}
-	return cmp.Compare(be.Uint64(a[8:]), be.Uint64(b[8:]))
 }
