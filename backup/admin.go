@@ -60,16 +60,15 @@ func OpenAdmin(ctx context.Context, store Store, trust, rootIdentity []byte) (*A
 	return a, nil
 }
 
-// Writers lists the writers of the newest policy.
-func (a *Admin) Writers(ctx context.Context) ([]WriterInfo, error) {
-	if err := a.control.refresh(ctx); err != nil {
-		return nil, err
+// writersOf lists the writers of a policy, which may be nil.
+func writersOf(p *control.Policy) []WriterInfo {
+	out := []WriterInfo{}
+	if p != nil {
+		for _, w := range p.Writers {
+			out = append(out, WriterInfo(w))
+		}
 	}
-	var out []WriterInfo
-	for _, w := range a.control.policy().Writers {
-		out = append(out, WriterInfo(w))
-	}
-	return out, nil
+	return out
 }
 
 // AddWriter lets a new writer in and returns its credential. When it returns, the policy is in the control log.
@@ -204,5 +203,8 @@ func (a *Admin) change(ctx context.Context, edit func(*control.Policy) error) er
 	if err != nil {
 		return err
 	}
-	return a.control.append(ctx, a.sealer, e)
+	if err := a.control.append(ctx, a.sealer, e); err != nil {
+		return err
+	}
+	return a.control.effective(e)
 }

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // Archive is an archive opened with the trust file alone: enough to verify it, not to read payloads. Its methods are
@@ -127,6 +129,21 @@ func (a *Archive) missingLogs() {
 
 // Name is the name of the archive.
 func (a *Archive) Name() string { return a.trust.Name }
+
+// Writers lists the writers of the newest access policy, none without one.
+func (a *Archive) Writers() []WriterInfo { return writersOf(a.control.policy()) }
+
+// IntakeLeft is for how many weeks, the present one included, the archive has intake keys that credentials can be given.
+func (a *Archive) IntakeLeft(now time.Time) (weeks int) {
+	p := a.control.policy()
+	if p == nil {
+		return 0
+	}
+	for _, k := range p.Intake {
+		weeks = max(weeks, int(k.Week)-int(keyscope.Week(now))+1)
+	}
+	return weeks
+}
 
 // Segment describes one commit for people.
 type Segment struct {

@@ -184,6 +184,19 @@ func (c *controlLog) append(ctx context.Context, signer note.Signer, entries ...
 	}
 }
 
+// effective says why an entry that is in the log has no effect: another took its place meanwhile, say.
+func (c *controlLog) effective(entry string) (err error) {
+	hash := commit.Hex32(sha256.Sum256([]byte(entry)))
+	c.view(func(s *control.State) {
+		for _, l := range s.Listed {
+			if l.Hash == hash && l.Unauthorised != nil {
+				err = fmt.Errorf("the change came too late and has no effect, somebody else made one meanwhile; make it again: %w", l.Unauthorised)
+			}
+		}
+	})
+	return err
+}
+
 // checkWhole looks once, before this process adds anything, whether a checkpoint was published for more than there is:
 // a log that was cut must not grow another end. Requires mu.
 func (c *controlLog) checkWhole(ctx context.Context) error {

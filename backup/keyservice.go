@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +32,10 @@ type KeyServiceConfig struct {
 	Username, Password string
 	TLS                *tls.Config
 	FoldEvery          time.Duration // 1 s
-	Logger             *slog.Logger
+	// Reload reads keyservice.stele again when a grant is under an intake key that Identity lacks: 'stele key renew' adds
+	// keys while the service runs. Without it such a grant is dead on arrival.
+	Reload func() ([]byte, error)
+	Logger *slog.Logger
 }
 
 // KeyService takes in grants and answers scope ids or tags with wrapped keys, which only readers can open. In this
@@ -86,19 +90,8 @@ func OpenKeyService(ctx context.Context, cfg KeyServiceConfig) (*KeyService, err
 	if err := k.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
-	var id identity.KeyService
-	if err := identity.Parse(cfg.Identity, identity.KeyServiceFormat, &id); err != nil {
-		return nil, fmt.Errorf("key service identity: %w", err)
-	}
-	if id.Archive != identity.ID(k.trust.Archive) {
-		return nil, errors.New("key service identity and trust file are of different archives")
-	}
-	for _, w := range id.Intake {
-		key, err := keyscope.KEM().NewPrivateKey(w.Seed)
-		if err != nil {
-			return nil, fmt.Errorf("intake key of week %d: %w", w.Week, err)
-		}
-		k.intake[w.Week] = key
+	if err := k.load(cfg.Identity); err != nil {
+		return nil, err
 	}
 	var err error
 	if k.control, err = openControl(ctx, cfg.Store, k.trust); err != nil {
@@ -112,6 +105,25 @@ func OpenKeyService(ctx context.Context, cfg KeyServiceConfig) (*KeyService, err
 		return nil, err
 	}
 	return k, nil
+}
+
+// load takes in the intake keys of the role file.
+func (k *KeyService) load(file []byte) error {
+	var id identity.KeyService
+	if err := identity.Parse(file, identity.KeyServiceFormat, &id); err != nil {
+		return fmt.Errorf("key service identity: %w", err)
+	}
+	if id.Archive != identity.ID(k.trust.Archive) {
+		return errors.New("key service identity and trust file are of different archives")
+	}
+	for _, w := range id.Intake {
+		key, err := keyscope.KEM().NewPrivateKey(w.Seed)
+		if err != nil {
+			return fmt.Errorf("intake key of week %d: %w", w.Week, err)
+		}
+		k.intake[w.Week] = key
+	}
+	return nil
 }
 
 // Close gives the role up.
@@ -157,7 +169,11 @@ func (k *KeyService) Fold(ctx context.Context) error {
 			}
 			var keys []keystore.Key
 			for _, m := range messages {
-				keys = append(keys, k.open(lane, m)...)
+				got, err := k.open(lane, m)
+				if err != nil {
+					return err
+				}
+				keys = append(keys, got...)
 				next[lane] = m.Pos + 1
 			}
 			if err := k.store.Fold(keys, map[string]int64{lane: next[lane]}); err != nil {
@@ -170,17 +186,20 @@ func (k *KeyService) Fold(ctx context.Context) error {
 }
 
 // open checks a message of the grants transport and opens the grants in it. What is wrong with it is logged: a scope
-// whose grant was not taken shows as unreadable.
-func (k *KeyService) open(lane string, m message) (keys []keystore.Key) {
-	refuse := func(err error) []keystore.Key {
+// whose grant was not taken shows as unreadable. An error says that the message is to be opened later.
+func (k *KeyService) open(lane string, m message) (keys []keystore.Key, err error) {
+	refuse := func(err error) ([]keystore.Key, error) {
+		if errors.Is(err, errWait) {
+			return nil, err
+		}
 		k.log.Warn("grant message refused", "lane", lane, "position", m.Pos, "err", err)
-		return keys
+		return keys, nil
 	}
 	if m.Err != nil {
 		return refuse(m.Err)
 	}
 	if strings.HasPrefix(string(m.Data), "STLE") {
-		return nil // a session end asks for erasure, which this store does only on demand
+		return nil, nil // a session end asks for erasure, which this store does only on demand
 	}
 	g, err := keyscope.ParseGrants(m.Data)
 	if err != nil {
@@ -207,8 +226,11 @@ func (k *KeyService) open(lane string, m message) (keys []keystore.Key) {
 		keys = append(keys, keystore.Key{Scope: b.Scope, Stream: b.Stream, Start: b.Start, Class: b.Class,
 			Encap: g.Grants[i].Encapsulation, Inner: inner, Tags: [3][16]byte{tags.Tenant, tags.Subject, tags.Session}})
 	}
-	return keys
+	return keys, nil
 }
+
+// errWait says that a message cannot be opened now. Nothing behind it is taken in, so that nothing is lost.
+var errWait = errors.New("grants wait")
 
 // wrap opens the intake wrap of a message, or finds the one that was opened for the message before.
 func (k *KeyService) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
@@ -217,6 +239,20 @@ func (k *KeyService) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
 		return w, nil
 	}
 	key := k.intake[g.Week]
+	if key == nil && k.cfg.Reload != nil {
+		file, err := k.cfg.Reload()
+		if err == nil {
+			err = k.load(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w for the intake key of week %d: %w", errWait, g.Week, err)
+		}
+		key = k.intake[g.Week]
+	}
+	if key == nil && k.behind(g.Week) {
+		return nil, fmt.Errorf("%w: keyservice.stele has no intake key of week %d, and the access policy has; bring the file that 'stele key renew' has written",
+			errWait, g.Week)
+	}
 	if key == nil {
 		return nil, fmt.Errorf("no intake key of week %d: dead on arrival", g.Week)
 	}
@@ -229,6 +265,17 @@ func (k *KeyService) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
 	}
 	k.weeks[id] = w
 	return w, nil
+}
+
+// behind reports whether the access policy has intake keys up to a week, and the role file ends before.
+func (k *KeyService) behind(week uint16) bool {
+	for have := range k.intake {
+		if have >= week {
+			return false
+		}
+	}
+	p := k.control.policy()
+	return p != nil && slices.ContainsFunc(p.Intake, func(i control.Intake) bool { return i.Week == week })
 }
 
 // Erase deletes the keys of all scopes that carry the tag of a subject. It is the development store's erasure: at once,

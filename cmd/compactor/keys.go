@@ -32,7 +32,8 @@ func (k *keyRole) held() bool { return k.has.Load() }
 
 // open takes the role. Without the folder there is none to take, and the service is nil.
 func (k *keyRole) open(ctx context.Context) (*backup.KeyService, error) {
-	id, err := os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele"))
+	file := func() ([]byte, error) { return os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele")) }
+	id, err := file()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -40,7 +41,7 @@ func (k *keyRole) open(ctx context.Context) (*backup.KeyService, error) {
 		return nil, err
 	}
 	return backup.OpenKeyService(ctx, backup.KeyServiceConfig{Store: k.store, Trust: k.trust, Identity: id,
-		Path: filepath.Join(k.keysDir, "keys.db"), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
+		Reload: file, Path: filepath.Join(k.keysDir, "keys.db"), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
 }
 
 // fold takes in all keys that were sent so far, unless another process does.

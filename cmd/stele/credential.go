@@ -34,8 +34,14 @@ func (s *site) credential() (c credential, err error) {
 		if err != nil {
 			return c, err
 		}
-		text = strings.TrimSpace(string(data))
+		text = string(data)
 	}
+	return readCredential(text)
+}
+
+// readCredential reads a credential: JSON, or the same in base64.
+func readCredential(text string) (c credential, err error) {
+	text = strings.TrimSpace(text)
 	if !strings.HasPrefix(text, "{") {
 		raw, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {

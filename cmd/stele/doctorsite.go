@@ -14,8 +14,8 @@ import (
 	"github.com/stelelog/stele/backup/location"
 )
 
-// fewWeeks is when to renew a credential: its intake keys run out.
-const fewWeeks = 4
+// fewWeeks is when to renew credentials, and the archive's own intake keys: they run out.
+const fewWeeks = 8
 
 // transport checks the topics, or the spool directory.
 func (e *exam) transport(ctx context.Context) {

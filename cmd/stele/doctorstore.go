@@ -40,6 +40,7 @@ func (e *exam) store(ctx context.Context) {
 	}
 	e.ok("archive", "%s at %s, %s", archive.Name(), location.Redact(e.site.Archive), count(len(archive.Segments()), "commit"))
 	e.freshness(archive)
+	e.intake(archive)
 	e.locks(ctx, store, trust, archive)
 }
 
@@ -60,6 +61,17 @@ func (e *exam) freshness(archive *backup.Archive) {
 	default:
 		e.ok("commits", "the newest is %s old", age)
 	}
+}
+
+// intake looks at how long the archive can still give credentials keys.
+func (e *exam) intake(archive *backup.Archive) {
+	left := archive.IntakeLeft(time.Now())
+	if left < fewWeeks {
+		e.look("intake keys", "'stele key renew writer NAME' makes more, where the admin folder and keyservice.stele are; without them capture goes on, but erasure takes longer to reach old copies",
+			"the archive has them for %s", count(left, "week"))
+		return
+	}
+	e.ok("intake keys", "the archive has them for %s", count(left, "week"))
 }
 
 // locks tries what the store enforces, for the strongest lock that the archive uses, and logs it if the admin is here.

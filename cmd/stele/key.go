@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,22 +28,48 @@ Revoking keeps a writer from opening new streams. What it wrote stays and verifi
   stele key renew writer checkout
   stele key revoke writer checkout`,
 	}
-	var out string
-	add := a.keyVerb("add", "Let a new writer in and write its credential", a.keyAdd, &out)
-	renew := a.keyVerb("renew", "Give a credential the keys and classes of now", a.keyRenew, &out)
+	f := keyFlags{}
+	add := a.keyVerb("add", "Let a new writer in and write its credential", a.keyAdd, &f)
+	add.Long = `Let a new writer in: a service, which gets keys of its own. The credential is all that it needs, and lets it
+append and nothing else. Needs the admin folder.`
+	add.Example = `  stele key add writer checkout
+  stele key add writer checkout --as /media/usb/admin --out /etc/checkout/writer.stele`
+	renew := a.keyVerb("renew", "Give a credential, and the archive, the keys of the weeks to come", a.keyRenew, &f)
+	renew.Long = `Write a credential anew, with the same service key and with the public keys and classes of now. Needs the
+admin folder.
+
+Keys of a week are used once: when they are erased, what lay in the transport in that week is dead. An archive
+and its credentials have them for 26 weeks. With the file keyservice.stele of the key service at hand, in the
+keys folder beside stele.yaml or named with --intake, renew first makes those that are missing for the 26 weeks
+from now, writes them into that file, and enters the public halves into the archive. A key service that runs
+reads the file again when it needs to. Where it runs from another copy, bring that one up to date: until then it
+takes in no keys of the new weeks. Back the file up again.`
+	renew.Example = `  stele key renew writer checkout
+  stele key renew writer checkout --as /media/usb/admin --intake /media/usb/keys/keyservice.stele`
+	renew.Flags().StringVar(&f.intake, "intake", "", "the key service's keyservice.stele (default: in the keys folder beside stele.yaml)")
 	for _, c := range []*cobra.Command{add, renew} {
-		c.Flags().StringVar(&out, "out", "", "file of the credential (default: NAME.stele in the writer folder beside stele.yaml)")
+		c.Flags().StringVar(&f.out, "out", "", "file of the credential (default: NAME.stele in the writer folder beside stele.yaml)")
 	}
+	revoke := a.keyVerb("revoke", "Keep a writer from opening new streams", a.keyRevoke, &f)
+	revoke.Long = `Keep a writer from opening new streams, from now on and for ever. What it wrote stays and verifies; what it
+still sends is set aside. Needs the admin folder.`
+	revoke.Example = "  stele key revoke writer checkout --as /media/usb/admin"
 	list := &cobra.Command{
 		Use: "list [writer]", Short: "List the writers", Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"writer"},
-		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.keyList(cmd.Context()) }),
+		Long: `List the writers that the archive's access policy knows, and those that were revoked. Needs the trust file
+only.`,
+		Example: "  stele key list writer\n  stele key list --json | jq -r '.writers[].name'",
+		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.keyList(cmd.Context()) }),
 	}
-	cmd.AddCommand(add, list, a.keyVerb("revoke", "Keep a writer from opening new streams", a.keyRevoke, nil), renew)
+	cmd.AddCommand(add, list, revoke, renew)
 	return cmd
 }
 
+// keyFlags are those of the subcommands.
+type keyFlags struct{ out, intake string }
+
 // keyVerb makes a subcommand that is about one writer.
-func (a *app) keyVerb(name, short string, f func(ctx context.Context, writer, out string) (answer, error), out *string) *cobra.Command {
+func (a *app) keyVerb(name, short string, run func(ctx context.Context, writer string, f keyFlags) (answer, error), f *keyFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: name + " writer NAME", Short: short,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -52,11 +79,7 @@ func (a *app) keyVerb(name, short string, f func(ctx context.Context, writer, ou
 			return nil
 		},
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
-			path := ""
-			if out != nil {
-				path = *out
-			}
-			return f(cmd.Context(), args[1], path)
+			return run(cmd.Context(), args[1], *f)
 		}),
 	}
 }
@@ -64,18 +87,28 @@ func (a *app) keyVerb(name, short string, f func(ctx context.Context, writer, ou
 // keyAnswer is about one writer.
 type keyAnswer struct {
 	Writer     string `json:"writer"`
-	Credential string `json:"credential,omitempty"` // path
+	Credential string `json:"credential,omitempty"`   // path
+	Weeks      int    `json:"intake_weeks,omitempty"` // for which the credential has intake keys
+	Made       int    `json:"intake_made,omitempty"`  // weeks for which keys were made
+	Intake     string `json:"intake,omitempty"`       // path of the file with their private halves
 	done       string
 }
 
 func (k keyAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "writer %s %s\n", k.Writer, k.done)
 	if k.Credential != "" {
+		if k.Made > 0 {
+			fmt.Fprintf(w, "intake keys of %s made, in %s: back it up again\n", count(k.Made, "week"), k.Intake)
+		}
+		if k.Weeks > 0 {
+			fmt.Fprintf(w, "it has intake keys for %s\n", count(k.Weeks, "week"))
+		}
 		fmt.Fprintf(w, "credential %s\n\nGive it to the service and to nobody else:\n  export STELE_WRITER=%s\n", k.Credential, k.Credential)
 	}
 }
 
-func (a *app) keyAdd(ctx context.Context, name, out string) (answer, error) {
+func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, error) {
+	out := f.out
 	admin, s, err := a.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -96,29 +129,66 @@ func (a *app) keyAdd(ctx context.Context, name, out string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keyAnswer{name, out, "may write now"}, replaceFile(out, credential)
+	return keyAnswer{Writer: name, Credential: out, done: "may write now"}, replaceFile(out, credential)
 }
 
-func (a *app) keyRenew(ctx context.Context, name, out string) (answer, error) {
+func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, error) {
 	admin, s, err := a.admin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if out == "" {
-		out = s.beside("writer", name+".stele")
+	ans := keyAnswer{Writer: name, Credential: f.out, done: "has a renewed credential"}
+	if ans.Credential == "" {
+		ans.Credential = s.beside("writer", name+".stele")
 	}
-	old, err := os.ReadFile(out)
+	old, err := os.ReadFile(ans.Credential)
 	if err != nil {
 		return nil, hinted(err, "name the credential's file with --out")
+	}
+	if c, err := readCredential(string(old)); err != nil {
+		return nil, err
+	} else if c.Service != name {
+		return nil, usage("name the file of "+name+" with --out", "%s is the credential of %s", ans.Credential, c.Service)
+	}
+	if ans.Intake, ans.Made, err = s.renewIntake(ctx, admin, f.intake); err != nil {
+		return nil, err
 	}
 	credential, err := admin.RenewWriter(ctx, old)
 	if err != nil {
 		return nil, err
 	}
-	return keyAnswer{name, out, "has a renewed credential"}, replaceFile(out, credential)
+	c, err := readCredential(string(credential))
+	if err != nil {
+		return nil, err
+	}
+	if ans.Weeks = c.weeksLeft(time.Now()); ans.Weeks < fewWeeks {
+		fmt.Fprintf(a.stderr, "the archive has intake keys for %s only: run this where keyservice.stele is, or name that file with --intake\n",
+			count(ans.Weeks, "week"))
+	}
+	return ans, replaceFile(ans.Credential, credential)
 }
 
-func (a *app) keyRevoke(ctx context.Context, name, _ string) (answer, error) {
+// renewIntake makes the intake keys that are missing, if the file for their private halves is here.
+func (s *site) renewIntake(ctx context.Context, admin *backup.Admin, path string) (file string, weeks int, err error) {
+	named := path != ""
+	if !named {
+		path = s.beside("keys", "keyservice.stele")
+	}
+	old, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, hinted(err, "intake keys are made where this file can be read and written; name it with --intake")
+	}
+	weeks, err = admin.RenewIntake(ctx, old, func(data []byte) error { return replaceFile(path, data) })
+	if err != nil || weeks == 0 {
+		return "", 0, err
+	}
+	return path, weeks, nil
+}
+
+func (a *app) keyRevoke(ctx context.Context, name string, _ keyFlags) (answer, error) {
 	admin, _, err := a.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -144,12 +214,15 @@ func (k keyListAnswer) print(w io.Writer) {
 }
 
 func (a *app) keyList(ctx context.Context) (answer, error) {
-	admin, _, err := a.admin(ctx)
+	s, err := a.site("")
 	if err != nil {
 		return nil, err
 	}
-	writers, err := admin.Writers(ctx)
-	return keyListAnswer{writers}, err
+	archive, err := s.archive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return keyListAnswer{archive.Writers()}, nil
 }
 
 // admin opens the archive with the identity of the policy root.
@@ -168,23 +241,4 @@ func (a *app) admin(ctx context.Context) (*backup.Admin, *site, error) {
 	}
 	admin, err := backup.OpenAdmin(ctx, store, trust, root)
 	return admin, s, err
-}
-
-// replaceFile writes a secret file, whole or not at all.
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".stele-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }

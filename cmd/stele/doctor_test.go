@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Doctor says in time that intake keys run out, and 'stele key renew' makes more.
+func TestIntakeKeysRunOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		stele := func(args ...string) string {
+			t.Helper()
+			var out bytes.Buffer
+			env := func(name string) (string, bool) { return "", false }
+			if code := run(t.Context(), append(args, "--config", filepath.Join(dir, "stele.yaml")), env, nil, &out, &out); code > exitFailed {
+				t.Fatalf("stele %s: exit code %d\n%s", args[0], code, out.String())
+			}
+			return out.String()
+		}
+		var out bytes.Buffer
+		none := func(string) (string, bool) { return "", false }
+		if code := run(t.Context(), []string{"init", "file://" + filepath.Join(dir, "archive"), "--out", dir}, none, nil, &out, &out); code != exitOK {
+			t.Fatal(out.String())
+		}
+		want := func(report string, lines ...string) {
+			t.Helper()
+			for _, line := range lines {
+				if !strings.Contains(report, line) {
+					t.Errorf("%q is missing in\n%s", line, report)
+				}
+			}
+		}
+		want(stele("doctor"), "ok     intake keys: the archive has them for 26 weeks", "ok     writer: default has intake keys for 26 weeks")
+		time.Sleep(18 * week)
+		want(stele("doctor"), "ok     intake keys: the archive has them for 8 weeks", "ok     writer: default has intake keys for 8 weeks")
+		time.Sleep(week)
+		want(stele("doctor"), "look   intake keys: the archive has them for 7 weeks", "look   writer: default has intake keys for 7 weeks",
+			"→ 'stele key renew writer default'", "→ 'stele key renew writer NAME' makes more")
+		want(stele("key", "renew", "writer", "default", "--intake", filepath.Join(dir, "keys", "keyservice.stele")),
+			"intake keys of 19 weeks made, in "+filepath.Join(dir, "keys", "keyservice.stele"), "it has intake keys for 26 weeks")
+		want(stele("doctor"), "ok     intake keys: the archive has them for 26 weeks", "ok     writer: default has intake keys for 26 weeks")
+	})
+}
