@@ -25,6 +25,7 @@ type Archive struct {
 	control *controlLog
 	logs    []*openLog
 	heads   map[string][]control.Head // as they were before the logs were read
+	ends    []uint64                  // of the objects of the control log, then
 
 	unfounded error // why nothing here counts
 }
@@ -64,6 +65,7 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 		for log, heads := range s.Heads {
 			a.heads[log] = slices.Clone(heads)
 		}
+		a.ends = s.Ends()
 	})
 	var partitions []uint32
 	err = eachFolder(ctx, store, logsPrefix, func(name string) {

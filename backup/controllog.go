@@ -171,8 +171,9 @@ func (c *controlLog) append(ctx context.Context, signer note.Signer, entries ...
 				fresh = append(fresh, e)
 			}
 		}
-		if len(fresh) == 0 {
-			return c.checkpoint(ctx, signer)
+		// Before the next object is made: verify misses a checkpoint that was published, and is gone.
+		if err := c.checkpoint(ctx, signer); err != nil || len(fresh) == 0 {
+			return err
 		}
 		data, err := c.state.Build(c.tail, fresh, signer)
 		if err != nil {
@@ -223,23 +224,6 @@ func (c *controlLog) checkWhole(ctx context.Context) error {
 	}
 	c.whole = true
 	return nil
-}
-
-// checkpoint publishes the signed head of what was read, which has won because it was read. Requires mu.
-func (c *controlLog) checkpoint(ctx context.Context, signer note.Signer) error {
-	if c.state.Size() == 0 || c.published == c.state.Size() {
-		return nil
-	}
-	file, err := c.state.Checkpoint(signer)
-	if err != nil {
-		return err
-	}
-	_, err = c.store.Create(ctx, fmt.Sprintf("%s%020d", headsPrefix, c.state.Size()), file, c.space.lock())
-	if err == nil || errors.Is(err, fs.ErrExist) { // whoever made it signed the same head
-		c.published = c.state.Size()
-		return nil
-	}
-	return fmt.Errorf("checkpoint of the control log: %w", err)
 }
 
 // put tries to make data the next object until it is decided who won. Requires mu.

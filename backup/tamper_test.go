@@ -129,7 +129,7 @@ func tamperings(t *testing.T, s Store, kind string, keys []string) map[string]ta
 		out[fmt.Sprintf("cut at half %d", i)] = tampering{key, data[:len(data)/2]}
 		out[fmt.Sprintf("cut by one %d", i)] = tampering{key, data[:len(data)-1]}
 		out[fmt.Sprintf("one more %d", i)] = tampering{key, append(bytes.Clone(data), 'x')}
-		if kind != "control/checkpoints/" { // made from the log: without it nothing is missing
+		if kind != "control/checkpoints/" || i < len(keys)-1 { // its author may have died before it published the newest
 			out[fmt.Sprintf("removed %d", i)] = tampering{key, nil}
 		}
 		out[fmt.Sprintf("sibling's content %d", i)] = tampering{key, read(t, s, keys[(i+1)%len(keys)])}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -104,36 +103,6 @@ func (v *verifier) controlLog() {
 			}
 		}
 	})
-}
-
-// checkpoints holds the published heads of the control log against what was read of it.
-func (v *verifier) checkpoints(ctx context.Context) error {
-	var keys, ids []string
-	for at, err := range v.a.store.Versions(ctx, headsPrefix, "") {
-		if err != nil {
-			return err
-		}
-		if !at.Deleted && (len(keys) == 0 || keys[len(keys)-1] != at.Key) {
-			keys, ids = append(keys, at.Key), append(ids, at.ID)
-		}
-	}
-	// The log may have grown since it was read.
-	if err := v.a.control.refresh(ctx); err != nil {
-		return err
-	}
-	for i, key := range keys {
-		file, err := v.a.store.Read(ctx, key, ids[i], Range{})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err == nil {
-			v.a.control.view(func(s *control.State) { err = s.CheckCheckpoint(file, strings.TrimPrefix(key, headsPrefix)) })
-		}
-		if err != nil {
-			v.r.fault(integrity, key, "%v (what was read ends before %s)", err, v.a.control.next())
-		}
-	}
-	return ctx.Err()
 }
 
 func (v *verifier) finding(f chain.Finding) {

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -114,20 +116,24 @@ func (s *State) Published(file []byte) uint64 {
 	return cp.Size
 }
 
-// CheckCheckpoint checks a signed checkpoint of this log, published under a name, against what was read.
-func (s *State) CheckCheckpoint(file []byte, name string) error {
+// CheckCheckpoint holds a file against what was read. size is 0 if it is no checkpoint of this log, and the error says
+// why; else the error says how it contradicts the log.
+func (s *State) CheckCheckpoint(file []byte) (size uint64, err error) {
 	cp, err := merkle.OpenCheckpoint(file, s.Trust.Origin(), note.VerifierList(s.log))
 	if err != nil {
-		return err
-	}
-	if name != fmt.Sprintf("%020d", cp.Size) || !canonical(file) {
-		return fmt.Errorf("control: checkpoint of size %d is not what should be here", cp.Size)
+		return 0, err
 	}
 	if cp.Size > s.Size() {
-		return fmt.Errorf("control: checkpoint of size %d, but the log ends at %d: it was cut", cp.Size, s.Size())
+		return cp.Size, fmt.Errorf("control: checkpoint of size %d, but the log ends at %d: it was cut", cp.Size, s.Size())
 	}
 	if root, ok := s.roots[cp.Size]; !ok || root != cp.Root {
-		return fmt.Errorf("control: checkpoint of size %d is of another history", cp.Size)
+		return cp.Size, fmt.Errorf("control: checkpoint of size %d is of another history", cp.Size)
 	}
-	return nil
+	if !canonical(file) {
+		return 0, fmt.Errorf("control: checkpoint of size %d is not written as it must be", cp.Size)
+	}
+	return cp.Size, nil
 }
+
+// Ends are the sizes of the log at the ends of its objects, in order.
+func (s *State) Ends() []uint64 { return slices.Sorted(maps.Keys(s.roots)) }
