@@ -76,18 +76,35 @@ func (b *brokers) check(ctx context.Context) error {
 	return err
 }
 
-// checkTime is how long Open waits for brokers before it starts without them.
-const checkTime = 3 * time.Second
+// How long Open waits for brokers before it starts without them: for the first sign of life, and, when there was one, for
+// all that it asks. Slow brokers must not hide from Open that they refuse the credentials.
+const (
+	signTime  = 3 * time.Second
+	checkTime = 15 * time.Second
+)
 
-// reachable is check for Open: an outage is no error.
+// reachable is check for Open: an outage is no error, a refusal is one, however late it comes.
 func (b *brokers) reachable(ctx context.Context) (outage, err error) {
 	bounded, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	silence := time.AfterFunc(signTime, func() {
+		if !b.answered() {
+			cancel()
+		}
+	})
+	defer silence.Stop()
 	err = b.check(bounded)
-	if bounded.Err() != nil && ctx.Err() == nil {
+	var failed *kafka.Error
+	passes := bounded.Err() != nil || errors.As(err, &failed) && failed.Outage
+	if ctx.Err() == nil && passes && !errors.Is(err, kafka.ErrDenied) {
 		return err, nil
 	}
 	return nil, err
+}
+
+// answered says whether a broker has answered at all.
+func (b *brokers) answered() bool {
+	return b.clients[0].Answered() || b.clients[1].Answered()
 }
 
 // sendFrames and sendGrants return nil when all in-sync replicas have the messages. They try again until ctx ends or the

@@ -345,8 +345,8 @@ func TestStartWithoutBrokers(t *testing.T) {
 	g.set(true)
 	start := time.Now()
 	p := mustOpen(t, cfg)
-	if d := time.Since(start); d > checkTime+time.Second {
-		t.Errorf("Open took %v", d)
+	if d := time.Since(start); d > signTime+6*time.Second {
+		t.Errorf("Open took %v without any sign of life", d)
 	}
 	if err := p.Capture(t.Context(), &Record{Kind: Input}); err != nil {
 		t.Fatal(err)

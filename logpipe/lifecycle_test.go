@@ -19,6 +19,7 @@ import (
 
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/testbed"
 )
 
 // helperEnv makes the test binary run as a capturing process: its value is "<credential> <durability>".
@@ -29,8 +30,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, captureForever(args))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(withServices{m})
 }
+
+// withServices stops the servers of the testbed before anything looks for leaks.
+type withServices struct{ *testing.M }
+
+func (m withServices) Run() int { return testbed.Main(m.M) }
 
 // captureForever captures and prints the number of each record once Capture has returned.
 func captureForever(args string) error {

@@ -56,8 +56,9 @@ func newClass(c ClassConfig) *class {
 }
 
 // Open starts a pipe. When it returns nil, the credential and the directories are usable, the topics are as the archive
-// needs them or their brokers do not answer, and the streams are open. The context bounds Open only. Only Open starts
-// goroutines; Close ends them.
+// needs them or their brokers do not answer, and the streams are open. Brokers that refuse the password, or lack a right
+// or a topic, are an error. For brokers that are silent Open waits 3 s, for slow ones 15 s; then it goes on without them.
+// The context bounds Open only. Only Open starts goroutines; Close ends them.
 func Open(ctx context.Context, cfg Config) (*Pipe, error) {
 	return open(ctx, cfg, (*Pipe).newTransport)
 }

@@ -58,6 +58,8 @@ func TestDenied(t *testing.T) {
 	denied := []string{topic, "denied", "rights"}
 
 	s.refused("no rights", login, denied...)
+	s.refused("wrong password", logpipe.Config{Username: alice.User, Password: "wrong"},
+		topic, "denied", "user alice: wrong password or unknown user", "STELE_KAFKA_PASSWORD")
 	for _, c := range []struct {
 		name    string
 		as      *site

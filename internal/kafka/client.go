@@ -42,6 +42,8 @@ type Config struct {
 	ClientID string        // shown in broker logs and quotas; default "stele"
 	Timeout  time.Duration // bound on one request, and on retries of everything but Produce; default 10 s
 	Logger   *slog.Logger  // nil: silent. Never receives payloads or secrets
+
+	user string // of Login, for errors
 }
 
 // Client talks to one topic. All methods may be called concurrently.
@@ -51,6 +53,7 @@ type Client struct {
 	transport *kafkago.Transport
 	api       *kafkago.Client
 	lastID    atomic.Int32 // correlation ids of our own requests
+	answered  atomic.Bool  // a broker has sent something
 	closed    chan struct{}
 	closeOnce sync.Once
 
@@ -78,7 +81,7 @@ func Open(cfg Config) (*Client, error) {
 		c.log.Warn("the Kafka password is sent in clear: sasl=plain without tls=true")
 	}
 	c.transport = &kafkago.Transport{
-		Dial:           dialer(dialTimeout, cfg.Timeout),
+		Dial:           dialer(dialTimeout, cfg.Timeout, &c.answered),
 		DialTimeout:    dialTimeout,
 		ClientID:       cfg.ClientID,
 		TLS:            cfg.TLS,
@@ -128,6 +131,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// Answered says whether any broker has sent anything to this client: if so, a
+// call that fails with a time-out met a slow cluster, if not, perhaps none.
+func (c *Client) Answered() bool { return c.answered.Load() }
+
 // currentEpoch identifies the set of connections and the metadata in use.
 func (c *Client) currentEpoch() int {
 	c.mu.Lock()
@@ -176,6 +183,7 @@ func (c *Client) topicOp(name string) operation {
 func (c *Client) retry(ctx context.Context, op operation, try func(context.Context) error) error {
 	start := time.Now()
 	var cause error // the newest failure that is not just the end of ctx
+	var refusals refusals
 	for attempt := 1; ; attempt++ {
 		if c.isClosed() {
 			return c.fail(op, fs.ErrClosed, verdict{})
@@ -192,7 +200,7 @@ func (c *Client) retry(ctx context.Context, op operation, try func(context.Conte
 		}
 		cause = err
 		v := judge(err)
-		if !v.retry || v.giveUp(attempt) || op.patience > 0 && time.Since(start) >= op.patience {
+		if !v.retry || refusals.final(v) || op.patience > 0 && time.Since(start) >= op.patience {
 			return c.fail(op, err, v)
 		}
 		c.logRetry(op, attempt, v, err)
@@ -237,14 +245,15 @@ func (c *Client) logRecovery(op operation, attempt int, start time.Time) {
 // dialer returns a dial function whose connections always have a deadline:
 // kafka-go clears deadlines before it authenticates, and a broker that hangs
 // there would otherwise hold a connection for ever.
-func dialer(timeout, limit time.Duration) func(context.Context, string, string) (net.Conn, error) {
+// They set answered when they receive something.
+func dialer(timeout, limit time.Duration, answered *atomic.Bool) func(context.Context, string, string) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		bounded := &boundedConn{Conn: conn, limit: limit}
+		bounded := &boundedConn{Conn: conn, limit: limit, answered: answered}
 		return bounded, bounded.SetDeadline(time.Time{})
 	}
 }
@@ -252,7 +261,16 @@ func dialer(timeout, limit time.Duration) func(context.Context, string, string) 
 // boundedConn replaces "no deadline" by one that is limit away.
 type boundedConn struct {
 	net.Conn
-	limit time.Duration
+	limit    time.Duration
+	answered *atomic.Bool
+}
+
+func (b *boundedConn) Read(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	if n > 0 && !b.answered.Load() {
+		b.answered.Store(true)
+	}
+	return n, err
 }
 
 func (b *boundedConn) bound(t time.Time) time.Time {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -31,6 +32,7 @@ type Error struct {
 	Partition int    // -1: the topic as a whole
 	Offset    int64  // -1: none
 	Hint      string // what a person can do; may be empty
+	Outage    bool   // nothing is wrong with the call: it may succeed later
 	Err       error
 }
 
@@ -70,8 +72,11 @@ func (c *Client) fail(op operation, err error, v verdict) error {
 	if v.sentinel != nil && !errors.Is(err, v.sentinel) {
 		err = fmt.Errorf("%w: %w", v.sentinel, err)
 	}
+	if v.refused && c.cfg.user != "" {
+		v.hint = "user " + c.cfg.user + ": wrong password or unknown user; set STELE_KAFKA_USERNAME and STELE_KAFKA_PASSWORD, or another sasl="
+	}
 	return &Error{Op: op.name, Topic: c.cfg.Topic, Partition: op.partition,
-		Offset: op.offset, Hint: v.hint, Err: err}
+		Offset: op.offset, Hint: v.hint, Outage: v.retry && v.sentinel == nil, Err: err}
 }
 
 // verdict is what an error means for the call that met it.
@@ -79,20 +84,39 @@ type verdict struct {
 	sentinel error
 	retry    bool
 	refresh  bool // connections or metadata are suspect
-	limit    int  // attempts after which a retryable error is final; 0: none
+	refused  bool // credentials were refused: final when that is repeated
 	hint     string
 }
 
-func (v verdict) giveUp(attempt int) bool { return v.limit > 0 && attempt >= v.limit }
+// refusals counts how often in a row credentials were refused.
+type refusals struct {
+	n     int
+	first time.Time
+}
+
+// final says whether v is one refusal too many.
+func (r *refusals) final(v verdict) bool {
+	if !v.refused {
+		r.n = 0
+		return false
+	}
+	if r.n++; r.n == 1 {
+		r.first = time.Now()
+	}
+	return r.n >= authAttempts || r.n >= leastAttempts && time.Since(r.first) >= authPatience
+}
 
 const (
 	hintReach = "check that a broker is reachable, that tls= and sasl= fit its listener, and the credentials"
 	hintTopic = "create the topic with `stele topics create`, or correct its name"
 	hintACL   = "grant the user the missing rights on the topic, the group and the cluster"
-	hintAuth  = "check STELE_KAFKA_USERNAME, STELE_KAFKA_PASSWORD and sasl="
+	hintAuth  = "wrong password or unknown user: check the credentials and sasl="
 	// A broker that has just started may refuse good credentials until it
 	// has read them, and a connection cut while authenticating looks alike.
-	authAttempts = 5
+	// Brokers hold a refusal back, by 0.3 s and more.
+	authAttempts  = 5
+	leastAttempts = 3
+	authPatience  = time.Second
 )
 
 // judge decides how to go on after err. Anything not known to be final is
@@ -127,7 +151,7 @@ func judgeCode(code kafkago.Error) verdict {
 		kafkago.ClusterAuthorizationFailed, kafkago.TransactionalIDAuthorizationFailed:
 		return verdict{sentinel: ErrDenied, hint: hintACL}
 	case kafkago.SASLAuthenticationFailed:
-		return verdict{sentinel: ErrDenied, retry: true, refresh: true, limit: authAttempts, hint: hintAuth}
+		return verdict{sentinel: ErrDenied, retry: true, refresh: true, refused: true, hint: hintAuth}
 	case kafkago.UnsupportedSASLMechanism, kafkago.IllegalSASLState, kafkago.SecurityDisabled:
 		return verdict{sentinel: ErrDenied, hint: "choose a mechanism that this listener offers with sasl="}
 	case kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge:

@@ -45,7 +45,7 @@ func (c *Client) RunGroup(ctx context.Context, group string, onAssign func(ctx c
 	if err != nil {
 		return err
 	}
-	conns := &connSet{dial: dialer(dialTimeout, c.cfg.Timeout), open: make(map[*trackedConn]struct{})}
+	conns := &connSet{dial: dialer(dialTimeout, c.cfg.Timeout, &c.answered), open: make(map[*trackedConn]struct{})}
 	cg, err := kafkago.NewConsumerGroup(c.groupConfig(group, conns))
 	if err != nil {
 		return c.fail(op, err, verdict{})
@@ -65,6 +65,7 @@ func (c *Client) followGroup(ctx context.Context, op operation, cg *kafkago.Cons
 	onAssign func(context.Context, []int) error) error {
 	run, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	var refusals refusals
 	for attempt := 1; ; attempt++ {
 		gen, err := cg.Next(run)
 		if run.Err() != nil {
@@ -75,12 +76,12 @@ func (c *Client) followGroup(ctx context.Context, op operation, cg *kafkago.Cons
 			if !errors.Is(err, kafkago.RebalanceInProgress) {
 				c.logRetry(op, attempt, v, err)
 			}
-			if v.sentinel == ErrDenied && (!v.retry || v.giveUp(attempt)) {
+			if final := refusals.final(v); v.sentinel == ErrDenied && (!v.retry || final) {
 				return c.fail(op, err, v)
 			}
 			continue
 		}
-		attempt = 0
+		attempt, refusals.n = 0, 0
 		c.startGeneration(run, stop, group, gen, onAssign)
 	}
 }

@@ -299,7 +299,8 @@ func TestKafkaAccess(t *testing.T) {
 		start := time.Now()
 		_, err := wrong.Produce(ctx, 0, numbered(0, 1))
 		wantError(t, err, ErrDenied)
-		if strings.Contains(err.Error(), "wrong-password") || !strings.Contains(err.Error(), "STELE_KAFKA_PASSWORD") {
+		if text := err.Error(); strings.Contains(text, "wrong-password") || !strings.Contains(text, "STELE_KAFKA_PASSWORD") ||
+			!strings.Contains(text, "user writer: wrong password") {
 			t.Errorf("%v", err)
 		}
 		t.Logf("%s refused after %v: %v", mechanism, time.Since(start).Round(time.Millisecond), err)

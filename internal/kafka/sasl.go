@@ -48,7 +48,7 @@ func (c *Config) Login(username, password string) error {
 	if err != nil {
 		return configError(err.Error(), "")
 	}
-	c.SASL = fromKafkaGo{m}
+	c.SASL, c.user = fromKafkaGo{m}, username
 	return nil
 }
 
