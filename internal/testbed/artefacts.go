@@ -9,13 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
 // artefacts lists all that Prepare gets, quick ones first.
 func artefacts() []artefact {
-	return []artefact{kcatArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(), minioArtefact()}
+	return []artefact{kcatArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(), minioArtefact(), vaultArtefact()}
 }
 
 // Prepare gets everything that the tests of this repository use, and writes one line for each to w: what is there and
@@ -96,15 +97,33 @@ func versitygwArtefact() artefact {
 func goArtefact(name, pkg, version string) artefact {
 	return artefact{name: name, version: version, needs: []string{"go"},
 		build: func(ctx context.Context, dir string) error {
-			// The settings of the build that runs us (-race, say) are not for servers. Two compilers at a time, and
-			// behind everybody else, so that a build of minutes does not starve what goes on beside it.
-			env := append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "GOTOOLCHAIN=local", "GOOS=", "GOARCH=", "CGO_ENABLED=0", "GOMAXPROCS=2")
-			argv := []string{"go", "install", "-p", "2", "-ldflags=-s -w", pkg + "@" + version}
-			if _, err := exec.LookPath("nice"); err == nil {
-				argv = append([]string{"nice", "-n", "10"}, argv...)
-			}
-			return run(ctx, dir, env, argv...)
+			return run(ctx, dir, append(buildEnv(), "GOBIN="+dir), niced("go", "install", "-p", "2", "-ldflags=-s -w", pkg+"@"+version)...)
 		}}
+}
+
+// buildEnv is the environment for building servers: the settings of the build that runs us (-race, say) are not for them.
+// Two compilers at a time, so that a build of minutes does not starve what goes on beside it.
+func buildEnv() []string {
+	return append(os.Environ(), "GOFLAGS=", "GOTOOLCHAIN=local", "GOOS=", "GOARCH=", "CGO_ENABLED=0", "GOMAXPROCS=2", "GOWORK=off")
+}
+
+// niced lets a command run behind everybody else.
+func niced(argv ...string) []string {
+	if _, err := exec.LookPath("nice"); err == nil {
+		return append([]string{"nice", "-n", "10"}, argv...)
+	}
+	return argv
+}
+
+// output returns what a command prints, without white space around it.
+func output(ctx context.Context, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = buildEnv()
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 func pythonArtefact() artefact {
