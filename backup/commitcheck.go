@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
@@ -43,7 +41,7 @@ func (l *openLog) shape(c *commit.Commit) error {
 	}
 	leaves := c.Tree.Size - c.Tree.First
 	switch {
-	case leaves > 0 && (count[commit.KindIndex] != 1 || count[commit.KindProof] != 1 || c.Index == nil || len(c.Proof) != 6):
+	case leaves > 0 && (count[commit.KindIndex] != 1 || count[commit.KindProof] != 1 || c.Index == nil || len(c.Proof) != segment.Sections):
 		return errors.New("it has leaves, but names no index and proof")
 	case leaves == 0 && count[commit.KindIndex]+count[commit.KindProof]+count[commit.KindData] > 0:
 		return errors.New("it has no leaves, but names objects")
@@ -55,12 +53,6 @@ func (l *openLog) shape(c *commit.Commit) error {
 
 // count notes what the commit should say of a leaf.
 func (s *segmentCheck) count(l *record.Leaf) {
-	if l.Scope != [16]byte{} {
-		if s.scopes == nil {
-			s.scopes = map[[16]byte]bool{}
-		}
-		s.scopes[l.Scope] = true
-	}
 	switch l.Type {
 	case record.Plain:
 		s.records++
@@ -81,10 +73,12 @@ func (s *segmentCheck) facts() {
 	if err := s.figures(c); err != nil {
 		s.v.r.fault(integrity, s.c.key, "%v", err)
 	}
-	ids := slices.SortedFunc(maps.Keys(s.scopes), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
-	listed, err := segment.ParseScopes(s.seg.proof[segment.SectionScopes])
-	if err == nil && !slices.Equal(ids, listed) {
-		err = errors.New("the scopes are not those of the rows")
+	scopes, groups, runs, err := s.seg.index.Runs()
+	if err != nil {
+		s.bad(commit.KindIndex, "%v", err)
+	} else if p := &s.seg.proof; !bytes.Equal(scopes, p[segment.SectionScopes]) || !bytes.Equal(groups, p[segment.SectionGroups]) ||
+		!bytes.Equal(runs, p[segment.SectionRuns]) {
+		err = errors.New("the runs of scopes are not those of the rows")
 	}
 	if err == nil {
 		_, err = segment.ParseEncaps(s.seg.proof[segment.SectionEncaps])

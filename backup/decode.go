@@ -226,12 +226,7 @@ func (r *Reader) blockAt(ctx context.Context, l *openLog, leaf *record.Leaf, seq
 
 // verify opens every record of a segment and checks it against its commitment.
 func (r *Reader) verify(ctx context.Context, l *openLog, c *logCommit, seg *wholeSegment, report *Report) error {
-	scopes, err := segment.ParseScopes(seg.proof[4])
-	if err != nil {
-		report.fault(integrity, c.Object(commit.KindProof, "").Key, "%v", err)
-		return nil
-	}
-	if err := r.open(ctx, scopes); err != nil {
+	if err := r.open(ctx, seg.index.Scopes()); err != nil {
 		return err
 	}
 	blocks := blockReader{r: r, c: c, whole: true, data: seg.data}

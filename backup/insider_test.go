@@ -218,16 +218,16 @@ func TestInsiderLies(t *testing.T) {
 		{"names two indexes", edit(func(in *insider, c *commit.Commit) { c.Objects = append(c.Objects, c.Objects[0]) }), "should not"},
 		{"names an object elsewhere", edit(func(in *insider, c *commit.Commit) { c.Objects[0].Key = "elsewhere" }), "should be"},
 		{"lies about a size", edit(func(in *insider, c *commit.Commit) { c.Objects[0].Size++ }), "content is not"},
-		{"lies about a section", edit(func(in *insider, c *commit.Commit) { c.Proof[4].Off++ }), "section 4"},
+		{"lies about a section", edit(func(in *insider, c *commit.Commit) { c.Proof[segment.SectionScopes].Off++ }), "section 4"},
 		{"lies about a batch", edit(func(in *insider, c *commit.Commit) { c.Index.Batches[0].Rows-- }), "batch 0"},
 		{"lies about the head of the index", edit(func(in *insider, c *commit.Commit) { c.Index.Head.SHA256[0]++ }), "head and the batches"},
 		{"hides what was set aside", edit(func(in *insider, c *commit.Commit) { c.Quarantined = 3 }), "set aside"},
 		{"hides a scope from searches by subject", func(in *insider) {
 			c := in.commit()
 			proof := bytes.Clone(read(in.t, in.m, c.Object(commit.KindProof, "").Key))
-			at := c.Proof[4].Off
+			at := c.Proof[segment.SectionScopes].Off
 			proof[at+15]++
-			c.Proof[4].SHA256 = commit.Hash(proof[at:][:c.Proof[4].Len])
+			c.Proof[segment.SectionScopes].SHA256 = commit.Hash(proof[at:][:c.Proof[segment.SectionScopes].Len])
 			in.object(c, commit.KindProof, "", "proof", proof)
 			in.publish(c)
 		}, "scopes"},

@@ -117,19 +117,19 @@ func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
 		!s.q.Since.IsZero() && c.Until.Before(s.q.Since) || !s.q.Until.IsZero() && !c.From.Before(s.q.Until) {
 		return nil
 	}
-	scopes, err := s.scopes(ctx, c)
-	if err != nil || len(scopes) == 0 {
-		return err
-	}
-	if err := s.r.open(ctx, scopes); err != nil {
-		return err
-	}
 	head, _, err := fetchSpan(ctx, s.r.a.store, c.Object(commit.KindIndex, ""), c.Index.Head)
 	if err != nil {
 		return err
 	}
 	h, err := segment.ParseHead(head)
 	if err != nil {
+		return err
+	}
+	scopes := s.scopes(h)
+	if len(scopes) == 0 {
+		return nil
+	}
+	if err := s.r.open(ctx, scopes); err != nil {
 		return err
 	}
 	blocks := blockReader{r: s.r, c: c, whole: s.only == nil}
@@ -156,17 +156,11 @@ func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
 	return nil
 }
 
-// scopes are the scopes of a commit that can match.
-func (s *search) scopes(ctx context.Context, c *logCommit) ([][16]byte, error) {
-	data, _, err := fetchSpan(ctx, s.r.a.store, c.Object(commit.KindProof, ""), c.Proof[4])
-	if err != nil {
-		return nil, err
-	}
-	ids, err := segment.ParseScopes(data)
-	if err != nil || s.only == nil {
-		return ids, err
-	}
-	return slices.DeleteFunc(ids, func(id [16]byte) bool { return !s.only[id] }), nil
+// scopes are the scopes of a segment that can match.
+func (s *search) scopes(h *segment.Head) [][16]byte {
+	return slices.DeleteFunc(slices.Clone(h.Scopes()), func(id [16]byte) bool {
+		return id == [16]byte{} || s.only != nil && !s.only[id]
+	})
 }
 
 // matches tests the clear columns of a row.

@@ -22,7 +22,6 @@ type segmentCheck struct {
 
 	records, pieces uint64
 	from, until     int64 // times of records and pieces
-	scopes          map[[16]byte]bool
 
 	batch, base int // place of row
 }

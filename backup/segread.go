@@ -15,7 +15,7 @@ func readFrames(ctx context.Context, store Store, c *commit.Commit) ([][]byte, e
 	if obj == nil {
 		return nil, nil
 	}
-	data, _, err := fetchSpan(ctx, store, obj, c.Proof[0])
+	data, _, err := fetchSpan(ctx, store, obj, c.Proof[segment.SectionFrames])
 	if err != nil {
 		return nil, err
 	}
@@ -33,10 +33,10 @@ func readFrames(ctx context.Context, store Store, c *commit.Commit) ([][]byte, e
 // readEncaps reads the encapsulations that a commit repeats.
 func readEncaps(ctx context.Context, store Store, c *commit.Commit) ([]segment.Encap, error) {
 	obj := c.Object(commit.KindProof, "")
-	if obj == nil || len(c.Proof) < 6 {
+	if obj == nil || len(c.Proof) < segment.Sections {
 		return nil, fmt.Errorf("commit %d of %s repeats no encapsulations", c.N, c.Log)
 	}
-	data, _, err := fetchSpan(ctx, store, obj, c.Proof[5])
+	data, _, err := fetchSpan(ctx, store, obj, c.Proof[segment.SectionEncaps])
 	if err != nil {
 		return nil, err
 	}

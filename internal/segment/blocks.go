@@ -38,11 +38,10 @@ func (c *classFile) clear() {
 	c.offsets = append(c.offsets[:0], 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-func (c *classFile) add(f *frame.Frame, b *frame.Block, number uint32) {
+// add appends a block of a frame that starts at row first.
+func (c *classFile) add(b *frame.Block, first, number uint32) {
 	col := &c.columns
-	col[dataScope] = append(col[dataScope], f.Scopes[b.Scope][:]...)
-	col[dataStream] = append(col[dataStream], f.Stream[:]...)
-	col[dataSeq] = le.AppendUint64(col[dataSeq], f.First+uint64(b.First))
+	col[dataLeaf] = le.AppendUint32(col[dataLeaf], first+uint32(b.First))
 	col[dataBlock] = append(col[dataBlock], b.Data...)
 	c.offsets = le.AppendUint64(c.offsets, uint64(len(col[dataBlock])))
 	c.blocks = append(c.blocks, number)

@@ -81,7 +81,7 @@ func readProof(b []byte) error {
 	_, err1 := ParseEntries(p[SectionEntries])
 	_, err2 := ParseHashes(p[SectionLeaves])
 	_, err3 := ParseHashes(p[SectionNodes])
-	_, err4 := ParseScopes(p[SectionScopes])
+	_, err4 := ParseDirectory(p[SectionScopes])
 	_, err5 := ParseEncaps(p[SectionEncaps])
 	for _, f := range frames {
 		frame.Head(f.Signed)

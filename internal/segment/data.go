@@ -14,10 +14,9 @@ type Data struct {
 
 // SealedBlock is a row of a data object.
 type SealedBlock struct {
-	Scope, Stream [16]byte
-	Seq           uint64 // of slot 0
-	Offset        int64  // of Bytes in the object
-	Bytes         []byte
+	Leaf   uint32 // of slot 0, counted from the segment's first
+	Offset int64  // of Bytes in the object
+	Bytes  []byte
 }
 
 // OpenData reads a data object. It also checks that other readers, which start from the footer of the file, see the
@@ -59,8 +58,7 @@ func (d *Data) Blocks() iter.Seq[SealedBlock] {
 			for i := range b.rows {
 				from, to := le.Uint64(b.column[dataBlock][8*i:]), le.Uint64(b.column[dataBlock][8*i+8:])
 				if !yield(SealedBlock{
-					Scope: [16]byte(b.column[dataScope][16*i:]), Stream: [16]byte(b.column[dataStream][16*i:]),
-					Seq: le.Uint64(b.column[dataSeq][8*i:]), Offset: int64(b.base) + int64(from),
+					Leaf: le.Uint32(b.column[dataLeaf][4*i:]), Offset: int64(b.base) + int64(from),
 					Bytes: b.values[dataBlock][from:to:to],
 				}) {
 					return

@@ -130,9 +130,6 @@ func frozenSegment(t *testing.T) *Segment {
 		}
 		s.Data = append(s.Data, ClassData{d.Class, golden(t, filepath.Base(name))})
 	}
-	if s.Scopes, err = ParseScopes(cut(s.Proof, s.ProofSpans[SectionScopes])); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"maps"
 	"slices"
+	"sort"
 
 	"github.com/stelelog/stele/internal/record"
 )
@@ -248,6 +249,8 @@ func (b *Batch) Block(i int) (at Block, ok bool) {
 type Index struct {
 	*Head
 	Batches []*Batch
+
+	starts []int // row of each batch
 }
 
 // OpenIndex reads a whole index object. It also checks that other readers, which start from the footer of the file, see
@@ -260,7 +263,9 @@ func OpenIndex(data []byte) (*Index, error) {
 	x := &Index{Head: h}
 	err = a.rest(func(m *message) error {
 		b, err := h.readBatch(a, m)
-		x.Batches = append(x.Batches, b)
+		if err == nil {
+			x.starts, x.Batches = append(x.starts, x.Len()), append(x.Batches, b)
+		}
 		return err
 	})
 	if err != nil {
@@ -270,9 +275,21 @@ func OpenIndex(data []byte) (*Index, error) {
 }
 
 // Len is the number of rows.
-func (x *Index) Len() (n int) {
-	for _, b := range x.Batches {
-		n += b.rows
+func (x *Index) Len() int {
+	if len(x.Batches) == 0 {
+		return 0
 	}
-	return n
+	return x.starts[len(x.starts)-1] + x.Batches[len(x.Batches)-1].rows
 }
+
+// Row finds row n of the index: in which batch it is, and which row of it.
+func (x *Index) Row(n int) (b *Batch, i int) {
+	k := n / BatchRows // where it is if all batches are as large as they can be
+	if k >= len(x.starts) || x.starts[k] != k*BatchRows || n-x.starts[k] >= x.Batches[k].rows {
+		k = sort.SearchInts(x.starts, n+1) - 1
+	}
+	return x.Batches[k], n - x.starts[k]
+}
+
+// Scopes are the scopes that rows use, and perhaps the zero one. It shares memory with the head.
+func (h *Head) Scopes() [][16]byte { return h.ids[colScope] }

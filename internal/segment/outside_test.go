@@ -108,7 +108,8 @@ type seen struct {
 
 func expect(t *testing.T, r *run, s *Segment) seen {
 	t.Helper()
-	want := seen{Rows: len(r.leaves), Batches: len(s.IndexSpans.Batches), Scopes: len(s.Scopes), StreamEqual: true, AloneEqual: true,
+	scopes := map[[16]byte]bool{}
+	want := seen{Rows: len(r.leaves), Batches: len(s.IndexSpans.Batches), StreamEqual: true, AloneEqual: true,
 		Blocks: map[string]int{}, Schema: map[string]string{},
 		Metadata: map[string]string{"stele": "index/v1", "archive": "a1020304000000000000000000000000", "log": testLog, "first": "0"}}
 	for _, f := range indexSchema(testArchive, testLog, 0).Fields() {
@@ -134,6 +135,7 @@ func expect(t *testing.T, r *run, s *Segment) seen {
 		}
 		if hasBlock(l.Type) {
 			want.Matching++
+			scopes[l.Scope] = true
 		}
 		if m := l.Clear[record.Model]; l.Type == record.Plain {
 			if hours[m] == nil {
@@ -142,7 +144,7 @@ func expect(t *testing.T, r *run, s *Segment) seen {
 			hours[m][l.Time/3_600_000_000_000]++
 		}
 	}
-	want.ByHour = sortedHours(hours)
+	want.ByHour, want.Scopes = sortedHours(hours), len(scopes)
 	return want
 }
 

@@ -18,11 +18,16 @@ const (
 	SectionNodes
 	SectionScopes
 	SectionEncaps
+	SectionGroups
+	SectionRuns
 	sections
 )
 
+// Sections is their number.
+const Sections = sections
+
 const (
-	proofMagic  = "STLP\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00"
+	proofMagic  = "STLP\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00"
 	proofHeader = len(proofMagic) + 16*sections
 	frameEntry  = frame.SignedLen + 8 + 4 + 4
 	encapEntry  = 16 + 2 + 2 + frame.EncapLen
@@ -52,7 +57,7 @@ func NodeOffset(first, size uint64, level int, index uint64) (off int64, ok bool
 // writeProof writes the proof object.
 func (w *Writer) writeProof(s *Segment) {
 	ids := slices.SortedFunc(maps.Keys(w.encaps), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
-	size := proofHeader + len(w.frames) + len(w.entries) + 16*len(s.Scopes) + encapEntry*len(ids)
+	size := proofHeader + len(w.frames) + len(w.entries) + encapEntry*len(ids) + w.runs.size()
 	for _, level := range w.levels {
 		size += hashLen * len(level)
 	}
@@ -79,11 +84,8 @@ func (w *Writer) writeProof(s *Segment) {
 			hashes(w.levels[l])
 		}
 	})
-	section(SectionScopes, func() {
-		for i := range s.Scopes {
-			p = append(p, s.Scopes[i][:]...)
-		}
-	})
+	groups := w.runs.appendGroups(nil)
+	section(SectionScopes, func() { p = w.runs.appendScopes(p, groups) })
 	section(SectionEncaps, func() {
 		for _, id := range ids {
 			e := w.encaps[id]
@@ -91,5 +93,7 @@ func (w *Writer) writeProof(s *Segment) {
 			p = append(le.AppendUint16(le.AppendUint16(p, e.Day), e.Year), e.Enc...)
 		}
 	})
+	section(SectionGroups, func() { p = append(p, groups...) })
+	section(SectionRuns, func() { p = append(p, w.runs.runs...) })
 	w.proof, s.Proof = p, p
 }

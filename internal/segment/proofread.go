@@ -1,8 +1,6 @@
 package segment
 
 import (
-	"bytes"
-
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/merkle"
 )
@@ -82,22 +80,6 @@ func ParseHashes(b []byte) ([]merkle.Hash, error) {
 	out := make([]merkle.Hash, n)
 	for i := range out {
 		out[i] = merkle.Hash(b[hashLen*i:])
-	}
-	return out, nil
-}
-
-// ParseScopes reads section 4, and checks that it is sorted and holds each scope once.
-func ParseScopes(b []byte) ([][16]byte, error) {
-	n, err := count(b, 16, "scopes")
-	if err != nil {
-		return nil, err
-	}
-	out := make([][16]byte, n)
-	for i := range out {
-		out[i] = [16]byte(b[16*i:])
-		if i > 0 && bytes.Compare(out[i-1][:], out[i][:]) >= 0 {
-			return nil, bad(objProof, 16*i, "the scopes are not sorted")
-		}
 	}
 	return out, nil
 }

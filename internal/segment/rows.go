@@ -132,6 +132,15 @@ func (w *Writer) placeRows() {
 	}
 }
 
+// makeRuns makes the runs of records, when scopes and blocks have their places.
+func (w *Writer) makeRuns() {
+	types, codes := w.columns[colType], w.columns[colScope]
+	w.order.start(w.scopes.sorted)
+	w.order.count(types, codes)
+	w.order.place(types, codes)
+	w.order.write(&w.runs, w.scopes.sorted, w.scopes.keys, func(row uint32) ([][]byte, int) { return w.columns[:], int(row) })
+}
+
 func hasBlock(t record.Type) bool { return t == record.Plain || t == record.Piece }
 
 // writeIndex writes the columns as batches of one file and notes where each lies.

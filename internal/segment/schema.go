@@ -64,8 +64,8 @@ const (
 // texts is the number of text dictionaries beside type and kind: class and the clear values.
 const texts = colDetail - colClass
 
-// rowBytes is how much a row takes in the index, its detail apart, and in the proof.
-const rowBytes = 139 + 2*32
+// rowBytes is about how much a row takes in the index, its detail apart, and in the proof.
+const rowBytes = 139 + 2*32 + 48
 
 func indexColumns() [indexWidth]column {
 	return [...]column{
@@ -100,18 +100,14 @@ func indexColumns() [indexWidth]column {
 
 // Columns of a data object.
 const (
-	dataScope = iota
-	dataStream
-	dataSeq
+	dataLeaf = iota
 	dataBlock
 	dataWidth
 )
 
 func dataColumns() [dataWidth]column {
 	return [...]column{
-		{"scope", typeFixed, 16, 0},
-		{"stream", typeFixed, 16, 0},
-		{"seq", typeInt, 8, 0},
+		{"leaf", typeInt, 4, 0},
 		{"block", typeLargeBinary, 0, 0},
 	}
 }

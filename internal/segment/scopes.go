@@ -11,7 +11,7 @@ import (
 type scopeList struct {
 	seen   [][16]byte // as they came; zero stands for rows without a scope
 	keys   [][16]byte // each once, in the order in which they came; set by finish
-	sorted [][16]byte // each once, without zero; set by finish
+	sorted []uint32   // codes by id; set by finish
 	codes  []uint32   // of the places in seen: places in keys; set by finish
 
 	places, spare []scopePlace
@@ -43,13 +43,11 @@ func (l *scopeList) finish() {
 	for i, p := range l.places {
 		if i == 0 || p.high != l.places[i-1].high || p.low != l.places[i-1].low {
 			first = p.place
-			if id := l.seen[first]; id != [16]byte{} {
-				l.sorted = append(l.sorted, id)
-			}
+			l.sorted = append(l.sorted, first)
 		}
 		l.codes[p.place] = first
 	}
-	l.keys = grow(l.keys[:0], len(l.sorted)+1)
+	l.keys = grow(l.keys[:0], len(l.sorted))
 	for place, first := range l.codes {
 		if int(first) == place {
 			l.codes[place] = uint32(len(l.keys))
@@ -57,6 +55,9 @@ func (l *scopeList) finish() {
 		} else {
 			l.codes[place] = l.codes[first]
 		}
+	}
+	for i, place := range l.sorted {
+		l.sorted[i] = l.codes[place]
 	}
 }
 

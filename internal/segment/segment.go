@@ -16,11 +16,10 @@ type Segment struct {
 	Data       []ClassData // by class
 	Proof      []byte
 	ProofSpans [sections]commit.Span
-	Records    uint64     // leaves of type 1
-	Pieces     uint64     // leaves of type 2
-	From       int64      // least time of records and pieces in ns, 0 if there are none
-	Until      int64      // greatest
-	Scopes     [][16]byte // sorted, each once
+	Records    uint64 // leaves of type 1
+	Pieces     uint64 // leaves of type 2
+	From       int64  // least time of records and pieces in ns, 0 if there are none
+	Until      int64  // greatest
 }
 
 // ClassData is the data object of a retention class.

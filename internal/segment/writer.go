@@ -37,6 +37,8 @@ type Writer struct {
 	ends    []byte             // of the details, 4 bytes each
 	streams dictionary[[16]byte]
 	scopes  scopeList
+	order   scopeOrder
+	runs    runWriter
 	texts   [texts]dictionary[string]
 	index   file
 
@@ -97,7 +99,7 @@ func (w *Writer) Leaves() int { return w.rows }
 
 // Bytes is about the size of all objects together so far.
 func (w *Writer) Bytes() int64 {
-	return w.blocks + int64(rowBytes*w.rows+len(w.columns[colDetail])+len(w.frames)+len(w.entries)+40*len(w.places))
+	return w.blocks + int64(rowBytes*w.rows+len(w.columns[colDetail])+len(w.frames)+len(w.entries)+12*len(w.places))
 }
 
 // Full reports whether the segment takes no further frame, because a dictionary or an offset is near its limit.
@@ -128,7 +130,7 @@ func (w *Writer) Add(f *frame.Frame, leaves []merkle.Hash) error {
 	w.addRows(f)
 	w.count(f)
 	w.rows += len(leaves)
-	w.failed = w.addBlocks(f)
+	w.failed = w.addBlocks(f, uint32(w.rows)-f.Count)
 	w.levels = w.after.AppendLevels(w.levels, leaves...)
 	return w.failed
 }
@@ -175,8 +177,8 @@ func (w *Writer) count(f *frame.Frame) {
 	}
 }
 
-// addBlocks appends the blocks to the data objects of their classes.
-func (w *Writer) addBlocks(f *frame.Frame) error {
+// addBlocks appends the blocks of a frame that starts at row first to the data objects of their classes.
+func (w *Writer) addBlocks(f *frame.Frame, first uint32) error {
 	for i := range f.Blocks {
 		b := &f.Blocks[i]
 		c := w.files[b.Class]
@@ -191,7 +193,7 @@ func (w *Writer) addBlocks(f *frame.Frame) error {
 			}
 			w.files[class] = c
 		}
-		c.add(f, b, uint32(len(w.places)))
+		c.add(b, first, uint32(len(w.places)))
 		w.places = append(w.places, 0)
 		w.blocks += int64(len(b.Data))
 		if c.full() {
@@ -210,7 +212,7 @@ func (w *Writer) Finish() (*Segment, error) {
 	}
 	w.scopes.finish()
 	s := &Segment{First: w.first, Size: w.after.Size(), After: w.after,
-		Records: w.records, Pieces: w.pieces, From: w.from, Until: w.until, Scopes: w.scopes.sorted}
+		Records: w.records, Pieces: w.pieces, From: w.from, Until: w.until}
 	if w.rows > 0 {
 		w.failed = w.finish(s)
 	}
@@ -237,6 +239,7 @@ func (w *Writer) finish(s *Segment) error {
 	if err := w.writeIndex(s); err != nil {
 		return err
 	}
+	w.makeRuns()
 	w.writeProof(s)
 	return nil
 }

@@ -36,13 +36,13 @@ for name in glob.glob(path("data.*.arrow")):
     name = data.schema.metadata[b"class"].decode()
     blocks[name] = data.num_rows
     for row in data.to_pylist():
-        sealed[row["stream"], row["seq"]] = row["block"]
+        sealed[row["leaf"]] = row["block"]
 matching = 0
-for row in table.drop_columns(["time"]).to_pylist():
+for leaf, row in enumerate(table.drop_columns(["time"]).to_pylist()):
     if row["block_length"]:
         raw_class = read("data." + row["class"] + ".arrow")
         at = raw_class[row["block_offset"]:][: row["block_length"]]
-        block = sealed[row["stream"], row["seq"] - row["block_back"]]
+        block = sealed[leaf - row["block_back"]]
         matching += at == block and hashlib.sha256(at).digest() == row["digest"]
 
 json.dump(
