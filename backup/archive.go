@@ -37,7 +37,7 @@ type openLog struct {
 	chain     *logChain
 	commits   []logCommit
 	byNumber  map[uint64]int
-	findings  []chain.Finding
+	findings  findings
 }
 
 type logCommit struct {
@@ -107,7 +107,7 @@ func (a *Archive) openLog(ctx context.Context, partition uint32, period string) 
 		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
 	}
 	space := numbered{a.store, commitsPrefix(partition, period), nil}
-	err := l.chain.read(ctx, space, func(f chain.Finding) { l.findings = append(l.findings, f) })
+	err := l.chain.read(ctx, space, l.findings.add)
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func judgeStream(t *commit.Tip, e end, last *commit.Commit, now time.Time) Strea
 	}
 	if t.Lost > 0 {
 		s.Complete = false
-		s.Verdict += fmt.Sprintf("; %d records declared lost", t.Lost)
+		s.Verdict += "; " + number(t.Lost, "record") + " declared lost"
 	}
 	if e.next > 0 {
 		s.Complete = false

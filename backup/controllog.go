@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,10 +34,10 @@ type controlLog struct {
 	mu        sync.Mutex // guards what follows
 	state     *control.State
 	tail      chain.Tail
-	findings  []chain.Finding // each once
-	whole     bool            // no checkpoint was seen beyond its end
-	missing   error           // the log builds on what is not there: nothing may be added
-	published uint64          // size of the newest checkpoint that this process knows to be in the store
+	findings  findings
+	whole     bool   // no checkpoint was seen beyond its end
+	missing   error  // the log builds on what is not there: nothing may be added
+	published uint64 // size of the newest checkpoint that this process knows to be in the store
 }
 
 func openControl(ctx context.Context, store Store, trust identity.Trust) (*controlLog, error) {
@@ -73,9 +72,7 @@ func (c *controlLog) read(ctx context.Context) error {
 		if f.Kind == chain.Missing {
 			c.missing = f
 		}
-		if !slices.ContainsFunc(c.findings, func(have chain.Finding) bool { return have.N == f.N && have.Kind == f.Kind }) {
-			c.findings = append(c.findings, f)
-		}
+		c.findings.add(f)
 	})
 	c.tail = tail
 	return err

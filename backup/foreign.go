@@ -32,8 +32,8 @@ func (c *controlLog) founded(ctx context.Context) error {
 				o.Key, name)
 		}
 	}
-	if len(c.findings) > 0 {
-		return fmt.Errorf("nothing in the control log can be read, the first is %w: 'stele verify' says what is wrong", c.findings[0])
+	if list := c.findings.list; len(list) > 0 {
+		return fmt.Errorf("nothing in the control log can be read, the first is %w: 'stele verify' says what is wrong", list[0])
 	}
 	return errNoControl
 }

@@ -3,7 +3,10 @@ package backup
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/stelelog/stele/internal/chain"
 )
 
 // Names of verdicts, in the order of their exit codes.
@@ -23,8 +26,10 @@ func VerdictNames() []string {
 
 // Verdict is one answer about an archive.
 type Verdict struct {
-	State  State  `json:"state"`
-	Detail string `json:"detail"` // what was checked, or why it was not
+	State   State  `json:"state"`
+	Detail  string `json:"detail"` // what was checked, or why it was not
+	Faults  uint64 `json:"faults"` // all of them; Report.Faults lists the first hundred
+	Notices uint64 `json:"notices"`
 }
 
 // State of a verdict.
@@ -51,11 +56,19 @@ type Report struct {
 	Erased   uint64             `json:"erased,omitempty"` // records whose key was erased
 	Control  uint64             `json:"control"`          // entries of the control log
 	// Disclosures counts the entries that say that records left the archive unsealed.
-	Disclosures uint64         `json:"disclosures,omitempty"`
-	Logs        []LogReport    `json:"logs"`
-	Streams     []StreamReport `json:"streams"`
-	Faults      []Fault        `json:"faults"`
-	Notices     []Fault        `json:"notices"` // what was seen and breaks nothing
+	Disclosures uint64 `json:"disclosures,omitempty"`
+	// Quarantined counts the messages that were set aside, QuarantinedFor them by reason, as far as compactors told.
+	// Quarantine lists the first hundred objects that hold them.
+	Quarantined    uint64            `json:"quarantined,omitempty"`
+	QuarantinedFor map[string]uint64 `json:"quarantined_for,omitempty"`
+	Quarantine     []string          `json:"quarantine,omitempty"`
+
+	Logs    []LogReport    `json:"logs"`
+	Streams []StreamReport `json:"streams"`
+	Faults  []Fault        `json:"faults"`  // the first hundred of each verdict
+	Notices []Fault        `json:"notices"` // what was seen and breaks nothing; the first hundred of each verdict
+
+	faults, notices map[string]uint64 // by verdict
 }
 
 // LogReport is one log.
@@ -107,36 +120,75 @@ func (r *Report) ExitCode(require ...string) int {
 
 // fault records a fault and makes its verdict fail.
 func (r *Report) fault(verdict, key, format string, args ...any) {
-	r.Faults = append(r.Faults, Fault{verdict, key, fmt.Sprintf(format, args...)})
+	r.Faults = r.list(r.Faults, &r.faults, verdict, key, format, args...)
 }
 
 func (r *Report) notice(verdict, key, format string, args ...any) {
-	r.Notices = append(r.Notices, Fault{verdict, key, fmt.Sprintf(format, args...)})
+	r.Notices = r.list(r.Notices, &r.notices, verdict, key, format, args...)
+}
+
+// list adds a fault to a list, or only counts it.
+func (r *Report) list(list []Fault, count *map[string]uint64, verdict, key, format string, args ...any) []Fault {
+	if *count == nil {
+		*count = map[string]uint64{}
+	}
+	if (*count)[verdict]++; (*count)[verdict] > maxListed {
+		return list
+	}
+	return append(list, Fault{verdict, key, fmt.Sprintf(format, args...)})
+}
+
+// findings reports what a chain holds that it should not.
+func (r *Report) findings(all *findings) {
+	for _, f := range all.list {
+		if f.Kind == chain.Missing || f.Kind == chain.Fork {
+			r.fault(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+		} else {
+			r.notice(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+		}
+	}
+	for kind := range all.n {
+		if n := all.unlisted(kind); n > 0 && (kind == chain.Missing || kind == chain.Fork) {
+			r.faults[integrity] += n
+		} else if n > 0 {
+			r.notices[integrity] += n
+		}
+	}
 }
 
 // conclude sets the verdicts from the faults. checked gives the words for those that hold; a verdict without words was
 // not checked, and says why in unchecked.
 func (r *Report) conclude(checked, unchecked map[string]string) {
-	r.Verdicts = map[string]Verdict{}
-	for _, name := range VerdictNames() {
-		n, first := 0, ""
-		for _, f := range r.Faults {
-			if f.Verdict != name {
-				continue
-			}
-			if n++; first == "" {
-				first = f.Key + ": " + f.Detail
-			}
-		}
-		switch {
-		case n == 1:
-			r.Verdicts[name] = Verdict{Fails, first}
-		case n > 1:
-			r.Verdicts[name] = Verdict{Fails, fmt.Sprintf("%s (and %d more)", first, n-1)}
-		case checked[name] != "":
-			r.Verdicts[name] = Verdict{Holds, checked[name]}
-		default:
-			r.Verdicts[name] = Verdict{Unchecked, unchecked[name]}
+	first := map[string]string{}
+	for _, f := range r.Faults {
+		if first[f.Verdict] == "" {
+			first[f.Verdict] = f.Key + ": " + f.Detail
 		}
 	}
+	r.Verdicts = map[string]Verdict{}
+	for _, name := range VerdictNames() {
+		v := Verdict{State: Unchecked, Detail: unchecked[name], Faults: r.faults[name], Notices: r.notices[name]}
+		switch {
+		case v.Faults == 1:
+			v.State, v.Detail = Fails, first[name]
+		case v.Faults > 1:
+			v.State, v.Detail = Fails, fmt.Sprintf("%s (and %d more)", first[name], v.Faults-1)
+		case checked[name] != "":
+			v.State, v.Detail = Holds, checked[name]
+		}
+		r.Verdicts[name] = v
+	}
+}
+
+// number writes "1 log", "2 logs", "2 leaves", "2 entries".
+func number[N ~int | ~uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	for one, many := range map[string]string{"leaf": "leaves", "entry": "entries"} {
+		if stem, ok := strings.CutSuffix(noun, one); ok {
+			return fmt.Sprintf("%d %s%s", n, stem, many)
+		}
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
@@ -79,9 +78,7 @@ type verifier struct {
 // controlLog reports what the chain of the control log holds that it should not.
 func (v *verifier) controlLog() {
 	c := v.a.control
-	for _, f := range c.findings {
-		v.finding(f)
-	}
+	v.r.findings(&c.findings)
 	c.view(func(s *control.State) {
 		v.r.Control = s.Size()
 		if v.a.unfounded != nil {
@@ -93,6 +90,8 @@ func (v *verifier) controlLog() {
 				v.r.notice(integrity, fmt.Sprintf("%s entry %d", controlPrefix, l.Index), "has no effect: %v", l.Unauthorised)
 			case l.Type == control.TypeDisclosure:
 				v.r.Disclosures++
+			case l.Type == control.TypeQuarantine:
+				v.reasons(&l.Entry)
 			}
 		}
 		for _, d := range s.Divergences {
@@ -105,19 +104,26 @@ func (v *verifier) controlLog() {
 	})
 }
 
-func (v *verifier) finding(f chain.Finding) {
-	if f.Kind == chain.Missing || f.Kind == chain.Fork {
-		v.r.fault(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+// reasons adds up why messages were set aside. Senders make them up, so only so many are told apart.
+func (v *verifier) reasons(e *control.Entry) {
+	var q control.Quarantine
+	if e.Into(&q) != nil {
 		return
 	}
-	v.r.notice(integrity, f.Key, "%s: %v", f.Kind, f.Err)
+	if v.r.QuarantinedFor == nil {
+		v.r.QuarantinedFor = map[string]uint64{}
+	}
+	for reason, n := range q.Reasons {
+		if _, known := v.r.QuarantinedFor[reason]; !known && len(v.r.QuarantinedFor) >= maxReasons {
+			reason = "other"
+		}
+		v.r.QuarantinedFor[reason] += n
+	}
 }
 
 // log verifies one log.
 func (v *verifier) log(ctx context.Context, l *openLog) error {
-	for _, f := range l.findings {
-		v.finding(f)
-	}
+	v.r.findings(&l.findings)
 	streams := newStreamCheck(v.a, l)
 	defer func() { v.said = append(v.said, logTips{l.chain, streams.tips()}) }()
 	for i := range l.commits {
@@ -145,9 +151,18 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 	return nil
 }
 
+// quarantine counts what a commit set aside.
+func (v *verifier) quarantine(c *commit.Commit) {
+	v.r.Quarantined += c.Quarantined
+	if o := c.Object(commit.KindQuarantine, ""); o != nil && len(v.r.Quarantine) < maxListed {
+		v.r.Quarantine = append(v.r.Quarantine, o.Key)
+	}
+}
+
 // commit verifies the objects of one commit.
 func (v *verifier) commit(ctx context.Context, l *openLog, c *logCommit, streams *streamCheck) error {
 	v.r.Records += c.Records
+	v.quarantine(c.Commit)
 	if err := l.shape(c.Commit); err != nil {
 		v.r.fault(integrity, c.key, "%v", err)
 		streams.skip(c.Commit)
@@ -303,9 +318,10 @@ func (v *verifier) streams() {
 func (v *verifier) conclude() {
 	r := v.r
 	checked := map[string]string{
-		integrity: fmt.Sprintf("%d leaves in %d logs, %d control entries: every byte, signature, chain, tree and head checked", r.Leaves, len(r.Logs), r.Control),
-		completeness: fmt.Sprintf("%d streams: none has a gap, an undeclared end or an unacknowledged loss; what bypassed the library cannot be seen here",
-			len(r.Streams)),
+		integrity: fmt.Sprintf("%s in %s, %s: every byte, signature, chain, tree and head checked",
+			number(r.Leaves, "leaf"), number(len(r.Logs), "log"), number(r.Control, "control entry")),
+		completeness: fmt.Sprintf("%s: none has a gap, an undeclared end or an unacknowledged loss; what bypassed the library cannot be seen here",
+			number(len(r.Streams), "stream")),
 	}
 	unchecked := map[string]string{
 		anchoring:   "the trust file names no witness; only this archive's own keys vouch for the control log",
@@ -314,16 +330,16 @@ func (v *verifier) conclude() {
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
 	}
 	if v.locked > 0 && v.unlocked == 0 && v.unreadLocks == 0 {
-		checked[worm] = fmt.Sprintf("%d objects: the store reports each lock as the commit says", v.locked)
+		checked[worm] = number(v.locked, "object") + ": the store reports each lock as the commit says"
 	} else if v.unreadLocks > 0 {
-		unchecked[worm] = fmt.Sprintf("locks of %d objects could not be read; this may be a copy", v.unreadLocks)
+		unchecked[worm] = fmt.Sprintf("locks of %s could not be read; this may be a copy", number(v.unreadLocks, "object"))
 	}
 	if v.a.unfounded != nil {
 		delete(checked, completeness)
 		unchecked[completeness] = "without an access policy no stream can be judged"
 	}
 	if v.opt.Reader != nil {
-		checked[readability] = fmt.Sprintf("%d records opened, each equal to its commitment", r.Opened)
+		checked[readability] = number(r.Opened, "record") + " opened, each equal to its commitment"
 	}
 	r.conclude(checked, unchecked)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/stelelog/stele/backup"
 )
 
-// maxFaults is how many faults are printed one by one; --json has all.
+// maxFaults is how many faults are printed one by one; --json has twice as many of each verdict, and counts all.
 const maxFaults = 50
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -100,9 +101,37 @@ func (v verifyAnswer) print(w io.Writer) {
 	}
 	v.printLogs(w)
 	v.printStreams(w)
-	printFaults(w, "faults", r.Faults)
-	printFaults(w, "seen, and harmless", r.Notices)
+	v.printQuarantine(w)
+	faults, notices := uint64(0), uint64(0)
+	for _, verdict := range r.Verdicts {
+		faults, notices = faults+verdict.Faults, notices+verdict.Notices
+	}
+	printFaults(w, "faults", r.Faults, faults)
+	printFaults(w, "seen, and harmless", r.Notices, notices)
 }
+
+// printQuarantine says what was set aside, and where it lies.
+func (v verifyAnswer) printQuarantine(w io.Writer) {
+	r := v.Report
+	if r.Quarantined == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s in quarantine: no valid frames of authentic streams, so they were set aside\n", count(r.Quarantined, "message"))
+	for _, reason := range slices.Sorted(maps.Keys(r.QuarantinedFor)) {
+		fmt.Fprintf(w, "  %s: %s\n", grouped(r.QuarantinedFor[reason]), printable(reason, 200))
+	}
+	fmt.Fprintln(w, "each line of these objects says where a message came from and why it lies here:")
+	for i, key := range r.Quarantine {
+		if i == maxQuarantine {
+			fmt.Fprintf(w, "  and %d more; --json lists a hundred, 'stele segments --json' all\n", len(r.Quarantine)-i)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", key)
+	}
+}
+
+// maxQuarantine is how many quarantine objects are printed one by one.
+const maxQuarantine = 5
 
 func (v verifyAnswer) printLogs(w io.Writer) {
 	rows := [][]string{{"LOG", "COMMITS", "LEAVES", "PROVABLE", "NEWEST"}}
@@ -129,16 +158,16 @@ func (v verifyAnswer) printStreams(w io.Writer) {
 	}
 }
 
-func printFaults(w io.Writer, heading string, faults []backup.Fault) {
+func printFaults(w io.Writer, heading string, faults []backup.Fault, all uint64) {
 	if len(faults) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n%s:\n", heading)
-	for i, f := range faults {
-		if i == maxFaults {
-			fmt.Fprintf(w, "  and %d more; --json lists all\n", len(faults)-i)
-			break
-		}
+	shown := faults[:min(len(faults), maxFaults)]
+	for _, f := range shown {
 		fmt.Fprintf(w, "  %s\n", printable(f.String(), 400))
+	}
+	if more := all - uint64(len(shown)); more > 0 {
+		fmt.Fprintf(w, "  and %s more; --json lists the first hundred of each verdict and counts all\n", grouped(more))
 	}
 }
