@@ -92,11 +92,11 @@ func (w *runWriter) end() {
 	}
 	run := w.run[16:]
 	w.high = append(grow(w.high, 1), be.Uint64(w.run))
+	w.runs = append(grow(w.runs, len(run)), run...)
 	w.items = append(grow(w.items, groupItem), w.run[checkFrom:checkTo]...)
 	w.items = le.AppendUint16(w.items, uint16(len(run)))
-	w.runs = append(grow(w.runs, len(run)), run...)
-	sum := sha256.Sum256(append(w.run, w.rest...))
-	w.items = append(w.items, sum[:cutDigest]...)
+	w.run = append(w.run, w.rest...)
+	w.items = appendCut(w.items, w.run)
 	w.run, w.rest, w.rows = w.run[:16], w.rest[:0], 0
 }
 
@@ -119,10 +119,11 @@ func (w *runWriter) appendScopes(dst, groups []byte) []byte {
 
 func (w *runWriter) appendGroups(dst []byte) []byte {
 	offset, n := uint32(0), len(w.high)
+	var room [cutDigest * chunkGroups]byte
 	for at := 0; at < n; at += chunkRuns {
 		runs := min(n-at, chunkRuns)
 		digests := len(dst)
-		dst = append(dst, make([]byte, cutDigest*groupsOf(runs))...)
+		dst = append(dst, room[:cutDigest*groupsOf(runs)]...)
 		for g := 0; g < runs; g += groupRuns {
 			group := len(dst)
 			dst = le.AppendUint32(dst, offset)
