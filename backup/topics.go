@@ -75,5 +75,5 @@ func judgeTopic(t kafka.Topic, partitions int, forever bool) []ProbeResult {
 		ProbeResult{Name: t.Name + " retention", OK: s.Retention < 0 || s.Retention >= 24*time.Hour,
 			Detail: fmt.Sprintf("%v; keep at least seven times the longest outage of the compactors", s.Retention)},
 		ProbeResult{Name: t.Name + " min.insync.replicas", OK: t.Replicas == 1 || s.MinInSync >= 2,
-			Detail: fmt.Sprintf("%d of %d replicas", s.MinInSync, t.Replicas)})
+			Detail: fmt.Sprintf("%d of %s", s.MinInSync, number(t.Replicas, "replica"))})
 }

@@ -57,8 +57,15 @@ func (r *run) rule() {
 		r.report("default rule", true, "none: every object carries its own lock, and needs no rule")
 	default:
 		r.report("default rule", r.inForce == r.asked,
-			"%s for %d days; what is stored under a lock of its own is locked by that: %s", r.bucket.Rule, int(r.bucket.RuleKeep.Hours()/24), show(r.inForce))
+			"%s for %s; what is stored under a lock of its own is locked by that: %s", r.bucket.Rule, inDays(r.bucket.RuleKeep), show(r.inForce))
 	}
+}
+
+func inDays(d time.Duration) string {
+	if n := int(d.Hours() / 24); n != 1 {
+		return fmt.Sprintf("%d days", n)
+	}
+	return "1 day"
 }
 
 func show(l backup.Lock) string {

@@ -15,7 +15,7 @@ func (a *app) confirm(f initFlags) error {
 	if f.yes || f.lock != "compliance" && (f.lock == "none" || f.span <= longKeep) {
 		return nil
 	}
-	what := fmt.Sprintf("%s lock, %d days: until then objects cost money and cannot be deleted", f.lock, f.span/(24*time.Hour))
+	what := fmt.Sprintf("%s lock, %s: until then objects cost money and cannot be deleted", f.lock, count(int(f.span/(24*time.Hour)), "day"))
 	if f.lock == "compliance" {
 		what += ", by nobody, the owner of the account included"
 	}

@@ -29,7 +29,7 @@ func (a *app) progress(what string) *progress {
 
 // leaves shows that done of total leaves are finished.
 func (p *progress) leaves(done, total uint64) {
-	p.draw("%s %3d%%  %s of %s leaves", p.what, done*100/max(total, 1), grouped(done), grouped(total))
+	p.draw("%s %3d%%  %s of %s", p.what, done*100/max(total, 1), grouped(done), count(total, "leaf"))
 }
 
 // records shows that n records are finished.

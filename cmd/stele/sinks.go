@@ -71,7 +71,7 @@ func cutTo(f *os.File, bytes int64) error {
 		return err
 	}
 	if info.Size() < bytes {
-		return usage("begin anew with another directory and another state file", "%s has %d bytes, but %d were written: it was changed", f.Name(), info.Size(), bytes)
+		return usage("begin anew with another directory and another state file", "%s has %s, but %s were written: it was changed", f.Name(), count(info.Size(), "byte"), grouped(bytes))
 	}
 	if err := f.Truncate(bytes); err != nil {
 		return err

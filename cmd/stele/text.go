@@ -18,13 +18,15 @@ func table(w io.Writer, rows [][]string) {
 	_ = t.Flush() // an error of w shows when the process ends
 }
 
-// count writes "1 record", "2,000 records", "2 entries".
+// count writes "1 record", "2,000 records", "2 entries", "2 leaves".
 func count[N ~int | ~int64 | ~uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
-		return grouped(n) + " " + stem + "ries"
+	for one, many := range map[string]string{"leaf": "leaves", "entry": "entries"} {
+		if stem, ok := strings.CutSuffix(noun, one); ok {
+			return grouped(n) + " " + stem + many
+		}
 	}
 	return grouped(n) + " " + noun + "s"
 }

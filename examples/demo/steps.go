@@ -165,7 +165,7 @@ func (d *demo) commit(ctx context.Context) (string, error) {
 		d.bytes += s.Bytes
 		leaves += s.Size - s.First
 	}
-	return fmt.Sprintf("%d leaves in %d segments, %.1f MB of objects", leaves, len(segments), float64(d.bytes)/1e6), nil
+	return fmt.Sprintf("%d leaves in %s, %.1f MB of objects", leaves, count(len(segments), "segment"), float64(d.bytes)/1e6), nil
 }
 
 func (d *demo) verify(ctx context.Context) (string, error) {
@@ -180,8 +180,8 @@ func (d *demo) verify(ctx context.Context) (string, error) {
 	if code := r.ExitCode("integrity", "completeness"); code != 0 {
 		return "", fmt.Errorf("verification ended in %d: %v", code, r.Faults)
 	}
-	return fmt.Sprintf("integrity %s, completeness %s: %d leaves, %d streams, %.1f MB hashed", r.Verdicts["integrity"].State,
-		r.Verdicts["completeness"].State, r.Leaves, len(r.Streams), float64(r.Bytes)/1e6), nil
+	return fmt.Sprintf("integrity %s, completeness %s: %d leaves, %s, %.1f MB hashed", r.Verdicts["integrity"].State,
+		r.Verdicts["completeness"].State, r.Leaves, count(len(r.Streams), "stream"), float64(r.Bytes)/1e6), nil
 }
 
 // tamper flips one bit of one object in a copy and lets verify find it.
@@ -274,9 +274,9 @@ func (d *demo) restore(ctx context.Context) (string, error) {
 	if n != d.seen.n {
 		return "", fmt.Errorf("%d records came back, %d were captured", n, d.seen.n)
 	}
-	for k, count := range d.seen.bodies {
-		if back[k] != count {
-			return "", fmt.Errorf("a record was captured %d times and came back %d times: %.80q", count, back[k], k)
+	for k, times := range d.seen.bodies {
+		if back[k] != times {
+			return "", fmt.Errorf("a record was captured %d× and came back %d×: %.80q", times, back[k], k)
 		}
 	}
 	return fmt.Sprintf("%d records, equal to what was captured", n), nil
@@ -317,5 +317,14 @@ func (d *demo) erase(ctx context.Context) (string, error) {
 	if code := report.ExitCode("integrity", "completeness"); code != 0 || gone == 0 || gone+left != d.seen.n {
 		return "", fmt.Errorf("after the erasure: exit code %d, %d records gone, %d left of %d", code, gone, left, d.seen.n)
 	}
-	return fmt.Sprintf("%d scopes, %d records unreadable, %d left; the archive still verifies (%s)", scopes, gone, left, backup.DevelopmentStore), nil
+	return fmt.Sprintf("%s, %s unreadable, %d left; the archive still verifies (%s)",
+		count(scopes, "scope"), count(gone, "record"), left, backup.DevelopmentStore), nil
+}
+
+// count writes "1 stream", "2 streams".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
