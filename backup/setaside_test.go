@@ -5,13 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/spool"
 )
 
@@ -35,16 +39,9 @@ func TestQuarantine(t *testing.T) {
 	read := a.readKey(&id)
 	kept := 0
 	for i, line := range bytes.Split(bytes.TrimSpace(a.object("quarantine")), []byte("\n")) {
-		var q struct {
-			Length         int
-			Reason, SHA256 string
-			Sealed         []byte
-		}
-		if err := json.Unmarshal(line, &q); err != nil {
-			t.Fatal(err)
-		}
+		q := parseSetAside(t, line)
 		sum := sha256.Sum256(sent[i])
-		if q.Length != len(sent[i]) || q.SHA256 != fmt.Sprintf("%x", sum) || q.Reason == "" {
+		if q.Length != len(sent[i]) || q.SHA256 != fmt.Sprintf("%x", sum) || q.Reason == "" || q.Offset != int64(i+1) || q.Lane != fmt.Sprintf("%x", s.id) {
 			t.Errorf("message %d: %+v", i, q)
 		}
 		if q.Sealed == nil {
@@ -60,6 +57,108 @@ func TestQuarantine(t *testing.T) {
 	}
 	if kept != 3 {
 		t.Errorf("%d messages kept, want the 3 that fit", kept)
+	}
+}
+
+// quarantined is one line of a quarantine object.
+type quarantined struct {
+	Lane, Reason, SHA256 string
+	Offset               int64
+	Length               int
+	Sealed               []byte
+}
+
+func parseSetAside(t *testing.T, line []byte) (q quarantined) {
+	t.Helper()
+	if err := json.Unmarshal(line, &q); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// TestQuarantineFlood: of more rubbish than a segment may keep, only place, length and digest are kept, all of them; a
+// segment lists so many and no more; reasons that a sender makes up are counted together; and what is authentic goes through.
+func TestQuarantineFlood(t *testing.T) {
+	const most, size, quota = 10_000, 1000, 1 << 20
+	a := newTestArchive(t, storetest.NewMemory())
+	keys := a.keys()
+	s := a.stream(keyscope.Link{})
+	records := some(6)
+	s.send(records[:3]...)
+	var rubbish [][]byte
+	for i := range most + 50 {
+		m := bytes.Repeat([]byte{byte(i)}, size)
+		copy(m, fmt.Sprintf("rubbish %d", i))
+		if i%100 == 0 { // frames of archives that do not exist, each with a reason of its own
+			d := frame.Draft{Archive: [16]byte{0: 1, 1: byte(i / 100)}, Stream: s.id, First: s.next}
+			d.Rows = []frame.Row{{Leaf: record.Leaf{Type: record.Sampled, Class: "default", Detail: record.SampledDetail{}.Append(nil)}, Block: -1}}
+			raw, _, err := d.Encode(nil, s.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = raw
+		}
+		rubbish = append(rubbish, m)
+	}
+	if _, err := s.lane.Append(spool.Frames, rubbish...); err != nil {
+		t.Fatal(err)
+	}
+	s.send(records[3:]...)
+	s.close()
+	a.once(keys)
+	a.intact(keys, records)
+
+	var listed []int64
+	for _, seg := range a.open().Segments() {
+		if seg.Quarantined == 0 {
+			continue
+		}
+		if seg.Quarantined > most {
+			t.Errorf("commit %d set %d messages aside", seg.Commit, seg.Quarantined)
+		}
+		key := seg.Objects[slices.IndexFunc(seg.Objects, func(key string) bool { return strings.HasSuffix(key, ".quarantine") })]
+		kept := 0
+		for _, line := range bytes.Split(bytes.TrimSpace(read(t, a.store, key)), []byte("\n")) {
+			q := parseSetAside(t, line)
+			m := rubbish[q.Offset-1]
+			if q.Length != len(m) || q.SHA256 != fmt.Sprintf("%x", sha256.Sum256(m)) {
+				t.Fatalf("%+v is not of message %d", q, q.Offset)
+			}
+			if listed = append(listed, q.Offset); q.Sealed != nil {
+				kept += q.Length
+			}
+		}
+		if kept > quota || seg.Quarantined > most/2 && kept < quota-size {
+			t.Errorf("commit %d keeps %d bytes", seg.Commit, kept)
+		}
+	}
+	for i, at := range listed {
+		if at != int64(i+1) {
+			t.Fatalf("message %d is listed in place %d", at, i)
+		}
+	}
+	if len(listed) != len(rubbish) {
+		t.Errorf("%d messages are listed, want %d", len(listed), len(rubbish))
+	}
+	count := uint64(0)
+	for _, key := range keysOf(t, a.store, "control/log/") {
+		for _, e := range a.entries(key) {
+			var q control.Quarantine
+			if e.Type != control.TypeQuarantine || e.Into(&q) != nil {
+				continue
+			}
+			count += q.Count
+			sum := uint64(0)
+			for _, n := range q.Reasons {
+				sum += n
+			}
+			if len(q.Reasons) > 17 || sum != q.Count || q.Count > most/2 && q.Reasons["other"] == 0 {
+				t.Errorf("%d reasons for %d of %d messages: %v", len(q.Reasons), sum, q.Count, q.Reasons)
+			}
+		}
+	}
+	if count != uint64(len(rubbish)) {
+		t.Errorf("the control log counts %d messages, want %d", count, len(rubbish))
 	}
 }
 

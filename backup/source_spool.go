@@ -198,7 +198,8 @@ func (s *spoolSource) committed(ctx context.Context, next map[string]int64) {
 			s.log.Warn("spool: trimming frames", "lane", lane, "err", err)
 		}
 		if end, err := s.dir.End(l.ID, spool.Frames); err == nil && end == uint64(n) && l.Ended && !l.Held {
-			if s.dir.Remove(l.ID) == nil { // fails while grants are still to be folded
+			if r := s.readers[lane]; s.dir.Remove(l.ID) == nil && r != nil { // fails while grants are still to be folded
+				r.Close()
 				delete(s.readers, lane)
 			}
 		}

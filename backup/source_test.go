@@ -1,6 +1,8 @@
 package backup_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	. "github.com/stelelog/stele/backup"
@@ -69,6 +71,68 @@ func TestOtherPartitionsGoOn(t *testing.T) {
 	for _, l := range report.Logs {
 		if l.Origin[len("test/")] == '1' && l.Size != 8 {
 			t.Errorf("%+v: the other partition stopped too", l)
+		}
+	}
+}
+
+// newLane goes on in another lane, as after a fault of the disk: with the last n frames again, which may not have been synced.
+func (s *testStream) newLane(a *testArchive, id [16]byte, again int) {
+	s.t.Helper()
+	dir, err := spool.Open(a.spool, a.spoolOptions)
+	if err == nil {
+		err = s.lane.Close()
+	}
+	if err == nil {
+		s.lane, err = dir.CreateLane(id)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { s.lane.Close() })
+	for _, raw := range s.sent[len(s.sent)-again:] {
+		s.append(spool.Frames, raw)
+	}
+}
+
+// TestStreamInTwoLanes: a stream that went on in another lane is taken whole and in order, whatever the lanes are called,
+// and however much lies in the first.
+func TestStreamInTwoLanes(t *testing.T) {
+	large := func(n int) (out []testRecord) {
+		rng := rand.NewChaCha8([32]byte{1})
+		for i := range n {
+			body := make([]byte, 100<<10)
+			rng.Read(body)
+			out = append(out, testRecord{"s", "s", fmt.Sprintf("%d %x", i, body)})
+		}
+		return out
+	}
+	for _, test := range []struct {
+		name    string
+		records []testRecord
+		at      int // records in the first lane
+		again   int
+	}{
+		{"little", some(12), 6, 0}, {"with the last frames again", some(12), 6, 3}, {"more than one read of the first", large(45), 40, 1},
+	} {
+		for _, id := range [][16]byte{{0: 0, 15: 1}, {0: 255}} { // sorts before, and behind, the id of the stream
+			t.Run(fmt.Sprintf("%s, %x", test.name, id[:1]), func(t *testing.T) {
+				a := newTestArchive(t, storetest.NewMemory())
+				keys := a.keys()
+				s := a.stream(keyscope.Link{})
+				for i, r := range test.records {
+					if i == test.at {
+						s.newLane(a, id, test.again)
+					}
+					s.send(r)
+				}
+				s.close()
+				a.once(keys)
+				report := a.intact(keys, test.records)
+				seg := a.open().Segments()
+				if seg[0].Quarantined > 0 || seg[0].Duplicates != uint64(test.again) || len(report.Streams) != 1 {
+					t.Errorf("%d set aside, %d duplicates, want none and %d", seg[0].Quarantined, seg[0].Duplicates, test.again)
+				}
+			})
 		}
 	}
 }

@@ -232,7 +232,7 @@ func (w *worker) behind(ends map[string]int64) bool {
 	return false
 }
 
-// round reads each lane once, until the segment is full. ends, if not nil, bounds what is read.
+// round reads the lanes one after the other, until the segment is full. ends, if not nil, bounds what is read.
 func (w *worker) round(ctx context.Context, ends map[string]int64) (busy bool, err error) {
 	lanes, err := w.src.lanes(ctx)
 	if err != nil {
@@ -247,6 +247,9 @@ func (w *worker) round(ctx context.Context, ends map[string]int64) (busy bool, e
 			continue
 		}
 		got, err := w.readLane(ctx, lane, end, w.wait())
+		if got && err == nil && len(lanes) > 1 {
+			err = w.readOn(ctx, lane, end)
+		}
 		if err != nil {
 			return busy, err
 		}
@@ -256,6 +259,19 @@ func (w *worker) round(ctx context.Context, ends map[string]int64) (busy bool, e
 		}
 	}
 	return busy, nil
+}
+
+// readOn reads a lane as far as it goes now: in one that comes after it a stream of it may go on.
+func (w *worker) readOn(ctx context.Context, lane string, end int64) error {
+	p, err := w.src.position(ctx, lane)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another compactor has committed it, and it is gone
+	}
+	end = min(end, p.End)
+	for got := true; got && err == nil && !w.full() && w.batch.lanes[lane].Next < end; {
+		got, err = w.readLane(ctx, lane, end, w.wait())
+	}
+	return err
 }
 
 // wait is how long to wait for messages: not past the time when the segment is due.

@@ -1,0 +1,96 @@
+package backup
+
+import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/spool"
+)
+
+// laneMessage is a frame, or a beat, of a stream in a partition.
+func laneMessage(t *testing.T, stream [16]byte, partition uint32, beat bool) []byte {
+	t.Helper()
+	_, key, _ := ed25519.GenerateKey(nil)
+	if beat {
+		b := frame.Beat{Partition: partition, Stream: stream, Time: 1}
+		return b.Append(nil, key)
+	}
+	d := frame.Draft{Partition: partition, Stream: stream}
+	d.Rows = []frame.Row{{Leaf: record.Leaf{Type: record.Sampled, Class: "default", Detail: record.SampledDetail{}.Append(nil)}, Block: -1}}
+	raw, _, err := d.Encode(nil, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestLaneOrder: the lanes of a partition are read by the time of their first message, whatever they are called: a stream
+// goes on in another lane after a fault, and there its first frame is not.
+func TestLaneOrder(t *testing.T) {
+	const many = 24
+	root := t.TempDir()
+	dir, err := spool.Open(root, spool.Options{FileBytes: 1}) // a file for each message
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids [][16]byte
+	for i := range many {
+		ids = append(ids, [16]byte{byte(i)})
+	}
+	rng := rand.New(rand.NewPCG(3, 1))
+	rng.Shuffle(many, func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	slices.SortFunc(ids[:2], func(a, b [16]byte) int { return int(b[0]) - int(a[0]) }) // the first two against the order of names
+	write := func(id [16]byte, messages ...[]byte) {
+		t.Helper()
+		w, err := dir.CreateLane(id)
+		if err == nil {
+			defer w.Close()
+			for _, m := range messages {
+				if _, err = w.Append(spool.Frames, m); err == nil {
+					err = w.Sync(t.Context())
+				}
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // clocks may be coarse
+	}
+	var want [2][]string
+	for i, id := range ids {
+		p := uint32(i % 3 / 2) // every third to partition 1
+		m := laneMessage(t, [16]byte{9}, p, i%5 == 4)
+		write(id, m, laneMessage(t, [16]byte{9}, p, false))
+		want[p] = append(want[p], hex.EncodeToString(id[:]))
+	}
+	write([16]byte{200}, []byte("rubbish"))
+	want[0] = append(want[0], hex.EncodeToString(append([]byte{200}, make([]byte, 15)...)))
+	write([16]byte{201}) // holds nothing yet
+
+	for p := range want {
+		src := newSpoolSource(dir, uint32(p), slog.New(slog.DiscardHandler))
+		for range 2 { // the second time from memory
+			got, err := src.lanes(t.Context())
+			if err != nil || !slices.Equal(got, want[p]) {
+				t.Fatalf("partition %d: lanes\n%v, want\n%v (%v)", p, got, want[p], err)
+			}
+		}
+	}
+	// Lanes that were trimmed keep their places.
+	for _, id := range ids {
+		if err := dir.Trim(id, spool.Frames, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src := newSpoolSource(dir, 0, slog.New(slog.DiscardHandler))
+	if got, err := src.lanes(t.Context()); err != nil || !slices.Equal(got, want[0]) {
+		t.Errorf("after a trim: lanes\n%v, want\n%v (%v)", got, want[0], err)
+	}
+}
