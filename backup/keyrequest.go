@@ -10,8 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -188,23 +186,6 @@ func (k *KeyService) Handler() http.Handler {
 		json.NewEncoder(w).Encode(answer)
 	})
 	return mux
-}
-
-// ListenKeys listens on a unix socket that only this user can reach. A socket that nobody serves any more is replaced.
-func ListenKeys(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("%s: %w", path, keystore.ErrBusy)
-	}
-	os.Remove(path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return l, os.Chmod(path, 0o600)
 }
 
 // NewKeyClient asks the key service that serves a unix socket.
