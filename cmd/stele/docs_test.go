@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/stelelog/stele/cmd/internal/settings"
+)
+
+// Operators read docs/OPERATIONS.md: its table of commands has a row for each verb with each of its flags, its table of
+// settings has a row for each setting, and neither names what does not exist.
+func TestCommandsAreDocumented(t *testing.T) {
+	data, err := os.ReadFile("../../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	rows, root := map[string]string{}, new(app).root()
+	for _, m := range regexp.MustCompile("(?m)^\\| `stele ([^`]*)` \\|(.*)$").FindAllStringSubmatch(text, -1) {
+		cmd, _, err := root.Find(strings.Fields(m[1]))
+		if err != nil || cmd == root {
+			t.Errorf("docs/OPERATIONS.md has a row for stele %s, which is no command", m[1])
+			continue
+		}
+		rows[cmd.CommandPath()] = m[2]
+	}
+	verbs(root, func(cmd *cobra.Command) {
+		path := cmd.CommandPath()
+		row, ok := rows[path]
+		if !ok {
+			t.Errorf("the table of commands in docs/OPERATIONS.md lacks %s", path)
+			return
+		}
+		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" && !strings.Contains(row, "`--"+f.Name) {
+				t.Errorf("the row of %s in docs/OPERATIONS.md lacks --%s", path, f.Name)
+			}
+		})
+		for _, m := range regexp.MustCompile("`--([a-z-]+)").FindAllStringSubmatch(row, -1) {
+			if cmd.Flags().Lookup(m[1]) == nil && cmd.InheritedFlags().Lookup(m[1]) == nil {
+				t.Errorf("docs/OPERATIONS.md gives %s --%s, which it does not have", path, m[1])
+			}
+		}
+	})
+	var table []string
+	for _, m := range regexp.MustCompile("(?m)^\\|([^|]*)\\|([^|]*)\\|").FindAllStringSubmatch(text, -1) {
+		table = append(table, m[1]+" "+m[2])
+	}
+	for _, f := range settings.Fields() {
+		named := slices.ContainsFunc(table, func(row string) bool {
+			return strings.Contains(row, "`"+f.Name+"`") && (f.Env == "" || strings.Contains(row, "`"+f.Env+"`"))
+		})
+		if !named {
+			t.Errorf("the table of settings in docs/OPERATIONS.md lacks `%s` with %q", f.Name, f.Env)
+		}
+	}
+	for _, name := range []string{"--config", "--json"} {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/OPERATIONS.md does not name %s", name)
+		}
+	}
+}
+
+// verbs calls see for every command that does something.
+func verbs(cmd *cobra.Command, see func(*cobra.Command)) {
+	if cmd.Runnable() && cmd.HasParent() {
+		see(cmd)
+	}
+	for _, c := range cmd.Commands() {
+		verbs(c, see)
+	}
+}
