@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,7 @@ type Compactor struct {
 	entries []string                // signed entries on their way into it
 	said    map[string]bool         // notices made, so that none is repeated
 	halted  map[int]error           // partitions that stopped
+	failing map[string]error        // parts that do not get on, and try again
 }
 
 type counters struct {
@@ -71,17 +73,18 @@ type CompactorStats struct {
 	Bytes       uint64 // of their frames
 	Uploaded    uint64 // bytes of objects
 	Commits     uint64
-	Lost        uint64 // attempts for a number that another compactor took
-	Duplicates  uint64 // frames dropped because the archive has them
-	Quarantined uint64 // messages set aside
-	Pending     int    // heads that are committed, but not yet in the control log
-	Halted      map[int]error
+	Lost        uint64           // attempts for a number that another compactor took
+	Duplicates  uint64           // frames dropped because the archive has them
+	Quarantined uint64           // messages set aside
+	Pending     int              // heads that are committed, but not yet in the control log
+	Halted      map[int]error    // partitions that stopped, because their source contradicts the archive
+	Failing     map[string]error // what fails now and is tried again, by name: "partition 3", "control log"
 }
 
 // NewCompactor reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
 func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) {
 	c := &Compactor{cfg: cfg, log: cfg.Logger, now: time.Now,
-		heads: map[string]control.Head{}, said: map[string]bool{}, halted: map[int]error{}}
+		heads: map[string]control.Head{}, said: map[string]bool{}, halted: map[int]error{}, failing: map[string]error{}}
 	c.defaults()
 	if err := c.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
@@ -129,7 +132,8 @@ func (c *Compactor) defaults() {
 	}
 }
 
-// Run works until ctx ends, and returns ctx.Err() then. A segment that is not committed when ctx ends is abandoned, and
+// Run works until ctx ends, and returns ctx.Err() then. What fails is logged, stands in [CompactorStats], and is tried
+// again, every 10 s in the end. A segment that is not committed when ctx ends is abandoned, and
 // read again by whoever takes the partition next; nothing is ever half committed.
 func (c *Compactor) Run(ctx context.Context) error {
 	t, err := c.transport(ctx)
@@ -147,7 +151,8 @@ func (c *Compactor) Run(ctx context.Context) error {
 }
 
 // Once takes all that the transport holds now, commits it, folds the grants, puts the heads into the control log, and
-// returns.
+// returns. While it commits, an outage of the store is waited for until ctx ends; what somebody must mend first, an
+// [ErrPermanent] say, ends it at once. What is not committed then is still in the transport.
 func (c *Compactor) Once(ctx context.Context) error {
 	t, err := c.transport(ctx)
 	if err != nil {
@@ -198,17 +203,24 @@ func (c *Compactor) runPartitions(ctx context.Context, t transport, ps []int) er
 	for _, p := range ps {
 		g.Go(func() error {
 			for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+				began := c.now()
 				err := c.partition(ctx, t, p, (*worker).run)
 				if ctx.Err() != nil {
 					break
 				}
+				if c.now().Sub(began) > time.Minute {
+					wait = 100 * time.Millisecond
+				}
 				if errors.Is(err, errDiverged) {
+					c.works(partName(p))
 					<-ctx.Done()
 					break
 				}
+				c.fails(partName(p), err)
 				c.log.Error("partition failed, starting it again", "partition", p, "err", err, "in", wait)
 				pause(ctx, wait)
 			}
+			c.works(partName(p)) // for whoever takes it next
 			return nil
 		})
 	}
@@ -244,7 +256,11 @@ func (c *Compactor) notice(kind string, body any) {
 func (c *Compactor) runHeads(ctx context.Context) error {
 	for ctx.Err() == nil {
 		pause(ctx, c.cfg.HeadsEvery)
-		if err := c.flush(ctx); err != nil && ctx.Err() == nil {
+		err := c.flush(ctx)
+		if err == nil {
+			c.works(partControl)
+		} else if ctx.Err() == nil {
+			c.fails(partControl, err)
 			c.log.Error("control log", "err", err)
 		}
 	}
@@ -294,10 +310,7 @@ func (c *Compactor) Stats() CompactorStats {
 	defer c.mu.Unlock()
 	s := CompactorStats{Records: c.stats.records.Load(), Bytes: c.stats.bytes.Load(), Uploaded: c.stats.uploaded.Load(),
 		Commits: c.stats.commits.Load(), Lost: c.stats.lost.Load(), Duplicates: c.stats.duplicates.Load(),
-		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Halted: map[int]error{}}
-	for p, err := range c.halted {
-		s.Halted[p] = err
-	}
+		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Halted: maps.Clone(c.halted), Failing: maps.Clone(c.failing)}
 	return s
 }
 

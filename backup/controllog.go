@@ -223,22 +223,16 @@ func (c *controlLog) checkWhole(ctx context.Context) error {
 	return nil
 }
 
-// put tries to make data the next object until it is decided who won. Requires mu.
+// put tries to make data the next object until it is decided who won, or somebody must mend the store first. Requires mu.
 func (c *controlLog) put(ctx context.Context, data []byte) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	err := persist(ctx, func() error {
 		_, err := chain.Append(ctx, c.space, c.tail, data)
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("control log: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-time.After(wait):
-		}
+		return err
+	}, func(err error, _ time.Duration) bool { return !permanent(err) })
+	if err != nil {
+		return fmt.Errorf("control log: %w", err)
 	}
+	return nil
 }
 
 // drop leaves an entry in the inbox for whoever holds the control key.

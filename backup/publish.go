@@ -238,21 +238,6 @@ func (w *worker) won(ctx context.Context, c *commit.Commit, file []byte, seg *se
 	return w.c.head(c, w.chain.lastHash)
 }
 
-// retry calls f until it succeeds, is refused for good, or ctx ends.
-func (w *worker) retry(ctx context.Context, f func() error) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := f()
-		if err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		w.log.Warn("the store failed, trying again", "err", err, "in", wait)
-		pause(ctx, wait)
-	}
-}
-
 // head signs the checkpoint of a commit that won.
 func (c *Compactor) head(cm *commit.Commit, hash commit.Hex32) error {
 	cp, err := merkle.Checkpoint{Origin: cm.Log, Size: cm.Tree.Size, Root: cm.Tree.Root}.Sign(c.signer)

@@ -2,6 +2,8 @@ package backup
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"iter"
 	"time"
 )
@@ -37,6 +39,16 @@ type Version struct {
 
 // Range is a part of an object in bytes. The zero Range is the whole object.
 type Range struct{ Off, Len int64 }
+
+// ErrPermanent is wrapped by an error of a [Store] that trying again does not mend before somebody acts: credentials
+// that are refused, a bucket that is not there, a disk that is full or read-only. Stores that cannot tell leave it out.
+// An error that wraps fs.ErrPermission or fs.ErrInvalid is of the same kind.
+var ErrPermanent = errors.New("trying again does not mend it")
+
+// permanent reports whether somebody must act before trying again makes sense.
+func permanent(err error) bool {
+	return errors.Is(err, ErrPermanent) || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid)
+}
 
 // Store keeps objects that cannot be changed. Keys are relative, use '/' between parts, and hold only
 // [a-zA-Z0-9._/-]. All methods are safe for concurrent use. There is no delete here by design: expiry is

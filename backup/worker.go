@@ -26,6 +26,7 @@ type worker struct {
 	period    string
 	src       source
 	renewed   bool // the control log was read since the last messages came
+	patient   bool // waits until somebody has mended the store
 	log       *slog.Logger
 
 	space numbered
@@ -169,11 +170,13 @@ func (w *worker) dirty() bool {
 
 // run takes and commits until ctx ends. What is not committed then is abandoned: the next worker reads it again.
 func (w *worker) run(ctx context.Context) error {
+	w.patient = true
 	for ctx.Err() == nil {
 		busy, err := w.round(ctx, nil)
 		if err != nil {
 			return err
 		}
+		w.c.works(w.name())
 		if w.due() {
 			if err := w.publish(ctx); err != nil {
 				return err

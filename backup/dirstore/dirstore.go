@@ -97,7 +97,7 @@ func Open(dir string, options Options) (*Store, error) {
 func (s *Store) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
 	v, err := s.create(ctx, key, data, lock)
 	if err != nil {
-		return backup.Version{}, fmt.Errorf("dirstore: create %s: %w", key, err)
+		return backup.Version{}, fail("create "+key, err)
 	}
 	return v, nil
 }
@@ -158,7 +158,7 @@ func (s *Store) exists(path string, info fs.FileInfo) error {
 func (s *Store) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
 	data, err := s.read(ctx, key, id, r)
 	if err != nil {
-		return nil, fmt.Errorf("dirstore: read %s: %w", key, err)
+		return nil, fail("read "+key, err)
 	}
 	return data, nil
 }

@@ -24,7 +24,7 @@ func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[ba
 		// The prefix leads straight to the folder that holds everything that starts with it.
 		err := l.start(ctx, prefix[:strings.LastIndexByte(prefix, '/')+1])
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(backup.Version{}, fmt.Errorf("dirstore: list %q: %w", prefix, err))
+			yield(backup.Version{}, fail(fmt.Sprintf("list %q", prefix), err))
 		}
 	}
 }

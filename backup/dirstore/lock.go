@@ -27,11 +27,11 @@ const maxLockFile = 1 << 20
 // ReadLock implements [backup.LockReader]. It returns the zero Lock for an object without a recorded lock.
 func (s *Store) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
 	if _, _, err := s.object(ctx, key, id); err != nil {
-		return backup.Lock{}, fmt.Errorf("dirstore: read lock %s: %w", key, err)
+		return backup.Lock{}, fail("read lock "+key, err)
 	}
 	until, err := s.recorded(key)
 	if err != nil {
-		return backup.Lock{}, fmt.Errorf("dirstore: read lock %s: %w", key, err)
+		return backup.Lock{}, fail("read lock "+key, err)
 	}
 	if until.IsZero() {
 		return backup.Lock{}, nil
@@ -42,7 +42,7 @@ func (s *Store) ReadLock(ctx context.Context, key, id string) (backup.Lock, erro
 // Extend implements [backup.Store]. The mode of lock must not be none; it is recorded as advisory.
 func (s *Store) Extend(ctx context.Context, key, id string, lock backup.Lock) error {
 	if err := s.extend(ctx, key, id, lock); err != nil {
-		return fmt.Errorf("dirstore: extend %s: %w", key, err)
+		return fail("extend "+key, err)
 	}
 	return nil
 }

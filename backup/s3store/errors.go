@@ -10,10 +10,13 @@ import (
 	"strings"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/stelelog/stele/backup"
 )
 
 // Error is a failed operation. It wraps fs.ErrExist or fs.ErrNotExist where the contract of the store says
-// so, fs.ErrPermission where credentials are refused, and otherwise what went wrong on the way. It holds
+// so, fs.ErrPermission where credentials are refused, and otherwise what went wrong on the way. It is a
+// [backup.ErrPermanent] if the service answered, and somebody must do what Hint says first. It holds
 // neither credentials nor signatures.
 type Error struct {
 	Op     string // "open", "create", "read back", "read", "list", "extend", "read lock" or "create bucket"
@@ -22,6 +25,8 @@ type Error struct {
 	Code   string // error code of the service, if it answered
 	Hint   string // what to do about it, if we know
 	Err    error
+
+	permanent bool
 }
 
 // Error implements error.
@@ -45,6 +50,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Is reports whether target is [backup.ErrPermanent] and e is one.
+func (e *Error) Is(target error) bool { return e.permanent && target == backup.ErrPermanent }
+
 // wrap makes an *Error of what the client returned. id is the version that was asked for, if any.
 func (s *Store) wrap(ctx context.Context, op, key, id string, err error) error {
 	e := &Error{Op: op, Bucket: s.bucket, Key: key, Err: err}
@@ -55,6 +63,7 @@ func (s *Store) wrap(ctx context.Context, op, key, id string, err error) error {
 		e.Code = answer.Code
 		e.Err = meaning(answer, op, id)
 		e.Hint = s.hint(answer)
+		e.permanent = e.Hint != "" || answer.StatusCode == http.StatusForbidden
 	case ctx.Err() != nil:
 		e.Err = ctx.Err()
 	case errors.As(err, &unsent):
@@ -109,6 +118,8 @@ func (s *Store) hint(answer minio.ErrorResponse) string {
 			return "wrong region: the bucket is in " + answer.Region
 		}
 		return "wrong region: set the one that the bucket is in"
+	case "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded":
+		return "the store is full or its quota is used up: make room, or have the quota raised"
 	case "InvalidBucketState", "ObjectLockConfigurationNotFoundError":
 		return hintNoLock
 	}

@@ -127,17 +127,25 @@ func TestAnswers(t *testing.T) {
 		code, message string
 		hint          string
 		is            error
+		permanent     bool
 	}{
-		{403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.", "clock", fs.ErrPermission},
-		{403, "AccessDenied", "Access Denied", "permissions", fs.ErrPermission},
-		{400, "ExpiredToken", "The provided token has expired.", "new credentials", nil},
-		{301, "PermanentRedirect", "The bucket must be addressed elsewhere.", "wrong region", nil},
+		{403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.", "clock", fs.ErrPermission, true},
+		{403, "AccessDenied", "Access Denied", "permissions", fs.ErrPermission, true},
+		{403, "AccountProblem", "There is a problem with your account.", "", fs.ErrPermission, true},
+		{400, "ExpiredToken", "The provided token has expired.", "new credentials", nil, true},
+		{301, "PermanentRedirect", "The bucket must be addressed elsewhere.", "wrong region", nil, true},
+		{404, "NoSuchBucket", "The specified bucket does not exist", "no such bucket", nil, true},
+		{507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.", "full", nil, true},
+		{400, "RequestTimeout", "Your socket connection was not read from within the timeout period.", "", nil, false},
 	} {
 		c := answer(t, refuse(test.status, test.code, test.message))
 		_, err := s3store.Open(t.Context(), c)
 		mustHint(t, test.code, err, test.hint)
 		if test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v does not wrap %v", test.code, err, test.is)
+		}
+		if errors.Is(err, backup.ErrPermanent) != test.permanent {
+			t.Errorf("%s: that trying again does not mend it is %v, want %v", test.code, !test.permanent, test.permanent)
 		}
 	}
 }
