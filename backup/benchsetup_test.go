@@ -17,6 +17,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/internal/benchtext"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -166,10 +167,10 @@ func (a *benchArchive) capture(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	text, body := newText(3), make([]byte, a.load.body)
+	text, body := benchtext.New(3), make([]byte, a.load.body)
 	for i := range a.load.records {
 		session := i / a.load.perScope
-		text.read(body)
+		text.Fill(body)
 		r := logpipe.Record{Kind: logpipe.Output, Tenant: "tenant", Subject: fmt.Sprintf("subject-%d", session%200), Session: fmt.Sprint(session),
 			Attributes: []byte(`{"gen_ai.operation.name":"chat","gen_ai.provider.name":"bench","gen_ai.request.model":"m-1"}`), Body: body}
 		if err := p.Capture(b.Context(), &r); err != nil {

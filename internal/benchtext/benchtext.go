@@ -1,12 +1,13 @@
-package backup_test
+// Package benchtext makes up the text that benchmarks measure with.
+package benchtext
 
 import "math/rand/v2"
 
-// text writes made-up prose without end, the same for the same seed. It compresses as the answers of real models do,
+// Text writes made-up prose without end, the same for the same seed. It compresses as the answers of real models do,
 // whole and in short pieces: zstd brings 1 KiB to 0.53, 4.6 KiB to 0.45, 400 KiB to 0.35 (real answers: 0.52, 0.44, 0.34).
 // Three things make it so: few words are most of the text, a word has words that like to follow it, and what was said
 // lately is said again.
-type text struct {
+type Text struct {
 	rng       *rand.Rand
 	common    [1 << 14]int // words by how often they come
 	words     []string
@@ -15,10 +16,11 @@ type text struct {
 	n         int // words so far
 }
 
-func newText(seed uint64) *text {
+// New returns a text. Each seed has its own words.
+func New(seed uint64) *Text {
 	const vocabulary = 4000
 	rng := rand.New(rand.NewPCG(seed, 1))
-	t := &text{rng: rng}
+	t := &Text{rng: rng}
 	for i, rank := 0, rand.NewZipf(rng, 1.1, 8, vocabulary-1); i < len(t.common); i++ {
 		t.common[i] = int(rank.Uint64())
 	}
@@ -33,7 +35,7 @@ func newText(seed uint64) *text {
 }
 
 // word makes a word up. The common ones are short.
-func (t *text) word(rank int) string {
+func (t *Text) word(rank int) string {
 	const consonants, vowels, ends = "tthhsswwrrnnlldcmfpgbvkjqxyz", "eeeeaaaiiooouy", "nrstdl"
 	syllables := 1
 	for _, rarer := range [...]int{20, 300, 2000} {
@@ -51,10 +53,10 @@ func (t *text) word(rank int) string {
 	return string(w)
 }
 
-func (t *text) any() int { return t.common[t.rng.IntN(len(t.common))] }
+func (t *Text) any() int { return t.common[t.rng.IntN(len(t.common))] }
 
-// read fills b with what comes next.
-func (t *text) read(b []byte) {
+// Fill fills b with what comes next.
+func (t *Text) Fill(b []byte) {
 	for out := b[:0]; len(out) < len(b); t.n++ {
 		word := &t.lately[t.n%len(t.lately)]
 		switch last, p := t.lately[(t.n+63)%64], t.rng.IntN(100); {
