@@ -3,11 +3,15 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TESTFLAGS   ?=
+TAGS        ?=
 FUZZTIME    ?= 20000x
 BENCHTIME   ?= 1s
 
 # Two packages at a time: their tests start servers of their own.
 GOTEST = $(GO) test -p 2 $(TESTFLAGS)
+
+# What is different with -tags pkcs11, which needs cgo.
+TAGGED = -tags pkcs11 ./backup/custodian/pkcs11 ./backup/custodian/byurl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build setup check test test-long bench fuzz fmt
@@ -18,23 +22,27 @@ help: ## print the targets
 demo: ## the whole job on this machine in a minute: capture, commit, verify, tamper, restore, erase
 	@$(GO) run ./examples/demo
 
-build: ## build bin/compactor and bin/stele
-	$(GO) build -o bin/ ./cmd/compactor ./cmd/stele
+build: ## build bin/compactor and bin/stele; with TAGS=pkcs11 also for hardware security modules
+	$(GO) build -tags '$(TAGS)' -o bin/ ./cmd/compactor ./cmd/stele
 
-setup: ## get the real services that the tests use: Kafka, MinIO, versitygw, pyarrow, DuckDB, kcat
+setup: ## get the real services that the tests use: Kafka, MinIO, versitygw, Vault, SoftHSM, pyarrow, DuckDB, kcat
 	@.ci/packages
 	@$(GO) run ./internal/testbed/prepare
 
 check: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:" $$unformatted; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet $(TAGGED)
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) $(TAGGED)
 
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
 	$(GOTEST) -race -timeout 20m ./...
+	$(GOTEST) -race -timeout 20m $(TAGGED)
 
 test-long: setup ## the long runs: more data, more kills, more time
 	STELE_LONG=1 $(GOTEST) -timeout 3h ./...
+	STELE_LONG=1 $(GOTEST) -timeout 3h $(TAGGED)
 
 bench: setup ## the benchmarks beside the code
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 2h $(TESTFLAGS) ./...

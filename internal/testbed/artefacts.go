@@ -16,7 +16,7 @@ import (
 
 // artefacts lists all that Prepare gets, quick ones first.
 func artefacts() []artefact {
-	return []artefact{kcatArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(), minioArtefact(), vaultArtefact()}
+	return []artefact{kcatArtefact(), softhsmArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(), minioArtefact(), vaultArtefact()}
 }
 
 // Prepare gets everything that the tests of this repository use, and writes one line for each to w: what is there and

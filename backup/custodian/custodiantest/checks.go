@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -349,7 +350,7 @@ func checkTogether(b *bench) error {
 	return errors.Join(errs...)
 }
 
-// checkCreateTogether: of creators that race, none is left with a key that is not the generation's. One may be told to try
+// checkCreateTogether: of creators that race, none is left with a key that is not the generation's. They may be told to try
 // again.
 func checkCreateTogether(b *bench) error {
 	const racers = 4
@@ -361,16 +362,16 @@ func checkCreateTogether(b *bench) error {
 	}
 	for i := range racers {
 		wg.Go(func() {
-			deadline := time.Now().Add(patience)
 			shares[i] = share()
-			for {
-				_, errs[i] = users[i].Create(b.tb.Context(), 9)
-				if errs[i] == nil || !errors.Is(errs[i], custodian.ErrUnavailable) || time.Now().After(deadline) {
-					break
-				}
-			}
+			errs[i] = patiently(func() error {
+				_, err := users[i].Create(b.tb.Context(), 9)
+				return err
+			})
 			if errs[i] == nil {
-				blobs[i], errs[i] = users[i].Wrap(b.tb.Context(), 9, shares[i])
+				errs[i] = patiently(func() (err error) {
+					blobs[i], err = users[i].Wrap(b.tb.Context(), 9, shares[i])
+					return err
+				})
 			}
 		})
 	}
@@ -384,4 +385,16 @@ func checkCreateTogether(b *bench) error {
 		}
 	}
 	return nil
+}
+
+// patiently repeats what is worth repeating.
+func patiently(call func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := call()
+		if !errors.Is(err, custodian.ErrUnavailable) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(rand.N(5 * time.Millisecond)) // those that stand in each other's way must not do so in step
+	}
 }
