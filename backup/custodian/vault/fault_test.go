@@ -179,6 +179,28 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 }
 
+// TestSoftDeleted: OpenBao has a way to take a key out of use that is no deletion.
+func TestSoftDeleted(t *testing.T) {
+	label := testID().Label(1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/keys/"+label) {
+			_, _ = fmt.Fprintf(w, `{"data":{"name":%q,"type":"aes256-gcm96","keys":{"1":1},"soft_deleted":true}}`, label)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"errors":["the key is soft deleted"]}`)
+	}))
+	defer server.Close()
+	c := mustOpen(t, Config{Address: server.URL, Token: fixed("t")}, testID())
+	_, err := c.Unwrap(t.Context(), 1, []byte("vault:v1:AAAA"))
+	if errors.Is(err, custodian.ErrBlob) || errors.Is(err, custodian.ErrDestroyed) || err == nil || !strings.Contains(err.Error(), "soft-delete-restore") {
+		t.Errorf("unwrap: %v", err)
+	}
+	if s, err := c.Status(t.Context(), 1); err != nil || s.State != custodian.Live {
+		t.Errorf("%v, %v", s.State, err)
+	}
+}
+
 // TestHangs: a server that does not answer holds nobody beyond the context.
 func TestHangs(t *testing.T) {
 	release := make(chan struct{})

@@ -33,6 +33,7 @@ type key struct {
 	Versions         map[string]json.RawMessage `json:"keys"`
 	LatestVersion    int                        `json:"latest_version"`
 	MinDecryptionVer int                        `json:"min_decryption_version"`
+	SoftDeleted      bool                       `json:"soft_deleted"` // OpenBao: there, and out of use until it is restored
 }
 
 // check refuses a key that Create would not have made: somebody was quicker, and may keep a copy.

@@ -200,7 +200,11 @@ func (c *Custodian) whyNot(ctx context.Context, generation uint64, err error) er
 	if status := refused(err); status != http.StatusBadRequest && status != http.StatusForbidden {
 		return err
 	}
-	if _, readErr := c.readKey(ctx, c.id.Label(generation)); !errors.Is(readErr, errNotFound) {
+	k, readErr := c.readKey(ctx, c.id.Label(generation))
+	switch {
+	case k.SoftDeleted:
+		return fmt.Errorf("%w: somebody soft-deleted the key, restore it with keys/%s/soft-delete-restore", custodian.ErrUnavailable, k.Name)
+	case !errors.Is(readErr, errNotFound):
 		return err
 	}
 	switch destroyedErr := c.refuseDestroyed(ctx, generation); {
