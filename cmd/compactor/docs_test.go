@@ -25,7 +25,9 @@ func operations(t *testing.T) string {
 
 // Operators read docs/OPERATIONS.md: it names every metric that is served, and none that is not.
 func TestMetricsAreDocumented(t *testing.T) {
-	halted := func() backup.CompactorStats { return backup.CompactorStats{Halted: map[int]error{0: io.EOF}} }
+	halted := func() backup.CompactorStats {
+		return backup.CompactorStats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}}
+	}
 	families, err := newRegistry(halted, func() bool { return true }).Gather()
 	if err != nil {
 		t.Fatal(err)

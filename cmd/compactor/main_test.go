@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": cmdExit, "port": cmdPort, "get": cmdGet, "until": cmdUntil, "term": cmdTerm,
+			"exit": cmdExit, "port": cmdPort, "get": cmdGet, "await": cmdAwait, "until": cmdUntil, "term": cmdTerm,
 		},
 	})
 }
@@ -91,6 +91,26 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Fatalf("%v", last)
+}
+
+// cmdAwait gets a page until it has a status: await STATUS URL
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	last := "no answer"
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(args[1])
+		if err != nil {
+			continue
+		}
+		page, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		if last = strconv.Itoa(resp.StatusCode); last == args[0] {
+			_, err = ts.Stdout().Write(page)
+			ts.Check(err)
+			return
+		}
+	}
+	ts.Fatalf("%s: status %s, want %s", args[1], last, args[0])
 }
 
 // cmdTerm sends SIGTERM to the background command with an argument that contains a text: term TEXT

@@ -29,12 +29,14 @@ type statsCollector struct {
 	stats   func() backup.CompactorStats
 	metrics []metric
 	halted  *prometheus.Desc
+	failing *prometheus.Desc
 }
 
 func newStatsCollector(stats func() backup.CompactorStats) *statsCollector {
 	return &statsCollector{
-		stats:  stats,
-		halted: prometheus.NewDesc("stele_partition_halted", "1 for a partition that stopped because its source diverged from the archive.", []string{"partition"}, nil),
+		stats:   stats,
+		halted:  prometheus.NewDesc("stele_partition_halted", "1 for a partition that stopped because its source diverged from the archive.", []string{"partition"}, nil),
+		failing: prometheus.NewDesc("stele_failing", "1 for a part of the compactor that fails now and is tried again; /readyz and the log say why.", []string{"part"}, nil),
 		metrics: []metric{
 			counter("leaves_total", "Leaves taken into segments.", func(s *backup.CompactorStats) uint64 { return s.Records }),
 			counter("frame_bytes_total", "Bytes of the frames of these leaves.", func(s *backup.CompactorStats) uint64 { return s.Bytes }),
@@ -55,6 +57,7 @@ func (c *statsCollector) Describe(descs chan<- *prometheus.Desc) {
 		descs <- m.desc
 	}
 	descs <- c.halted
+	descs <- c.failing
 }
 
 // Collect implements prometheus.Collector.
@@ -65,6 +68,9 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, p := range slices.Sorted(maps.Keys(s.Halted)) {
 		out <- prometheus.MustNewConstMetric(c.halted, prometheus.GaugeValue, 1, strconv.Itoa(p))
+	}
+	for _, part := range slices.Sorted(maps.Keys(s.Failing)) {
+		out <- prometheus.MustNewConstMetric(c.failing, prometheus.GaugeValue, 1, part)
 	}
 }
 

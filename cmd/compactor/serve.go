@@ -25,14 +25,17 @@ func handler(stats func() backup.CompactorStats, keys func() bool) http.Handler 
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		halted := stats().Halted
-		if len(halted) == 0 {
+		s := stats()
+		if len(s.Halted)+len(s.Failing) == 0 {
 			fmt.Fprintln(w, "ok")
 			return
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
-		for _, p := range slices.Sorted(maps.Keys(halted)) {
-			fmt.Fprintf(w, "partition %d halted: %v\n", p, halted[p])
+		for _, p := range slices.Sorted(maps.Keys(s.Halted)) {
+			fmt.Fprintf(w, "partition %d halted: %v\n", p, s.Halted[p])
+		}
+		for _, part := range slices.Sorted(maps.Keys(s.Failing)) {
+			fmt.Fprintf(w, "%s fails and is tried again: %v\n", part, s.Failing[part])
 		}
 	})
 	return mux

@@ -50,7 +50,7 @@ func (c *config) runOnce(ctx context.Context, compactor *backup.Compactor, keys 
 	}
 	err := compactor.Once(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("gave up after %s; the log says what failed, and what is not committed is still in the transport: %w", c.timeout, err)
+		return fmt.Errorf("gave up after %s, and what is not committed is still in the transport: %w", c.timeout, err)
 	}
 	if err != nil {
 		return err
