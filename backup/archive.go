@@ -167,7 +167,7 @@ type Segment struct {
 
 // Segments lists all commits, by log and number.
 func (a *Archive) Segments() []Segment {
-	var out []Segment
+	out := []Segment{}
 	for _, l := range a.logs {
 		for _, c := range l.commits {
 			s := Segment{Log: c.Log, Commit: c.N, Hash: c.hash.String(), By: c.By, Time: c.Time.Format("2006-01-02T15:04:05Z07:00"),

@@ -35,6 +35,7 @@ func (a *Archive) Streams(now time.Time) []StreamReport {
 func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamReport) {
 	var acks []control.Ack
 	a.control.view(func(s *control.State) { acks = slices.Clone(s.Acks) })
+	out = []StreamReport{}
 	known := map[commit.Hex16]commit.Tip{}
 	heirs := map[commit.Hex16][]commit.Tip{} // of a stream
 	for _, l := range said {

@@ -38,6 +38,9 @@ func (a *aged) file(name string) []byte {
 func newAged(t *testing.T) *aged {
 	a := &aged{t, t.TempDir(), storetest.NewMemory()}
 	_, err := Init(t.Context(), InitConfig{Store: a.store, Name: "acme", To: "file://" + filepath.Join(a.dir, "spool"), Dir: a.dir, Lock: LockNone})
+	if err == nil {
+		err = os.Mkdir(filepath.Join(a.dir, "spool"), 0o700)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

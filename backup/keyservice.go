@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,7 +19,6 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/keystore"
-	"github.com/stelelog/stele/internal/spool"
 )
 
 // KeyServiceConfig configures a [KeyService]. Store, Trust, Identity, Path and From are required.
@@ -310,9 +310,12 @@ func openGrants(cfg KeyServiceConfig) (grantSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := spool.Open(path, spool.Options{})
+	dir, err := openSpool(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; if it is lost, and this is to read with a copy of keys.db, an empty directory will do", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, err
 	}
 	return &spoolGrants{dir: dir}, nil
 }

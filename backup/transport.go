@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/stelelog/stele/internal/kafka"
@@ -38,9 +40,9 @@ func (c *Compactor) spoolTransport() (transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := spool.Open(path, spool.Options{})
+	dir, err := openSpool(path)
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, err
 	}
 	ps := c.cfg.Partitions
 	if ps == nil {
@@ -49,6 +51,18 @@ func (c *Compactor) spoolTransport() (transport, error) {
 		}
 	}
 	return &spoolTransport{dir, c, ps}, nil
+}
+
+// openSpool opens a spool whose directory is there: one that is made here by mistake would look like another source.
+func openSpool(path string) (*spool.Dir, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no spool directory %s: is it where the writers send to? 'stele init' and writers make it: %w", path, err)
+	}
+	dir, err := spool.Open(path, spool.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return dir, nil
 }
 
 func (t *spoolTransport) partitions() []int { return t.ps }

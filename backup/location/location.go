@@ -91,6 +91,8 @@ func DefaultLock(rawURL string) (backup.LockMode, error) {
 func (p *place) openDir(options dirstore.Options) (backup.Store, error) {
 	store, err := dirstore.Open(p.dir, options)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && options.Create:
+		return nil, p.failed("the directory cannot be made here: choose another path", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, p.failed("the directory is missing: check the path, or make a new archive with 'stele init'", err)
 	case errors.Is(err, fs.ErrPermission):

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/stelelog/stele/internal/durable/objkey"
+	"github.com/stelelog/stele/internal/kafka"
 )
 
 // place is what a URL names: a directory or a bucket.
@@ -48,6 +49,25 @@ func parse(rawURL string) (*place, error) {
 	return p, nil
 }
 
+// CheckTransport says what is wrong with the URL of a transport: file:///dir, or kafka://host:port[,host:port]/topic. It
+// connects to nothing.
+func CheckTransport(rawURL string) error {
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	var err error
+	switch {
+	case ok && scheme == "file":
+		err = new(place).parseFile(rest)
+	case ok && scheme == "kafka":
+		_, err = kafka.ParseURL(rawURL)
+	default:
+		err = errors.New("no URL of a transport: write kafka://host:port/topic or file:///path")
+	}
+	if err != nil {
+		return fmt.Errorf("transport %s: %w", Redact(rawURL), err)
+	}
+	return nil
+}
+
 func (p *place) parseFile(rest string) error {
 	if strings.ContainsAny(rest, "?#") {
 		return errors.New("a directory has no options: write file:///path, with %3F for a question mark and %23 for a #")
@@ -65,7 +85,7 @@ func (p *place) parseFile(rest string) error {
 	}
 	p.dir = filepath.Clean(filepath.FromSlash(path))
 	if p.dir == string(filepath.Separator) {
-		return errors.New("the root of the file system is no place for an archive")
+		return errors.New("the root of the file system is no place for it")
 	}
 	return nil
 }

@@ -134,6 +134,9 @@ func load(f flags, set *pflag.FlagSet, env func(string) (string, bool)) (*config
 	if _, err := location.DefaultLock(s.Archive); err != nil {
 		return nil, badSetup("'stele env' shows where it comes from", "%w", err)
 	}
+	if err := location.CheckTransport(s.From); err != nil {
+		return nil, badSetup("from is set by "+s.Source("from"), "%w", err)
+	}
 	c := &config{Settings: s, flags: f, keysDir: filepath.Join(filepath.Dir(s.Config), "keys")}
 	if s.Config == "" {
 		c.keysDir = filepath.Join(filepath.Dir(s.As), "keys")

@@ -111,7 +111,22 @@ func encode(v any) ([]byte, error) {
 	return []byte(strings.TrimSuffix(b.String(), "\n")), err
 }
 
-// redact makes one line of an error, and takes passwords out of URLs that somebody wrote where they do not belong.
+// done is the answer of a verb that has done all or nothing: none after an error.
+func done(ans answer, err error) (answer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return ans, nil
+}
+
+// redact makes one line of an error, and takes passwords out of URLs that somebody wrote where they do not belong. A
+// password may hold the characters that part a URL, so all up to the last '@' goes.
 func redact(s string) string {
-	return regexp.MustCompile(`(://)[^/@\s"']+@`).ReplaceAllString(strings.ReplaceAll(s, "\n", "; "), "${1}***@")
+	return regexp.MustCompile(`[a-z0-9]+://[^\s"']*@`).ReplaceAllStringFunc(strings.ReplaceAll(s, "\n", "; "), func(url string) string {
+		scheme, _, _ := strings.Cut(url, "://")
+		if scheme == "file" {
+			return url
+		}
+		return scheme + "://***@"
+	})
 }

@@ -44,9 +44,9 @@ func (a *app) root() *cobra.Command {
 		Long:          about,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	a.group(root)
+	root.SetHelpCommand(a.helpCommand())
 	root.AddGroup(
 		&cobra.Group{ID: groupSetUp, Title: "Set up and look after:"},
 		&cobra.Group{ID: groupWork, Title: "Put records in:"},

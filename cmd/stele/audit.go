@@ -26,7 +26,7 @@ show: compare the number of leaves with that of your gateway.`,
 		Example: `  stele audit
   stele audit --json | jq '.streams[] | select(.complete|not)'
   stele audit ack 5b0f… --reason 'power cut in rack 4, ticket 1234'`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.audit(cmd.Context()) }),
 	}
 	var reason string
@@ -37,7 +37,7 @@ show: compare the number of leaves with that of your gateway.`,
 signed with the reader identity and logged; new loss of the same stream fails again. The entry is in
 force once a compactor has put it into the control log, which takes seconds.`,
 		Example: `  stele audit ack 5b0f9e0c6f6a4d3f8e2b1c0d9a8b7c6d --reason 'power cut in rack 4, ticket 1234'`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("STREAM"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
 			return a.auditAck(cmd.Context(), args[0], reason)
 		}),
@@ -121,10 +121,13 @@ func (a *app) auditAck(ctx context.Context, stream, reason string) (answer, erro
 	if err != nil {
 		return nil, err
 	}
-	r, done, err := s.unlock(ctx, archive)
+	id, err := s.role("reader", "reader.stele")
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	return ackAnswer{stream, reason}, r.Acknowledge(ctx, stream, reason)
+	r, err := archive.Unlock(id, nil) // it signs, and opens nothing
+	if err != nil {
+		return nil, err
+	}
+	return done(ackAnswer{stream, reason}, r.Acknowledge(ctx, stream, reason))
 }

@@ -161,7 +161,22 @@ func (a *app) pipe(ctx context.Context) (*logpipe.Pipe, error) {
 	if err := s.Need("writer"); err != nil {
 		return nil, usage("", "%w", err)
 	}
-	return logpipe.Open(ctx, s.pipeConfig())
+	if s.To != "" {
+		if err := s.transport("to"); err != nil {
+			return nil, err
+		}
+	}
+	pipe, err := logpipe.Open(ctx, s.pipeConfig())
+	return pipe, s.badCredential(err)
+}
+
+// badCredential adds to an error about the writer credential which one it is, and how to get another.
+func (s *site) badCredential(err error) error {
+	bad := new(logpipe.OpError)
+	if !errors.As(err, &bad) || bad.What != "Config.Credential" {
+		return err
+	}
+	return hinted(err, fmt.Sprintf("writer is set by %s; 'stele key add writer NAME' makes a credential, 'stele key renew writer NAME' renews one", s.Source("writer")))
 }
 
 // captureFile captures the events of one file. An error means that nothing more can be captured.

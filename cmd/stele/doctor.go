@@ -26,7 +26,7 @@ control log. The canaries stay locked for a quarter of an hour.
 The exit code is 13 if the store does not hold what it should, 1 if anything else is wrong.`,
 		Example: `  stele doctor
   stele doctor --fix`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.doctor(cmd.Context(), fix) }),
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "repair what can be repaired")

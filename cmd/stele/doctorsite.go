@@ -19,7 +19,7 @@ const fewWeeks = 8
 
 // transport checks the topics, or the spool directory.
 func (e *exam) transport(ctx context.Context) {
-	if err := e.site.Need("from"); err != nil {
+	if err := e.site.transport("from"); err != nil {
 		e.bad("transport", "", err)
 		return
 	}

@@ -32,7 +32,7 @@ func (e *exam) store(ctx context.Context) {
 	}
 	archive, err := backup.OpenArchive(ctx, store, trust)
 	if err == nil {
-		err = hinted(archive.Founded(), sameArchive)
+		err = hinted(archive.Founded(), e.site.pair())
 	}
 	if err != nil {
 		e.bad("archive", "", err)

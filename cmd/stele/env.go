@@ -15,7 +15,7 @@ func (a *app) envCommand() *cobra.Command {
 		Long: `Show every setting, of all commands, and where it came from: a flag, an environment variable, a line of
 stele.yaml, or a default. Secrets are shown as "set".`,
 		Example: "  stele env\n  stele env --config /etc/stele/stele.yaml --json",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: a.verb(func(*cobra.Command, []string) (answer, error) {
 			s, err := a.site("")
 			if err != nil {

@@ -45,7 +45,7 @@ func usage(hint, format string, args ...any) error {
 
 // hinted adds what to do to an error that has no such advice yet.
 func hinted(err error, hint string) error {
-	if f := new(failure); err == nil || errors.As(err, &f) {
+	if f := new(failure); err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return &failure{exitFailed, err, hint}
@@ -76,8 +76,10 @@ func judge(err error) *failure {
 // hintFor knows what to do about errors that come from far below.
 func hintFor(err error) string {
 	switch {
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, new(*fs.PathError)):
 		return "check who owns this and its mode; role files belong to the user of the role, mode 0600"
+	case errors.Is(err, fs.ErrPermission):
+		return "check the credentials, and what they may do: docs/OPERATIONS.md lists the rights that each role needs"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only; choose another directory"
 	case errors.Is(err, syscall.ENOSPC):

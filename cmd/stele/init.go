@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ a long one be undone: init asks for confirmation, or wants --yes.`,
 		Example: `  stele init file:///srv/archive --out /etc/stele
   stele init 's3://audit/chat?region=eu-central-1' --to kafka://broker:9092/chat --partitions 6 --replication 3
   stele init s3://audit/chat --lock compliance --keep 184d --yes`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("ARCHIVE"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) { return a.init(cmd.Context(), args[0], f) }),
 	}
 	flags := cmd.Flags()
@@ -88,6 +89,9 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 		return nil, err
 	}
 	to := a.initTo(out)
+	if err := location.CheckTransport(to); err != nil {
+		return nil, usage("", "--to: %w", err)
+	}
 	if err := a.confirm(f); err != nil {
 		return nil, err
 	}
@@ -113,7 +117,10 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 	ans := initAnswer{Archive: archive, ID: setup.Archive, Name: f.name, To: to, Lock: f.lock, KeepDays: int(f.span / (24 * time.Hour)),
 		Config: filepath.Join(out, "stele.yaml"), Trust: setup.Trust, Checksum: setup.Checksum, Writer: setup.Writer,
 		Roles: setup.Roles, Offline: setup.Offline, Probe: results}
-	return ans, writeSettings(ans)
+	if err := writeSettings(ans); err != nil {
+		return ans, hinted(fmt.Errorf("the archive is made, but not %s: %w", ans.Config, err), "write it by hand: archive, to, from, as docs/OPERATIONS.md says")
+	}
+	return ans, nil
 }
 
 // try finds out what the store enforces, and refuses one that does not hold what is asked for.
@@ -169,7 +176,17 @@ func (f *initFlags) check(archive string) (err error) {
 	if f.name == "" {
 		f.name = nameOf(archive)
 	}
+	if !validName(f.name) {
+		return usage("", "--name: %q is no name of an archive: %s", f.name, nameRule)
+	}
 	return nil
+}
+
+const nameRule = "use 1 to 63 of a–z 0–9 . -, none of the last two at the ends"
+
+// validName reports whether something can be the name of an archive or a writer.
+func validName(name string) bool {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`).MatchString(name)
 }
 
 // nameOf makes a name for an archive from the last part of its URL.

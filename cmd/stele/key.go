@@ -62,7 +62,7 @@ only.`,
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.keyList(cmd.Context()) }),
 	}
 	cmd.AddCommand(add, list, revoke, renew)
-	return cmd
+	return a.group(cmd)
 }
 
 // keyFlags are those of the subcommands.
@@ -108,13 +108,16 @@ func (k keyAnswer) print(w io.Writer) {
 }
 
 func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, error) {
+	if !validName(name) {
+		return nil, usage("", "%q is no name of a writer: %s", name, nameRule)
+	}
 	out := f.out
 	admin, s, err := a.admin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("to"); err != nil {
-		return nil, usage("", "the credential must say where the writer sends: %w", err)
+	if err := s.transport("to"); err != nil {
+		return nil, err
 	}
 	if out == "" {
 		out = s.beside("writer", name+".stele")
@@ -129,7 +132,11 @@ func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, erro
 	if err != nil {
 		return nil, err
 	}
-	return keyAnswer{Writer: name, Credential: out, done: "may write now"}, replaceFile(out, credential)
+	if err := replaceFile(out, credential); err != nil {
+		return nil, hinted(fmt.Errorf("the archive knows %s now, but its credential could not be written and is lost: %w", name, err),
+			"revoke it with 'stele key revoke writer "+name+"' and add it again")
+	}
+	return keyAnswer{Writer: name, Credential: out, done: "may write now"}, nil
 }
 
 func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, error) {
@@ -165,7 +172,7 @@ func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, er
 		fmt.Fprintf(a.stderr, "the archive has intake keys for %s only: run this where keyservice.stele is, or name that file with --intake\n",
 			count(ans.Weeks, "week"))
 	}
-	return ans, replaceFile(ans.Credential, credential)
+	return done(ans, replaceFile(ans.Credential, credential))
 }
 
 // renewIntake makes the intake keys that are missing, if the file for their private halves is here.
@@ -193,7 +200,7 @@ func (a *app) keyRevoke(ctx context.Context, name string, _ keyFlags) (answer, e
 	if err != nil {
 		return nil, err
 	}
-	return keyAnswer{Writer: name, done: "can open no new streams; what it wrote stays"}, admin.RevokeWriter(ctx, name)
+	return done(keyAnswer{Writer: name, done: "can open no new streams; what it wrote stays"}, admin.RevokeWriter(ctx, name))
 }
 
 // keyListAnswer lists writers.

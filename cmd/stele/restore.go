@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/logpipe/event"
 )
 
@@ -54,7 +55,7 @@ killed and gone on with does not.
   stele restore --out - --subject user-17 | jq -r .body
   stele restore --out /srv/restored --resume /srv/restored.state
   stele restore --out kafka://broker:9092/restored --plaintext --since 7d --resume /srv/restored.state`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.restore(cmd.Context(), f) }),
 	}
 	flags := cmd.Flags()
@@ -117,6 +118,10 @@ func (f *restoreFlags) check() error {
 		return usage("add --plaintext if that is what you want; it is logged as a disclosure", "records leave the archive unsealed when they go to a topic")
 	case f.resume != "" && f.Limit > 0:
 		return usage("", "--resume and --limit exclude each other")
+	case strings.HasPrefix(f.out, "kafka://"):
+		if err := location.CheckTransport(f.out); err != nil {
+			return usage("", "--out: %w", err)
+		}
 	}
 	return nil
 }

@@ -187,7 +187,10 @@ func (j *restoring) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(j.flags.resume, append(data, '\n'))
+	if err := replaceFile(j.flags.resume, append(data, '\n')); err != nil {
+		return hinted(fmt.Errorf("the state of the restore cannot be kept: %w", err), "name a file in a folder that you can write to with --resume")
+	}
+	return nil
 }
 
 // close saves what can be saved, after an interruption too.

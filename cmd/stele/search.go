@@ -29,7 +29,7 @@ more than fits in memory there is 'stele restore --out -'.`,
 		Example: `  stele search --subject user-17 --since 7d
   stele search --kind error --model gpt-4o --since 2026-03-01 --until 2026-04-01
   stele search --session s-1 --json | jq -r '.found[].event.body'`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.search(cmd.Context(), f) }),
 	}
 	f.add(cmd.Flags(), 100)
@@ -62,7 +62,10 @@ func (a *app) search(ctx context.Context, f filter) (answer, error) {
 		ans.Found = append(ans.Found, one)
 		return true, err
 	}, &ans.Unreadable)
-	if err == nil && len(ans.Unreadable) > 0 {
+	switch {
+	case err != nil && len(ans.Found)+len(ans.Unreadable) == 0:
+		return nil, err // nothing was found because nothing was searched
+	case err == nil && len(ans.Unreadable) > 0:
 		err = exit(exitUnreadable)
 	}
 	return ans, err

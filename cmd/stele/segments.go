@@ -20,7 +20,7 @@ of the objects are in --json. The index objects (index.arrow) are plain Arrow IP
 and DuckDB read.`,
 		Example: `  stele segments
   stele segments --json | jq -r '.segments[].objects[]'`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.segments(cmd.Context()) }),
 	}
 }

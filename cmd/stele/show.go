@@ -23,7 +23,7 @@ digits as 'stele search' prints it, or the caller's own; ids of callers need not
 records that carry one are shown.`,
 		Example: `  stele show 0b9f1c2d3e4f5a6b7c8d9e0f1a2b3c4d
   stele show req-7 --json | jq -r '.found[].event.body'`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) { return a.show(cmd.Context(), args[0]) }),
 	}
 }

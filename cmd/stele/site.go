@@ -83,14 +83,35 @@ func (s *site) open(ctx context.Context) (backup.Store, []byte, error) {
 // archive opens the archive of the settings with its trust file.
 func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
 	archive, err := s.suspect(ctx)
+	if err == nil {
+		err = hinted(archive.Founded(), s.pair())
+	}
 	if err != nil {
 		return nil, err
 	}
-	return archive, hinted(archive.Founded(), sameArchive)
+	return archive, nil
 }
 
-// sameArchive is the advice for settings that do not belong together.
-const sameArchive = "--archive and --trust must be those of one archive; 'stele env' shows where they come from"
+// pair says which archive and which trust file were used, for when they do not fit together.
+func (s *site) pair() string {
+	return fmt.Sprintf("archive and trust file must belong together; these are %s (%s) and %s (%s)",
+		location.Redact(s.Archive), s.Source("archive"), s.Trust, s.Source("trust"))
+}
+
+// transport makes sure that "to" or "from" is set to something that can be one.
+func (s *site) transport(name string) error {
+	if err := s.Need(name); err != nil {
+		return usage("", "%w", err)
+	}
+	url := s.From
+	if name == "to" {
+		url = s.To
+	}
+	if err := location.CheckTransport(url); err != nil {
+		return usage(name+" is set by "+s.Source(name), "%w", err)
+	}
+	return nil
+}
 
 // suspect opens what is there, and leaves it to verify whether the trust file is of it.
 func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
@@ -98,7 +119,11 @@ func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return backup.OpenArchive(ctx, store, trust)
+	archive, err := backup.OpenArchive(ctx, store, trust)
+	if err != nil && hintFor(err) == "" {
+		err = hinted(err, s.pair())
+	}
+	return archive, err
 }
 
 // role reads the file of a role. --as names the file, the role's folder, the folder of all roles, or a role's folder
@@ -160,8 +185,8 @@ func (s *site) keySource(ctx context.Context) (backup.KeySource, func(), error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.Need("from"); err != nil {
-		return nil, nil, usage("", "%w", err)
+	if err := s.transport("from"); err != nil {
+		return nil, nil, err
 	}
 	cfg := backup.KeyServiceConfig{Store: store, Trust: trust, Identity: id, Path: s.beside("keys", "keys.db"),
 		From: s.From, Username: s.KafkaUsername, Password: s.KafkaPassword}

@@ -26,10 +26,10 @@ of each stream, and remove what was acknowledged. Needs a writer credential of t
 Streams of a service that is alive, and those of other archives, are left alone. It does no harm to
 drain late or twice: the archive drops what it has.`,
 		Example: "  stele spool drain /mnt/old-machine/var/spool/stele --to kafka://broker:9092/chat",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("DIR"),
 		RunE:    a.verb(func(cmd *cobra.Command, args []string) (answer, error) { return a.drain(cmd.Context(), args[0]) }),
 	})
-	return cmd
+	return a.group(cmd)
 }
 
 // drainAnswer counts what was sent.
@@ -51,11 +51,16 @@ func (a *app) drain(ctx context.Context, dir string) (answer, error) {
 	if err := s.Need("writer"); err != nil {
 		return nil, usage("", "%w", err)
 	}
+	if s.To != "" {
+		if err := s.transport("to"); err != nil {
+			return nil, err
+		}
+	}
 	cfg := s.pipeConfig()
 	cfg.SpoolDir, cfg.StateDir = "", ""
 	n, err := logpipe.DrainSpool(ctx, dir, cfg)
 	if n > 0 || err == nil {
 		return drainAnswer{dir, location.Redact(s.To), n}, err
 	}
-	return nil, err
+	return nil, s.badCredential(err)
 }

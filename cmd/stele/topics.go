@@ -27,11 +27,11 @@ partitions is fixed for the life of the archive: streams are bound to them.`,
 	}
 	var partitions, replication int
 	check := &cobra.Command{
-		Use: "check", Short: "Compare the topics with what the archive needs", Args: cobra.NoArgs,
+		Use: "check", Short: "Compare the topics with what the archive needs", Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.topicsCheck(cmd.Context()) }),
 	}
 	create := &cobra.Command{
-		Use: "create", Short: "Make the topics that are missing", Args: cobra.NoArgs,
+		Use: "create", Short: "Make the topics that are missing", Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
 			return a.topicsCreate(cmd.Context(), partitions, replication)
 		}),
@@ -39,7 +39,7 @@ partitions is fixed for the life of the archive: streams are bound to them.`,
 	create.Flags().IntVar(&partitions, "partitions", 0, "partitions of the frames topic (default: what the archive was made for)")
 	create.Flags().IntVar(&replication, "replication", 1, "replicas of both topics")
 	cmd.AddCommand(check, create)
-	return cmd
+	return a.group(cmd)
 }
 
 // checksAnswer lists questions and answers.
@@ -94,6 +94,9 @@ func (a *app) topicsCreate(ctx context.Context, partitions, replication int) (an
 	if err != nil {
 		return nil, err
 	}
+	if partitions < 0 || replication < 1 {
+		return nil, usage("", "--partitions and --replication are at least 1")
+	}
 	if partitions == 0 {
 		if partitions, err = s.partitions(); err != nil {
 			return nil, hinted(err, "say how many with --partitions")
@@ -103,7 +106,7 @@ func (a *app) topicsCreate(ctx context.Context, partitions, replication int) (an
 		return nil, err
 	}
 	checks, err := s.topics(s.From).Check(ctx, partitions)
-	return checksAnswer{location.Redact(s.From), checks}, err
+	return done(checksAnswer{location.Redact(s.From), checks}, err)
 }
 
 // kafkaWait bounds how long brokers are waited for.
@@ -142,8 +145,8 @@ func (a *app) kafkaSite() (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("from"); err != nil {
-		return nil, usage("", "%w", err)
+	if err := s.transport("from"); err != nil {
+		return nil, err
 	}
 	if !isKafka(s.From) {
 		return nil, usage("name one with --from kafka://host:port/topic", "the transport %s has no topics", location.Redact(s.From))

@@ -35,8 +35,13 @@ failed: 'stele help exit-codes'.`,
   stele verify --require integrity,completeness --json
   stele verify --archive file:///media/copy --trust trust.stele      # a plain copy is as good
   stele verify --unlock --as /etc/stele/reader`,
-		Args: cobra.NoArgs,
-		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.verify(cmd.Context(), require, unlock) }),
+		Args: takes(),
+		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
+			if cmd.Flags().Changed("require") && len(require) == 0 {
+				return nil, usage("name verdicts, or leave --require out", "--require is empty, so that nothing would be required")
+			}
+			return a.verify(cmd.Context(), require, unlock)
+		}),
 	}
 	cmd.Flags().StringSliceVar(&require, "require", nil, "verdicts that must hold: "+strings.Join(backup.VerdictNames(), ","))
 	cmd.Flags().BoolVar(&unlock, "unlock", false, "open every record, with a reader identity, and check its commitment")

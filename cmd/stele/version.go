@@ -31,7 +31,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Say which version this is",
 		Example: "  stele version --json",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: a.verb(func(*cobra.Command, []string) (answer, error) {
 			v := versionAnswer{Version: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 			if info, ok := debug.ReadBuildInfo(); ok {
