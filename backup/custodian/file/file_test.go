@@ -267,6 +267,34 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// TestBlobIsBoundByItself: even where two generations had one key, a blob would open in its own only.
+func TestBlobIsBoundByItself(t *testing.T) {
+	c := mustOpen(t, filepath.Join(t.TempDir(), "keys"), testID())
+	_, blob := wrapped(t, c, 1)
+	key, err := c.load(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testID()
+	other.Archive[0]++
+	for _, place := range []struct {
+		id         custodian.Identity
+		generation uint64
+	}{{testID(), 2}, {other, 1}, {custodian.Identity{Archive: testID().Archive, Name: "other"}, 1}} {
+		data, err := marshalKey(place.id, place.generation, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := mustOpen(t, c.dir, place.id)
+		if err := os.WriteFile(c.keyPath(place.generation), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Unwrap(t.Context(), place.generation, blob); !errors.Is(err, custodian.ErrBlob) {
+			t.Errorf("%+v: %v", place, err)
+		}
+	}
+}
+
 // TestLinkInPlaceOfKey: what somebody linked to is neither used nor overwritten.
 func TestLinkInPlaceOfKey(t *testing.T) {
 	c := mustOpen(t, filepath.Join(t.TempDir(), "keys"), testID())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/custodian/custodiantest"
+	"github.com/stelelog/stele/backup/custodian/internal/envelope"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -124,6 +125,35 @@ func TestKeyCannotLeave(t *testing.T) {
 			err = checkAttributes(read)
 		}
 		return err
+	})
+}
+
+// TestBlobIsBoundByItself: even where two generations had one key, a blob would open in its own only.
+func TestBlobIsBoundByItself(t *testing.T) {
+	_, config := softHSM(t)
+	c := mustOpen(t, config, testID())
+	share, blob := wrapped(t, c, 1)
+	iv, ciphertext, err := envelope.Unpack(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := testID()
+	other.Archive[0]++
+	inSession(t, c, func(s *session) error {
+		key, err := c.key(1)
+		if err != nil {
+			return err
+		}
+		if got, err := s.decrypt(key, iv, ciphertext, testID().AAD(1)); err != nil || string(got) != string(share[:]) {
+			t.Errorf("in its place: %v", err)
+		}
+		named := custodian.Identity{Archive: testID().Archive, Name: "other"}
+		for _, aad := range [][]byte{nil, testID().AAD(2), other.AAD(1), named.AAD(1)} {
+			if _, err := s.decrypt(key, iv, ciphertext, aad); err == nil {
+				t.Errorf("opens with the associated data %x", aad)
+			}
+		}
+		return nil
 	})
 }
 
@@ -262,21 +292,29 @@ func TestLogoutInTheMiddle(t *testing.T) {
 	_, config := softHSM(t)
 	c := mustOpen(t, config, testID())
 	_, blob := wrapped(t, c, 1)
-	runs := 0
-	err := c.session.do(t.Context(), func() error {
-		if runs++; runs == 1 {
+	for what, call := range map[string]func() error{
+		"destroy": func() error { return c.destroy(1) },
+		"look": func() error {
+			_, err := c.key(1)
+			if !errors.Is(err, custodian.ErrUnknown) {
+				t.Errorf("logged out, and the token shows the key, %v: the test has lost its point", err)
+			}
+			return err
+		},
+	} {
+		runs := 0
+		err := c.session.do(t.Context(), func() error {
+			if runs++; runs > 1 {
+				return nil
+			}
 			if err := c.session.library.Logout(c.session.handle); err != nil {
 				return err
 			}
-			if all, err := c.session.keys(c.id.Label(1)); err != nil || len(all) != 0 {
-				t.Errorf("logged out, and the token shows %d keys, %v: the test has lost its point", len(all), err)
-			}
-			return c.destroy(1)
+			return call()
+		})
+		if err != nil || runs != 2 {
+			t.Errorf("%s: %d runs, %v", what, runs, err)
 		}
-		return nil
-	})
-	if err != nil || runs != 2 {
-		t.Errorf("%d runs, %v", runs, err)
 	}
 	if s, err := c.Status(t.Context(), 1); err != nil || s.State != custodian.Live {
 		t.Errorf("%v, %v", s.State, err)

@@ -160,6 +160,27 @@ func TestKeyCannotLeave(t *testing.T) {
 	}
 }
 
+// TestBlobIsBoundByItself: even where two generations had one key, a blob would open in its own only.
+func TestBlobIsBoundByItself(t *testing.T) {
+	v := testbed.Vault(t)
+	mount := v.Mount(t)
+	c := mustOpen(t, Config{Address: v.Endpoint, Mount: mount, Token: fixed(v.Root())}, testID())
+	share, blob := wrapped(t, c, 1)
+	other := testID()
+	other.Archive[0]++
+	named := custodian.Identity{Archive: testID().Archive, Name: "other"}
+	for i, aad := range [][]byte{testID().AAD(1), nil, testID().AAD(2), other.AAD(1), named.AAD(1)} {
+		var out struct {
+			Plaintext []byte `json:"plaintext"`
+		}
+		in := map[string]any{"ciphertext": string(blob), "associated_data": aad}
+		err := c.client.call(t.Context(), http.MethodPost, mount+"/decrypt/"+c.id.Label(1), in, &out)
+		if (err == nil) != (i == 0) || i == 0 && string(out.Plaintext) != string(share[:]) {
+			t.Errorf("with the associated data %x: %v", aad, err)
+		}
+	}
+}
+
 // TestForeignKey: a key that somebody made beforehand, to keep a copy, is not taken.
 func TestForeignKey(t *testing.T) {
 	v := testbed.Vault(t)
