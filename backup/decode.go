@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
 	"github.com/stelelog/stele/internal/segment"
@@ -24,28 +23,44 @@ func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b 
 	if scope == nil {
 		return f, errors.New("the key service said nothing about its key")
 	}
-	if scope.state == "erased" {
+	if scope.state == stateErased {
 		return f, errErased
 	}
 	if scope.scope == nil {
 		return f, scope.err
 	}
-	p, err := r.plaintext(ctx, l, blocks, b, i, leaf, scope.scope)
-	if err != nil {
-		return f, err
+	at, ok := b.Block(i)
+	if !ok {
+		return f, errors.New("the row has no block")
 	}
-	r.bodies.note(leaf.Stream, leaf.Seq, b, i)
+	p := r.bodies.block(leaf.Stream, at.First)
+	if p == nil || int(leaf.Slot) >= len(p.Records) {
+		block, err := blocks.read(ctx, leaf, at)
+		if err != nil {
+			return f, err
+		}
+		if p, err = r.openBlock(l, leaf, at.First, block); err != nil {
+			return f, err
+		}
+	}
+	got, err := r.restore(ctx, l, leaf, at.First, p, &f)
+	if err == nil && got != leaf.Commitment {
+		err = errors.New("the plaintext is not what the writer committed to")
+	}
+	return f, err
+}
+
+// restore makes a record of its opened block, and the commitment to it; f has the clear fields.
+func (r *Reader) restore(ctx context.Context, l *openLog, leaf *record.Leaf, first uint64, p *seal.Plaintext, f *Found) (commitment [32]byte, err error) {
+	r.bodies.note(leaf.Stream, leaf.Seq, first, leaf.Slot)
 	rec := &p.Records[leaf.Slot]
 	body, outside, err := r.body(ctx, l, leaf, rec)
 	if err != nil {
-		return f, err
+		return commitment, err
 	}
-	got := scope.scope.Commit(leaf.Seq, &seal.Fields{Body: body, CallerID: rec.CallerID, Trace: rec.Trace,
+	commitment = r.scopes[leaf.Scope].scope.Commit(leaf.Seq, &seal.Fields{Body: body, CallerID: rec.CallerID, Trace: rec.Trace,
 		Attributes: rec.Attributes, ContentType: rec.ContentType, More: rec.More})
-	if got != leaf.Commitment {
-		return f, errors.New("the plaintext is not what the writer committed to")
-	}
-	return f, fill(&f, p, rec, body, outside)
+	return commitment, fill(f, p, rec, body, outside)
 }
 
 // clearFields are what a leaf tells without a key.
@@ -107,21 +122,10 @@ type outsidePart struct {
 	after int
 }
 
-// plaintext opens the block of row i.
-func (r *Reader) plaintext(ctx context.Context, l *openLog, blocks *blockReader, b *segment.Batch, i int, leaf *record.Leaf, scope *seal.Scope) (*seal.Plaintext, error) {
-	at, ok := b.Block(i)
-	if !ok {
-		return nil, errors.New("the row has no block")
-	}
-	if p := r.bodies.block(leaf.Stream, at.First); p != nil && int(leaf.Slot) < len(p.Records) {
-		return p, nil
-	}
-	block, err := blocks.read(ctx, leaf, at)
-	if err != nil {
-		return nil, err
-	}
+// openBlock opens the block of a leaf, whose slot 0 is at seq first, and keeps it.
+func (r *Reader) openBlock(l *openLog, leaf *record.Leaf, first uint64, block []byte) (*seal.Plaintext, error) {
 	place := seal.Place{Archive: r.id.Archive, Partition: l.partition, Stream: leaf.Stream, Scope: leaf.Scope, Class: leaf.Class}
-	plain, err := r.codec.Open(nil, scope, &place, at.First, block)
+	plain, err := r.codec.Open(nil, r.scopes[leaf.Scope].scope, &place, first, block)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +136,7 @@ func (r *Reader) plaintext(ctx context.Context, l *openLog, blocks *blockReader,
 	if int(leaf.Slot) >= len(p.Records) || !p.HasScope {
 		return nil, fmt.Errorf("the block has no slot %d, or does not say whose it is", leaf.Slot)
 	}
-	r.bodies.keep(leaf.Stream, at.First, p, len(plain))
+	r.bodies.keep(leaf.Stream, first, p, len(plain))
 	return p, nil
 }
 
@@ -160,68 +164,6 @@ func (r *Reader) body(ctx context.Context, l *openLog, leaf *record.Leaf, rec *s
 		body = append(body, data)
 	}
 	return body, outside, nil
-}
-
-// literal finds part number of the record at seq of the same stream and scope.
-func (r *Reader) literal(ctx context.Context, l *openLog, leaf *record.Leaf, seq, number uint64) ([]byte, error) {
-	if seq >= leaf.Seq {
-		return nil, errors.New("a part refers forward")
-	}
-	p, slot, err := r.blockAt(ctx, l, leaf, seq)
-	if err != nil {
-		return nil, fmt.Errorf("part at seq %d: %w", seq, err)
-	}
-	n := uint64(0)
-	for part := range p.Records[slot].Parts() {
-		if n == number {
-			if part.Kind != seal.Literal {
-				return nil, fmt.Errorf("part %d at seq %d is not literal", number, seq)
-			}
-			return part.Data, nil
-		}
-		n++
-	}
-	return nil, fmt.Errorf("no part %d at seq %d", number, seq)
-}
-
-// blockAt finds the block that holds the record at seq of a stream, and its slot.
-func (r *Reader) blockAt(ctx context.Context, l *openLog, leaf *record.Leaf, seq uint64) (*seal.Plaintext, uint16, error) {
-	if p, slot, ok := r.bodies.at(leaf.Stream, seq); ok {
-		return p, slot, nil
-	}
-	for _, n := range l.chain.holding(leaf.Stream, seq, seq+1) {
-		c, err := l.commitAt(n)
-		if err != nil {
-			return nil, 0, err
-		}
-		data, _, err := fetch(ctx, r.a.store, c.Object(commit.KindIndex, ""))
-		if err != nil {
-			return nil, 0, err
-		}
-		index, err := segment.OpenIndex(data)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, b := range index.Batches {
-			for i := range b.Len() {
-				if b.Seq(i) != seq || b.Stream(i) != leaf.Stream {
-					continue
-				}
-				var target record.Leaf
-				b.Leaf(i, &target)
-				if target.Scope != leaf.Scope {
-					return nil, 0, errors.New("it is of another scope")
-				}
-				p, err := r.plaintext(ctx, l, &blockReader{r: r, c: &c}, b, i, &target, r.scopes[leaf.Scope].scope)
-				if err != nil {
-					return nil, 0, err
-				}
-				r.bodies.note(leaf.Stream, seq, b, i)
-				return p, target.Slot, nil
-			}
-		}
-	}
-	return nil, 0, errors.New("it is not in the archive")
 }
 
 // verify opens every record of a segment and checks it against its commitment.

@@ -4,7 +4,6 @@ import (
 	"container/list"
 
 	"github.com/stelelog/stele/internal/seal"
-	"github.com/stelelog/stele/internal/segment"
 )
 
 // literalBytes bounds what a reader keeps of opened blocks, because later records refer to them.
@@ -56,6 +55,9 @@ func (c *literals) keep(stream [16]byte, first uint64, p *seal.Plaintext, bytes 
 		c.blocks, c.slots = map[blockID]*list.Element{}, map[seqID]blockSlot{}
 	}
 	id := blockID{stream, first}
+	if c.blocks[id] != nil {
+		return
+	}
 	c.blocks[id] = c.used.PushFront(&opened{id: id, plain: p, bytes: bytes})
 	c.bytes += bytes
 	for c.bytes > literalBytes && c.used.Len() > 1 {
@@ -68,18 +70,17 @@ func (c *literals) keep(stream [16]byte, first uint64, p *seal.Plaintext, bytes 
 	}
 }
 
-// note remembers where the record of row i lies.
-func (c *literals) note(stream [16]byte, seq uint64, b *segment.Batch, i int) {
-	at, ok := b.Block(i)
-	e := c.blocks[blockID{stream, at.First}]
-	if !ok || e == nil {
+// note remembers where a record lies: in which slot of the block whose slot 0 is at seq first.
+func (c *literals) note(stream [16]byte, seq, first uint64, slot uint16) {
+	e := c.blocks[blockID{stream, first}]
+	if e == nil {
 		return
 	}
 	id := seqID{stream, seq}
 	if _, have := c.slots[id]; have {
 		return
 	}
-	c.slots[id] = blockSlot{at.First, b.Slot(i)}
+	c.slots[id] = blockSlot{first, slot}
 	o := e.Value.(*opened)
 	o.seqs = append(o.seqs, seq)
 }

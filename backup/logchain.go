@@ -238,15 +238,24 @@ func fetch(ctx context.Context, store Store, obj *commit.Object) (data []byte, r
 
 // fetchSpan reads a range of an object and checks it against its digest.
 func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit.Span) ([]byte, bool, error) {
-	if span.Off < 0 || span.Len <= 0 || span.Len > obj.Size || span.Off > obj.Size-span.Len {
-		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, errAltered, span.Len, span.Off)
+	return fetchRange(ctx, store, obj, Range{Off: span.Off, Len: span.Len}, func(data []byte) bool { return commit.Hash(data) == span.SHA256 })
+}
+
+// fetchRange reads a range of an object, of the first version in which the range fits.
+func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, fits func([]byte) bool) ([]byte, bool, error) {
+	if r.Off < 0 || r.Len <= 0 || r.Len > obj.Size || r.Off > obj.Size-r.Len {
+		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, errAltered, r.Len, r.Off)
 	}
-	r := Range{Off: span.Off, Len: span.Len}
-	if span.Len == obj.Size {
+	length := r.Len
+	if r.Len == obj.Size {
 		r = Range{}
 	}
-	data, first := store.Read(ctx, obj.Key, obj.Version, r)
-	if first == nil && fits(data, span) {
+	read := func(version string) ([]byte, bool, error) {
+		data, err := store.Read(ctx, obj.Key, version, r)
+		return data, err == nil && int64(len(data)) == length && fits(data), err
+	}
+	data, ok, first := read(obj.Version)
+	if ok {
 		return data, false, nil
 	}
 	found, unread := false, error(nil)
@@ -260,8 +269,8 @@ func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit
 		if found = true; v.Size != obj.Size || v.ID == obj.Version && first == nil {
 			continue
 		}
-		data, err := store.Read(ctx, v.Key, v.ID, r)
-		if err == nil && fits(data, span) {
+		data, ok, err := read(v.ID)
+		if ok {
 			return data, v.ID != obj.Version, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -275,8 +284,4 @@ func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit
 		return nil, false, fmt.Errorf("%s: %w", obj.Key, errAltered)
 	}
 	return nil, false, fmt.Errorf("%s: %w", obj.Key, errNoObject)
-}
-
-func fits(data []byte, span commit.Span) bool {
-	return int64(len(data)) == span.Len && commit.Hash(data) == span.SHA256
 }

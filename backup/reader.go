@@ -32,6 +32,8 @@ type Reader struct {
 	encaps map[commit.Hex16][]encapPlace // where an encapsulation is repeated
 	scopes map[commit.Hex16]*openScope
 	bodies literals
+
+	lookups map[commit.Hex32]*lookup // by hash of the commit
 }
 
 type encapPlace struct {
@@ -41,15 +43,20 @@ type encapPlace struct {
 
 // openScope is a scope whose key is known, or known to be gone.
 type openScope struct {
-	scope *seal.Scope // nil if the key cannot be had
-	state string      // of the key service
-	err   error
+	scope  *seal.Scope // nil if the key cannot be had
+	state  string      // of the key service
+	err    error
+	stream [16]byte // set with scope, as class
+	class  string
 }
+
+const stateErased = "erased"
 
 // Unlock returns a reader: identity is the content of a reader's role file, keys answers for wrapped keys.
 func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error) {
 	r := &Reader{a: a, keys: keys, codec: seal.NewCodec(seal.Options{}), years: map[uint16]hpke.PrivateKey{},
-		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{}}
+		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{},
+		lookups: map[commit.Hex32]*lookup{}}
 	if err := identity.Parse(readerIdentity, identity.ReaderFormat, &r.id); err != nil {
 		return nil, fmt.Errorf("reader identity: %w", err)
 	}
@@ -208,7 +215,7 @@ func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]co
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		r.scopes[k.Scope] = &openScope{s, k.State, err}
+		r.scopes[k.Scope] = &openScope{s, k.State, err, k.Stream, k.Class}
 	}
 	return ids, nil
 }

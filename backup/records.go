@@ -1,8 +1,8 @@
 package backup
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -12,7 +12,6 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
-	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -74,6 +73,13 @@ type search struct {
 	found int
 }
 
+// hit is a record that a query selects, or what is wrong with it.
+type hit struct {
+	index uint64
+	found Found
+	err   error
+}
+
 func (s *search) run(ctx context.Context) error {
 	if err := s.narrow(ctx); err != nil {
 		return err
@@ -88,11 +94,12 @@ func (s *search) run(ctx context.Context) error {
 	return nil
 }
 
-// narrow asks the key service for the scopes of a tenant, subject or session, so that only their segments are read.
+// narrow asks the key service for the scopes of a session, subject or tenant, so that only these are read. The most
+// particular of them will do where all can be opened, because an opened record says the others.
 func (s *search) narrow(ctx context.Context) error {
 	tags := keyscope.MakeTags((*[32]byte)(s.r.id.Pepper), []byte(s.q.Tenant), []byte(s.q.Subject), []byte(s.q.Session))
-	for _, tag := range [][16]byte{tags.Tenant, tags.Subject, tags.Session} {
-		if tag == [16]byte{} {
+	for _, tag := range [][16]byte{tags.Session, tags.Subject, tags.Tenant} {
+		if tag == [16]byte{} || s.only != nil && !s.closed() {
 			continue
 		}
 		ids, err := s.r.request(ctx, nil, []commit.Hex16{tag})
@@ -110,147 +117,80 @@ func (s *search) narrow(ctx context.Context) error {
 	return nil
 }
 
+// closed reports whether records of a scope that may match are wanted and cannot be opened.
+func (s *search) closed() bool {
+	for id := range s.only {
+		if o := s.r.scopes[id]; o.scope == nil && (o.state != stateErased || s.q.Erased) {
+			return true
+		}
+	}
+	return false
+}
+
 // commit yields what one commit holds.
 func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
-	from := s.q.From[l.chain.origin]
-	if c.Index == nil || c.From == nil || c.Tree.Size <= from ||
+	if c.Index == nil || c.From == nil || c.Tree.Size <= s.q.From[l.chain.origin] ||
 		!s.q.Since.IsZero() && c.Until.Before(s.q.Since) || !s.q.Until.IsZero() && !c.From.Before(s.q.Until) {
 		return nil
 	}
-	head, _, err := fetchSpan(ctx, s.r.a.store, c.Object(commit.KindIndex, ""), c.Index.Head)
-	if err != nil {
-		return err
-	}
-	h, err := segment.ParseHead(head)
-	if err != nil {
-		return err
-	}
-	scopes := s.scopes(h)
-	if len(scopes) == 0 {
-		return nil
-	}
-	if err := s.r.open(ctx, scopes); err != nil {
-		return err
-	}
-	blocks := blockReader{r: s.r, c: c, whole: s.only == nil}
-	at := c.Tree.First
-	for _, span := range c.Index.Batches {
-		raw, _, err := fetchSpan(ctx, s.r.a.store, c.Object(commit.KindIndex, ""), span)
-		if err != nil {
+	if s.only != nil && s.q.Model == "" {
+		hits, found, err := s.byRuns(ctx, l, c)
+		if err == nil && found {
+			return s.yieldAll(hits)
+		}
+		if err != nil && !misled(err) {
 			return err
 		}
-		b, err := h.ParseBatch(raw)
-		if err != nil {
+	}
+	return s.scan(ctx, l, c, s.matches, s.hit)
+}
+
+func (s *search) yieldAll(hits []hit) error {
+	slices.SortFunc(hits, func(a, b hit) int { return cmp.Compare(a.index, b.index) })
+	for _, h := range hits {
+		if err := s.hit(h); err != nil {
 			return err
 		}
-		for i := range b.Len() {
-			if at+uint64(i) < from || !s.matches(b, i) {
-				continue
-			}
-			if err := s.row(ctx, l, &blocks, b, i, at+uint64(i)); err != nil {
-				return err
-			}
-		}
-		at += uint64(b.Len())
 	}
 	return nil
 }
 
-// scopes are the scopes of a segment that can match.
-func (s *search) scopes(h *segment.Head) [][16]byte {
-	return slices.DeleteFunc(slices.Clone(h.Scopes()), func(id [16]byte) bool {
-		return id == [16]byte{} || s.only != nil && !s.only[id]
-	})
+// hit yields a record.
+func (s *search) hit(h hit) error {
+	if h.err == nil && !h.found.Erased && !s.named(&h.found) {
+		return nil
+	}
+	s.found++
+	if !s.yield(h.found, h.err) || s.q.Limit > 0 && s.found >= s.q.Limit {
+		return errStop
+	}
+	return nil
 }
 
-// matches tests the clear columns of a row.
-func (s *search) matches(b *segment.Batch, i int) bool {
-	if b.Type(i) != record.Plain || s.only != nil && !s.only[b.Scope(i)] {
-		return false
-	}
-	t := b.Time(i)
-	return (s.q.Kind == 0 || uint8(s.q.Kind) == b.Kind(i)) &&
-		(s.q.Model == "" || s.q.Model == b.Clear(i, record.Model)) &&
-		(s.q.ID == logpipe.ID{} || s.q.ID == b.ID(i)) &&
+// named reports whether a record is of the tenant, subject and session that are wanted.
+func (s *search) named(f *Found) bool {
+	return (s.q.Tenant == "" || s.q.Tenant == f.Tenant) && (s.q.Subject == "" || s.q.Subject == f.Subject) &&
+		(s.q.Session == "" || s.q.Session == f.Session)
+}
+
+// selects tests the clear fields of a leaf, all but the model.
+func (s *search) selects(l *openLog, index uint64, typ record.Type, kind uint8, id [16]byte, t int64) bool {
+	return typ == record.Plain && index >= s.q.From[l.chain.origin] &&
+		(s.q.Kind == 0 || uint8(s.q.Kind) == kind) && (s.q.ID == logpipe.ID{} || s.q.ID == id) &&
 		(s.q.Since.IsZero() || t >= s.q.Since.UnixNano()) && (s.q.Until.IsZero() || t < s.q.Until.UnixNano())
 }
 
-// row opens one record and yields it.
-func (s *search) row(ctx context.Context, l *openLog, blocks *blockReader, b *segment.Batch, i int, index uint64) error {
-	var leaf record.Leaf
-	b.Leaf(i, &leaf)
-	f, err := s.r.record(ctx, l, blocks, b, i, &leaf)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+// made completes what was made of a record to a hit. more is false if it is not wanted.
+func (s *search) made(l *openLog, index uint64, f Found, err error) (h hit, more bool) {
 	f.Log, f.Partition, f.Index = l.chain.origin, int(l.partition), index
 	if errors.Is(err, errErased) {
 		if !s.q.Erased {
-			return nil
+			return h, false
 		}
 		f.Erased, err = true, nil
 	}
 	if err != nil {
 		err = &RecordError{f.Log, index, err}
 	}
-	s.found++
-	if !s.yield(f, err) || s.q.Limit > 0 && s.found >= s.q.Limit {
-		return errStop
-	}
-	return nil
-}
-
-// blockReader reads the sealed blocks of one commit: whole objects when everything is wanted, else only the ranges.
-type blockReader struct {
-	r     *Reader
-	c     *logCommit
-	whole bool
-	data  map[string][]byte
-	last  struct {
-		class string
-		at    segment.Block
-		block []byte
-	}
-}
-
-// read returns the block of a row, checked against the digest in its leaf.
-func (b *blockReader) read(ctx context.Context, leaf *record.Leaf, at segment.Block) ([]byte, error) {
-	if b.last.class == leaf.Class && b.last.at == at {
-		return b.last.block, nil
-	}
-	obj := b.c.Object(commit.KindData, leaf.Class)
-	if obj == nil {
-		return nil, fmt.Errorf("the commit names no data object of class %s", leaf.Class)
-	}
-	block, err := b.bytes(ctx, obj, at, leaf.Digest)
-	if err != nil {
-		return nil, err
-	}
-	if sha256.Sum256(block) != leaf.Digest {
-		return nil, fmt.Errorf("%s: the block at %d is not the one that the leaf names", obj.Key, at.Offset)
-	}
-	b.last.class, b.last.at, b.last.block = leaf.Class, at, block
-	return block, nil
-}
-
-func (b *blockReader) bytes(ctx context.Context, obj *commit.Object, at segment.Block, digest [32]byte) ([]byte, error) {
-	if !b.whole {
-		block, _, err := fetchSpan(ctx, b.r.a.store, obj, commit.Span{Off: int64(at.Offset), Len: int64(at.Length), SHA256: digest})
-		return block, err
-	}
-	if b.data == nil {
-		b.data = map[string][]byte{}
-	}
-	data, ok := b.data[obj.Class]
-	if !ok {
-		var err error
-		if data, _, err = fetch(ctx, b.r.a.store, obj); err != nil {
-			return nil, err
-		}
-		b.data[obj.Class] = data
-	}
-	if uint64(at.Offset)+uint64(at.Length) > uint64(len(data)) {
-		return nil, fmt.Errorf("%s: a block lies outside it", obj.Key)
-	}
-	return data[at.Offset:][:at.Length], nil
+	return hit{index, f, err}, true
 }

@@ -114,6 +114,12 @@ func (s *site) once() {
 // storage captures sessions of some turns, each made of real answers, and weighs the archive.
 func storage(t testing.TB, all []answer, turns int) *footprint {
 	t.Helper()
+	return captured(t, all, turns).f
+}
+
+// captured makes an archive of sessions of some turns.
+func captured(t testing.TB, all []answer, turns int) *meter {
+	t.Helper()
 	s := newSite(t)
 	m := &meter{t: t, s: s, p: s.pipe(), f: &footprint{stored: map[string]int64{}}}
 	sessions := conversations(all, turns)
@@ -129,7 +135,7 @@ func storage(t testing.TB, all []answer, turns int) *footprint {
 	}
 	m.commit()
 	m.weigh()
-	return m.f
+	return m
 }
 
 // meter captures and counts.

@@ -82,16 +82,18 @@ type Place struct {
 	Digest [cutDigest]byte
 }
 
-// Place checks the list and the group of a run against the directory. ok is false if the run is of another scope.
-func (d *Directory) Place(run int, scope [16]byte, list, group []byte) (p Place, ok bool, err error) {
-	inList, inGroup := d.Parts(run)
-	if int64(len(list)) != inList.Len || int64(len(group)) != inGroup.Len {
-		return p, false, bad(objProof, int(inGroup.Off), "a group of another length")
-	}
-	top := d.tops[run/chunkRuns*cutDigest:][:cutDigest]
-	if !cutEqual(list, top) || !cutEqual(group, list[run%chunkRuns/groupRuns*cutDigest:][:cutDigest]) {
-		return p, false, bad(objProof, int(inGroup.Off), "a group that is not the one of the directory")
-	}
+// ListFits reports whether list is the one of a run, GroupFits whether group is, if list is.
+func (d *Directory) ListFits(run int, list []byte) bool {
+	return cutEqual(list, d.tops[run/chunkRuns*cutDigest:][:cutDigest])
+}
+
+// GroupFits is described at [Directory.ListFits].
+func (d *Directory) GroupFits(run int, list, group []byte) bool {
+	return cutEqual(group, list[run%chunkRuns/groupRuns*cutDigest:][:cutDigest])
+}
+
+// Place is what a group that fits says of a run. ok is false if the run is of another scope.
+func (d *Directory) Place(run int, scope [16]byte, group []byte) (p Place, ok bool) {
 	p.Off = int64(le.Uint32(group))
 	items := group[groupHeader:]
 	for range run % groupRuns {
@@ -100,7 +102,7 @@ func (d *Directory) Place(run int, scope [16]byte, list, group []byte) (p Place,
 	}
 	p.Len = int64(le.Uint16(items[4:]))
 	copy(p.Digest[:], items[6:])
-	return p, bytes.Equal(items[:4], scope[checkFrom:checkTo]), nil
+	return p, bytes.Equal(items[:4], scope[checkFrom:checkTo])
 }
 
 func cutEqual(data, digest []byte) bool {

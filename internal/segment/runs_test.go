@@ -23,10 +23,10 @@ func lookUp(t testing.TB, s *Segment, scope [16]byte) (rows []RunRow, runs []Pla
 	first, end := d.Find(scope)
 	for k := first; k < end; k++ {
 		list, group := d.Parts(k)
-		p, ok, err := d.Place(k, scope, section(SectionGroups, list), section(SectionGroups, group))
-		if err != nil {
-			t.Fatal(err)
+		if l := section(SectionGroups, list); !d.ListFits(k, l) || !d.GroupFits(k, l, section(SectionGroups, group)) {
+			t.Fatalf("run %d: its list or group does not fit", k)
 		}
+		p, ok := d.Place(k, scope, section(SectionGroups, group))
 		if !ok {
 			continue
 		}
@@ -165,7 +165,7 @@ func TestFingerprints(t *testing.T) {
 	}
 }
 
-// Whatever is changed in a list or a group, the directory tells; whatever is changed in a run, its digest.
+// Whatever is changed in a list or a group, the directory tells.
 func TestLookUpDamaged(t *testing.T) {
 	r, s := manyScopes(t)
 	d, err := ParseDirectory(cut(s.Proof, s.ProofSpans[SectionScopes]))
@@ -176,25 +176,30 @@ func TestLookUpDamaged(t *testing.T) {
 	k, _ := d.Find(id)
 	inList, inGroup := d.Parts(k)
 	list, group := groups[inList.Off:][:inList.Len], groups[inGroup.Off:][:inGroup.Len]
-	for _, b := range [][]byte{list, group} {
-		for i := range b {
-			b[i] ^= 4
-			if _, _, err := d.Place(k, id, list, group); err == nil {
-				t.Fatalf("byte %d of %d changed, and nobody saw it", i, len(b))
-			}
-			b[i] ^= 4
+	if !d.ListFits(k, list) || !d.GroupFits(k, list, group) || d.ListFits(k, list[1:]) || d.GroupFits(k, list, group[1:]) {
+		t.Fatal("list and group must fit, and not be cut short")
+	}
+	for i := range list {
+		list[i] ^= 4
+		if d.ListFits(k, list) {
+			t.Fatalf("byte %d of a list changed, and nobody saw it", i)
 		}
+		list[i] ^= 4
 	}
-	if _, _, err := d.Place(k, id, list[1:], group); err == nil {
-		t.Error("a list that is too short is accepted")
+	for i := range group {
+		group[i] ^= 4
+		if d.GroupFits(k, list, group) {
+			t.Fatalf("byte %d of a group changed, and nobody saw it", i)
+		}
+		group[i] ^= 4
 	}
-	if _, ok, err := d.Place(k, id, list, group); err != nil || !ok {
-		t.Fatal(ok, err)
+	if _, ok := d.Place(k, id, group); !ok {
+		t.Fatal("the run is not taken for what it is")
 	}
 	other := id
 	other[checkFrom]++
-	if _, ok, err := d.Place(k, other, list, group); err != nil || ok {
-		t.Fatal("the run is taken for that of another scope", err)
+	if _, ok := d.Place(k, other, group); ok {
+		t.Fatal("the run is taken for that of another scope")
 	}
 }
 
