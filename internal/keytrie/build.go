@@ -1,0 +1,41 @@
+package keytrie
+
+import (
+	"context"
+	"fmt"
+	"iter"
+)
+
+// Build makes a trie of entries, which come in ascending order of paths. Children are written before parents, so memory
+// is bounded by the depth. The trie can be read when w was closed.
+func (t *Trie) Build(w *Writer, entries iter.Seq2[Entry, error]) (Root, error) {
+	return build(stored{t, w}, t.Hidden, entries)
+}
+
+func build(t nodes, hidden bool, entries iter.Seq2[Entry, error]) (Root, error) {
+	j := joiner{nodes: t, ctx: context.Background()}
+	var last []byte
+	for e, err := range entries {
+		if err != nil {
+			return Root{}, err
+		}
+		if err := checkSet([][]byte{e.Path}); err != nil {
+			return Root{}, err
+		}
+		if len(e.Value) > MaxValue || hidden && len(e.Value) > 0 {
+			return Root{}, fmt.Errorf("keytrie: path %x has a value of %d bytes", e.Path, len(e.Value))
+		}
+		if last != nil && string(last) >= string(e.Path) {
+			return Root{}, fmt.Errorf("%w: %x and %x", ErrPaths, last, e.Path)
+		}
+		last = e.Path
+		if err := j.add(group{first: e.Path, count: 1, entries: []Entry{e}}); err != nil {
+			return Root{}, err
+		}
+	}
+	g, err := j.finish()
+	if err != nil || g.count == 0 {
+		return Root{}, err
+	}
+	return j.root(&g, 0)
+}

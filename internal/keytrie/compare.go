@@ -1,0 +1,191 @@
+package keytrie
+
+import (
+	"bytes"
+	"context"
+	"iter"
+)
+
+// Compare calls f for every path that is in one of two tries only, or has another value in the other, in order; was or
+// is then has no path. What both have in the same nodes is not read; every node that differs is opened. With sealed
+// tries only paths are compared.
+func Compare(ctx context.Context, a *Trie, was Root, b *Trie, is Root, f func(was, is Entry) error) error {
+	c := comparer{ctx, a, b, f}
+	return c.roots(&was, &is, place{})
+}
+
+type comparer struct {
+	ctx  context.Context
+	a, b *Trie
+	f    func(was, is Entry) error
+}
+
+// same reports whether two nodes are known to hold the same without reading them.
+func (c *comparer) same(was, is *Root) bool {
+	if was.Commitment != is.Commitment {
+		return false
+	}
+	if c.a.Sealed && !c.a.Hidden {
+		return true
+	}
+	return was.Count == 0 || was.Link == is.Link && was.Key == is.Key
+}
+
+func (c *comparer) roots(was, is *Root, at place) error {
+	if c.same(was, is) {
+		return nil
+	}
+	if was.Count == 0 || is.Count == 0 {
+		return c.entries([]rooted{{was, at}}, []rooted{{is, at}})
+	}
+	n, place, err := c.a.open(c.ctx, was, at)
+	if err != nil {
+		return err
+	}
+	m, _, err := c.b.open(c.ctx, is, at)
+	if err != nil {
+		return err
+	}
+	if !n.inner() || !m.inner() || !bytes.Equal(n.skip, m.skip) {
+		return c.entries([]rooted{{was, at}}, []rooted{{is, at}})
+	}
+	return c.slots(n.slots, m.slots, place)
+}
+
+// open loads a node, and says which place its slots begin at.
+func (t *Trie) open(ctx context.Context, r *Root, at place) (*node, place, error) {
+	n, err := stored{Trie: t}.load(ctx, r)
+	if err != nil {
+		return nil, at, err
+	}
+	at, err = n.check(at, r)
+	return n, at, err
+}
+
+// slots compares two nodes that branch at the same nibble. Slots that cover the same nibbles are compared as nodes,
+// others by their paths.
+func (c *comparer) slots(a, b []slot, at place) error {
+	for len(a) > 0 || len(b) > 0 {
+		end := widest(a, b)
+		was, a2, err := until(a, end, at)
+		if err != nil {
+			return err
+		}
+		is, b2, err := until(b, end, at)
+		if err != nil {
+			return err
+		}
+		if len(was) == 1 && len(is) == 1 && a[0].code == b[0].code {
+			err = c.roots(was[0].Root, is[0].Root, was[0].at)
+		} else {
+			err = c.entries(was, is)
+		}
+		if err != nil {
+			return err
+		}
+		a, b = a2, b2
+	}
+	return nil
+}
+
+// widest is the end of the nibbles that are covered by whichever first slot begins earlier, or covers more.
+func widest(a, b []slot) (end int) {
+	from := 16
+	for _, s := range [...][]slot{a, b} {
+		if len(s) == 0 {
+			continue
+		}
+		if f, e := span(s[0].code); f < from || f == from && e > end {
+			from, end = f, e
+		}
+	}
+	return end
+}
+
+// rooted is a node with the place where it lies.
+type rooted struct {
+	*Root
+	at place
+}
+
+// until cuts off the slots that begin before end.
+func until(s []slot, end int, at place) (roots []rooted, rest []slot, err error) {
+	for len(s) > 0 {
+		if from, _ := span(s[0].code); from >= end {
+			break
+		}
+		below, err := at.slot(s[0].code)
+		if err != nil {
+			return nil, nil, err
+		}
+		roots = append(roots, rooted{&s[0].Root, below})
+		s = s[1:]
+	}
+	return roots, s, nil
+}
+
+// entries compares all paths below two rows of nodes.
+func (c *comparer) entries(was, is []rooted) error {
+	next, stop := iter.Pull2(c.below(c.a, was))
+	defer stop()
+	other, stopOther := iter.Pull2(c.below(c.b, is))
+	defer stopOther()
+	x, err, more := next()
+	y, errOther, moreOther := other()
+	for (more || moreOther) && err == nil && errOther == nil {
+		order := bytes.Compare(x.Path, y.Path)
+		if !more {
+			order = 1
+		} else if !moreOther {
+			order = -1
+		}
+		var f error
+		switch {
+		case order < 0:
+			f = c.f(x, Entry{})
+		case order > 0:
+			f = c.f(Entry{}, y)
+		case !bytes.Equal(x.Value, y.Value):
+			f = c.f(x, y)
+		}
+		if f != nil {
+			return f
+		}
+		if order <= 0 {
+			x, err, more = next()
+		}
+		if order >= 0 {
+			y, errOther, moreOther = other()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return errOther
+}
+
+// below iterates over what is below a row of nodes.
+func (c *comparer) below(t *Trie, roots []rooted) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for _, r := range roots {
+			if r.Count == 0 {
+				continue
+			}
+			err := walk(c.ctx, stored{Trie: t}, r.Root, r.at, nil, true, func(n *node, _ bool) error {
+				for _, e := range n.entries {
+					if !yield(e, nil) {
+						return errStop
+					}
+				}
+				return nil
+			})
+			if err == errStop {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package keytrie
+
+import (
+	"bufio"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/stelelog/stele/merkle"
+)
+
+const (
+	packMagic  = "STLK"
+	packHeader = 32
+
+	// MaxPack is the largest pack in bytes.
+	MaxPack = 1 << 30
+)
+
+// Writer encrypts nodes and lays them into packs. It is not safe for concurrent use.
+type Writer struct {
+	archive [16]byte
+	next    uint64
+	limit   int
+	rand    *bufio.Reader
+	put     func(number uint64, pack []byte) error
+	buf     []byte
+	err     error
+	tally   Tally
+}
+
+// Tally counts what a Writer has written.
+type Tally struct {
+	Nodes, Bytes int
+}
+
+// NewWriter makes packs from number next on, and begins another when one has limit bytes. Each finished pack goes to
+// put, which keeps the bytes. Node keys come from rand, which MUST be unpredictable and never give the same bytes again.
+func NewWriter(archive [16]byte, next uint64, limit int, rand io.Reader, put func(number uint64, pack []byte) error) *Writer {
+	return &Writer{archive: archive, next: next, limit: min(limit, MaxPack-2*maxNode), rand: bufio.NewReaderSize(rand, 4096), put: put}
+}
+
+// Close finishes the last pack. Only then do the roots that were made with w lead anywhere.
+func (w *Writer) Close() error {
+	if w.err == nil && len(w.buf) > 0 {
+		w.err = w.put(w.next, w.buf)
+		w.next++
+		w.buf = nil
+	}
+	return w.err
+}
+
+// Next is the number of the first pack that w has not begun.
+func (w *Writer) Next() uint64 {
+	if len(w.buf) > 0 {
+		return w.next + 1
+	}
+	return w.next
+}
+
+// Tally is what was written so far.
+func (w *Writer) Tally() Tally { return w.tally }
+
+// key makes a node key.
+func (w *Writer) key() (k [KeySize]byte, err error) {
+	if _, err := io.ReadFull(w.rand, k[:]); err != nil {
+		return k, fmt.Errorf("keytrie: random bytes for a node key: %w", err)
+	}
+	return k, nil
+}
+
+// add writes a node: its public part, and the secret one under key.
+func (w *Writer) add(open, secret []byte, key *[KeySize]byte, hash *merkle.Hash) (Link, error) {
+	if w.err == nil && len(w.buf) >= w.limit {
+		w.err = w.Close()
+	}
+	if w.err != nil {
+		return Link{}, w.err
+	}
+	if len(w.buf) == 0 {
+		w.buf = appendPackHeader(w.buf, w.archive, w.next)
+	}
+	l := Link{Pack: w.next, Offset: uint64(len(w.buf)), Clear: uint32(len(open)), Sealed: uint32(len(secret) + 16)}
+	aead, err := nodeCipher(key)
+	if err != nil {
+		return Link{}, err
+	}
+	w.buf = append(w.buf, open...)
+	// Seal would grow the buffer to just what it needs, again for each node.
+	if need := len(secret) + aead.Overhead(); cap(w.buf)-len(w.buf) < need {
+		w.buf = slices.Grow(w.buf, need+len(w.buf)/4)
+	}
+	w.buf = aead.Seal(w.buf, zeroNonce[:], secret, nodeAAD(w.archive, hash))
+	w.tally.Nodes++
+	w.tally.Bytes += len(open) + len(secret) + 16
+	return l, nil
+}
+
+func appendPackHeader(dst []byte, archive [16]byte, number uint64) []byte {
+	dst = append(append(dst, packMagic...), 1, 0, 0, 0)
+	return binary.LittleEndian.AppendUint64(append(dst, archive[:]...), number)
+}
+
+// CheckPack refuses bytes that are no pack of the archive under this number. It does not look at nodes.
+func CheckPack(archive [16]byte, number uint64, pack []byte) error {
+	if len(pack) < packHeader || string(pack[:packHeader]) != string(appendPackHeader(nil, archive, number)) {
+		return fmt.Errorf("keytrie: this is not pack %d of the archive", number)
+	}
+	return nil
+}
+
+// zeroNonce serves keys that encrypt once.
+var zeroNonce [12]byte
+
+func nodeCipher(key *[KeySize]byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func nodeAAD(archive [16]byte, hash *merkle.Hash) []byte {
+	aad := append(make([]byte, 0, 64), "stele/node/v1"...)
+	return append(append(aad, archive[:]...), hash[:]...)
+}
