@@ -23,6 +23,18 @@ func login(t *testing.T, to, user, password string) (*archive, Config) {
 	return a, Config{Credential: a.credential, Username: user, Password: password}
 }
 
+func makeTopic(t testing.TB, cfg kafka.Config, partitions int) {
+	t.Helper()
+	c, err := kafka.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Create(t.Context(), kafka.TopicSpec{Partitions: partitions, Replication: 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantRefusal wants Open to fail over the credentials, by a text that helps and does not hold the password.
 func wantRefusal(t *testing.T, cfg Config) {
 	t.Helper()
@@ -53,14 +65,7 @@ func TestWrongPassword(t *testing.T) {
 		if err := cfg.Login(broker.Admin.User, broker.Admin.Password); err != nil {
 			t.Fatal(err)
 		}
-		c, err := kafka.Open(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = c.Create(t.Context(), kafka.TopicSpec{Partitions: partitions, Replication: 1})
-		if c.Close(); err != nil {
-			t.Fatal(err)
-		}
+		makeTopic(t, cfg, partitions)
 	}
 	broker.Grant(t, user.User, topic, "Describe", "DescribeConfigs", "Write")
 	for _, mechanism := range []string{"plain", "scram-sha-256", "scram-sha-512"} {

@@ -3,6 +3,7 @@ package logpipe
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -15,11 +16,7 @@ import (
 func (p *Pipe) Begin(ctx context.Context, base Record) *Call {
 	c := NewCall(ctx, p.Capture, base)
 	c.limit = p.set.MaxBody
-	c.way = &callWay{pipe: p, keep: p.keeps(&base)}
-	// The low bits choose the shard; the id is random.
-	for _, b := range []byte(c.id) {
-		c.way.order = c.way.order*31 + uint64(b)
-	}
+	c.way = &callWay{pipe: p, keep: p.keeps(&base), order: maphash.String(p.seed, c.id)}
 	return c
 }
 

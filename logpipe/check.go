@@ -115,12 +115,12 @@ var errNotUTF8 = errors.New("not UTF-8")
 
 func checkAttributes(object []byte) error {
 	switch {
-	case !jsonObject(object):
-		return invalid("Attributes", "no JSON object, or one of more than %d levels", maxDepth)
+	case jsonObject(object):
+		return nil
 	case !utf8.Valid(object):
 		return &OpError{"capture", "Attributes", errNotUTF8}
 	}
-	return nil
+	return invalid("Attributes", "no JSON object, or one of more than %d levels", maxDepth)
 }
 
 func checkParts(parts []Part, fields int) (body, all int, err error) {

@@ -35,7 +35,7 @@ func sizeOf(r *Record) int {
 
 // stamp is what the pipe adds to a record.
 type stamp struct {
-	id    ID
+	id    ID // zero: to be made when the record is sealed
 	time  int64
 	zone  uint16 // 0: Z, else minutes + 1,440
 	flags uint8
@@ -64,11 +64,15 @@ func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 		le.PutUint32(h[52:], uint32(len(r.Parts)))
 	}
 	n = headLen
-	for _, s := range [...]string{r.Class, r.TraceID, r.SpanID, r.ParentID, r.Tenant, r.Subject, r.Session, r.ContentType, r.CallerID} {
-		if s != "" {
-			n += copy(dst[n:], s)
-		}
-	}
+	n += put(dst, n, r.Class)
+	n += put(dst, n, r.TraceID)
+	n += put(dst, n, r.SpanID)
+	n += put(dst, n, r.ParentID)
+	n += put(dst, n, r.Tenant)
+	n += put(dst, n, r.Subject)
+	n += put(dst, n, r.Session)
+	n += put(dst, n, r.ContentType)
+	n += put(dst, n, r.CallerID)
 	n += copy(dst[n:], r.Attributes)
 	n += copy(dst[n:], r.Body)
 	if len(r.Parts) > 0 {
@@ -79,6 +83,14 @@ func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 		n += len(rest)
 	}
 	return n
+}
+
+// put copies a name to dst[n:]. Most are empty, which is quicker seen than copied.
+func put(dst []byte, n int, s string) int {
+	if s == "" {
+		return 0
+	}
+	return copy(dst[n:], s)
 }
 
 func appendPart(dst []byte, p *Part) []byte {

@@ -5,12 +5,19 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func jsonSamples() []string {
 	return []string{`{}`, ` { } `, `{"a":1}`, `{"a":[1,2,{"b":null}],"c":"\u00e4\\n"}`, `{"a":-0.5e+10}`, `{"a":1E9}`, `{"a":true,"b":false}`,
 		``, `[]`, `{`, `}`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":1e}`, `{"a":+1}`, `{"a":-}`,
 		`{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u12"}`, "{\"a\":\"\n\"}", `{"a":tru}`, `{"a":nul}`, `{"a":1}{}`, `{"a":1} x`, `{1:2}`, `{"a" 1}`,
+		fiveAttributes, fiveAttributes[:len(fiveAttributes)-1] + `,}`, fiveAttributes[:len(fiveAttributes)-1] + `,"a":}`,
+		`{"a name of length":"a value of length",}         `, `{"a name of length":"a value of length" }`, `{"a name of length":00}         `,
+		`{"a name of length":-1,"a name of length":0.5,"a name of length":{}}`, `{"a name of length" "a value of length"}`,
+		`{"a name of length":"a value of length":"a value of length"}`, `{"a name of length",        "a value of length":1}`,
+		`{"a name of length":"ends w`, `{"a name of length":"no escape","an escape\n":"an\u00e4"}`, `{"ein Wort, dänisch: æ":"ü"}`,
+		"{\"a name of length\":\"a value \x1fof length\"}", "{\"a name of length\":\"a value \xffof length\"}", `{"a":1,"a name of length":1}`,
 		`{"a":[1 2]}`, `{"a":[1,]}`, `{"a":"`, "{\"a\":1}\x00", "\x00{}", `{"a":"\`, `"a"`, `1`, `null`}
 }
 
@@ -28,7 +35,7 @@ func TestJSONObjectIsWhatEncodingJSONTakes(t *testing.T) {
 
 func checkJSONObject(t *testing.T, b []byte) {
 	t.Helper()
-	want := json.Valid(b) && bytes.TrimLeft(b, " \t\r\n")[0] == '{'
+	want := json.Valid(b) && utf8.Valid(b) && bytes.TrimLeft(b, " \t\r\n")[0] == '{'
 	if got := jsonObject(b); got != want && !deep(b) {
 		t.Errorf("%q is an object: %v, want %v", b, got, want)
 	}

@@ -94,3 +94,35 @@ func TestWhatGoesInComesOut(t *testing.T) {
 		}
 	}
 }
+
+// A record without an id gets one that no other has; one that came with it keeps it.
+func TestIDs(t *testing.T) {
+	a, dir, cfg := fileArchive(t)
+	cfg.Streams = 2
+	p := mustOpen(t, cfg)
+	given := map[ID]bool{}
+	for i := range 400 {
+		r := Record{Kind: Input, CallerID: "made", Session: fmt.Sprint(i)}
+		if i%4 == 0 {
+			r.ID, r.CallerID = NewID(), "given"
+			given[r.ID] = true
+		}
+		if err := p.Capture(t.Context(), &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, p)
+	seen := map[ID]bool{}
+	for _, o := range a.spooled(t, dir) {
+		for _, l := range o.records() {
+			id := ID(l.ID)
+			if id == (ID{}) || seen[id] || given[id] != (l.caller == "given") {
+				t.Errorf("a record with the id %v, which was %s", id, l.caller)
+			}
+			seen[id] = true
+		}
+	}
+	if len(seen) != 400 {
+		t.Errorf("%d different ids, want 400", len(seen))
+	}
+}

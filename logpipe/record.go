@@ -61,7 +61,7 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // Record is one thing to keep. Only Kind is required.
 type Record struct {
-	ID   ID        // made by Capture when zero
+	ID   ID        // made by the pipe when zero
 	Kind Kind      //
 	Time time.Time // of the event; the time of capture when zero; 1677 to 2262; the zone offset is kept
 

@@ -3,8 +3,10 @@ package logpipe
 import (
 	"bytes"
 	"crypto/ed25519"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/stelelog/stele/internal/frame"
@@ -51,7 +53,8 @@ type sealer struct {
 	undo    func(*unit)                               // a leaf of the stream itself that could not be sealed
 	flushed func()                                    // nothing that was added is referred to any more
 
-	next uint64 // seq of the first unit
+	ids  *rand.ChaCha8 // for records that came without one
+	next uint64        // seq of the first unit
 	head merkle.Hash
 
 	units   []*unit
@@ -77,6 +80,9 @@ func (w *sealer) init() {
 	w.ratio = 1
 	w.strings = map[string]struct{}{}
 	w.classes = map[string]string{}
+	var seed [32]byte
+	crand.Read(seed[:])
+	w.ids = rand.NewChaCha8(seed)
 }
 
 // unit returns an empty unit.
@@ -160,6 +166,9 @@ func (w *sealer) full(u *unit, plain int) bool {
 // record seals the record at the front of b and returns the rest. What fails, or panics, is declared as lost.
 func (w *sealer) record(b []byte) (rest []byte) {
 	rest = w.entry.decode(b)
+	if w.entry.id == (ID{}) {
+		w.ids.Read(w.entry.id[:])
+	}
 	class := w.class(w.entry.class)
 	defer func() {
 		if v := recover(); v != nil {

@@ -1,8 +1,6 @@
 package logpipe
 
 import (
-	crand "crypto/rand"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +14,6 @@ type shard struct {
 	cur      *arena
 	closed   bool
 	captured uint64
-	rng      *rand.ChaCha8
 	inbox    *inbox
 	memory   *memory
 	stream   *stream
@@ -25,9 +22,7 @@ type shard struct {
 }
 
 func newShard(s *stream) *shard {
-	var seed [32]byte
-	crand.Read(seed[:])
-	return &shard{rng: rand.NewChaCha8(seed), inbox: s.inbox, memory: s.memory, stream: s}
+	return &shard{inbox: s.inbox, memory: s.memory, stream: s}
 }
 
 // put copies a checked record of the given encoded size into the shard. It returns ErrClosed or ErrFull, and with a
@@ -43,10 +38,6 @@ func (s *shard) put(r *Record, st *stamp, size int, d Durability) (t *ticket, er
 		if a, err = s.next(size); err != nil {
 			return nil, err
 		}
-	}
-	if st.id == (ID{}) {
-		le.PutUint64(st.id[:], s.rng.Uint64())
-		le.PutUint64(st.id[8:], s.rng.Uint64())
 	}
 	if st.clock {
 		st.time = a.now()
