@@ -53,7 +53,7 @@ func (a *app) finish(cmd *cobra.Command, args []string, err error) int {
 	if !ours { // the command line did not get as far as a verb
 		f = &failure{exitUsage, err, fmt.Sprintf("'%s --help' shows how it is used", cmd.CommandPath())}
 	}
-	if f.err != nil {
+	if f.err != nil && !(a.streaming && a.answered) { // there the object is all that stderr holds
 		fmt.Fprintf(a.stderr, "error: %s\n", redact(f.Error()))
 		if f.hint != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", redact(f.hint))

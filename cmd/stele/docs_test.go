@@ -76,3 +76,24 @@ func verbs(cmd *cobra.Command, see func(*cobra.Command)) {
 		verbs(c, see)
 	}
 }
+
+// Help teaches: each verb says what it does, at length but not too wide, and shows how.
+func TestHelpTeaches(t *testing.T) {
+	root := new(app).root()
+	verbs(root, func(cmd *cobra.Command) {
+		if cmd.Name() == "help" || cmd.Parent().Name() == "completion" {
+			return
+		}
+		if cmd.Long == "" && cmd.Name() != "version" || cmd.Short == "" {
+			t.Errorf("%s does not say what it does", cmd.CommandPath())
+		}
+		if !strings.Contains(cmd.Example, cmd.CommandPath()) {
+			t.Errorf("%s shows no example", cmd.CommandPath())
+		}
+		for _, line := range strings.Split(cmd.Long+"\n"+cmd.Example, "\n") {
+			if len([]rune(line)) > 120 {
+				t.Errorf("%s: the help is too wide: %s", cmd.CommandPath(), line)
+			}
+		}
+	})
+}

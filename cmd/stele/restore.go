@@ -127,6 +127,7 @@ func (f *restoreFlags) check() error {
 }
 
 func (a *app) restore(ctx context.Context, f restoreFlags) (answer, error) {
+	a.streaming = f.out == "-"
 	if err := f.check(); err != nil {
 		return nil, err
 	}
@@ -135,7 +136,6 @@ func (a *app) restore(ctx context.Context, f restoreFlags) (answer, error) {
 		return nil, err
 	}
 	q.Erased = true // to count them
-	a.streaming = f.out == "-"
 	s, err := a.site("reader")
 	if err != nil {
 		return nil, err

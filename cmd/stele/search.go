@@ -91,7 +91,9 @@ func (a *app) each(ctx context.Context, q backup.Query, give func(*backup.Found)
 		one := new(backup.RecordError)
 		if errors.As(err, &one) {
 			*bad = append(*bad, unreadable{one.Log, one.Index, one.Err.Error()})
-			fmt.Fprintf(a.stderr, "unreadable: %v\n", one)
+			if !a.json {
+				fmt.Fprintf(a.stderr, "unreadable: %v\n", one)
+			}
 			continue
 		}
 		if err != nil {

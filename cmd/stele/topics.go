@@ -28,10 +28,16 @@ partitions is fixed for the life of the archive: streams are bound to them.`,
 	var partitions, replication int
 	check := &cobra.Command{
 		Use: "check", Short: "Compare the topics with what the archive needs", Args: takes(),
-		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.topicsCheck(cmd.Context()) }),
+		Long: `Compare both topics with what the archive needs: that they are there, how many partitions they have, how long
+they keep messages, and how many replicas acknowledge. The exit code is 1 if anything is not as it should be.`,
+		Example: "  stele topics check\n  stele topics check --from kafka://broker:9092/chat --json | jq '.checks[] | select(.ok|not)'",
+		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.topicsCheck(cmd.Context()) }),
 	}
 	create := &cobra.Command{
 		Use: "create", Short: "Make the topics that are missing", Args: takes(),
+		Long: `Make the topics that are missing, with the settings that an archive needs. A topic that is there as it should
+be is left alone; one that differs is reported and left alone, too.`,
+		Example: "  stele topics create --replication 3\n  stele topics create --from kafka://broker:9092/chat --partitions 6 --replication 3",
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
 			return a.topicsCreate(cmd.Context(), partitions, replication)
 		}),
