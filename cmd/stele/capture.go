@@ -21,7 +21,7 @@ const (
 	closeWait = 10 * time.Second
 	// besideConfig is the source of a setting that nobody has set.
 	besideConfig = "beside stele.yaml"
-	// maxRefusals is how many refused lines are named one by one.
+	// maxRefusals is how many lines that were refused, or records that cannot be read, are named one by one.
 	maxRefusals = 100
 )
 

@@ -75,7 +75,8 @@ type restoreAnswer struct {
 	Bytes      int64        `json:"bytes"`
 	Erased     uint64       `json:"erased"` // omitted or written as stubs
 	Stubs      bool         `json:"stubs"`
-	Unreadable []unreadable `json:"unreadable,omitempty"`
+	Unreadable []unreadable `json:"unreadable,omitempty"` // the first hundred
+	Missed     uint64       `json:"missed,omitempty"`     // all of them
 	State      string       `json:"state,omitempty"`
 	Disclosure *disclosure  `json:"disclosure,omitempty"`
 }
@@ -98,8 +99,8 @@ func (r *restoreAnswer) print(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%s erased: %s\n", count(r.Erased, "record"), done)
 	}
-	if len(r.Unreadable) > 0 {
-		fmt.Fprintf(w, "%s left out because they do not open or are not what was captured\n", count(len(r.Unreadable), "record"))
+	if r.Missed > 0 {
+		fmt.Fprintf(w, "%s left out because they do not open or are not what was captured\n", count(r.Missed, "record"))
 	}
 	if d := r.Disclosure; d != nil {
 		fmt.Fprintf(w, "disclosure %s…: a compactor puts it into the control log with its next heads\n", d.Salted[:16])
@@ -159,7 +160,7 @@ func (a *app) restore(ctx context.Context, f restoreFlags) (answer, error) {
 	q.From = job.from()
 	err = job.run(ctx, r.Records(ctx, q))
 	err = errors.Join(err, job.close(ctx))
-	if err == nil && len(job.answer.Unreadable) > 0 {
+	if err == nil && job.answer.Missed > 0 {
 		err = exit(exitUnreadable)
 	}
 	return job.answer, err

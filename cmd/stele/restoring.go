@@ -120,7 +120,9 @@ func (j *restoring) run(ctx context.Context, records iter.Seq2[backup.Found, err
 
 // miss takes note of a record that cannot be given out; the next run with this state tries it again.
 func (j *restoring) miss(e *backup.RecordError) {
-	j.answer.Unreadable = append(j.answer.Unreadable, unreadable{e.Log, e.Index, e.Err.Error()})
+	if j.answer.Missed++; j.answer.Missed <= maxRefusals {
+		j.answer.Unreadable = append(j.answer.Unreadable, unreadable{e.Log, e.Index, e.Err.Error()})
+	}
 	if !j.app.json {
 		fmt.Fprintf(j.app.stderr, "unreadable: %v\n", e)
 	}
