@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/stelelog/stele/internal/chatjson"
 	"github.com/stelelog/stele/internal/record"
 )
 
@@ -115,12 +116,12 @@ var errNotUTF8 = errors.New("not UTF-8")
 
 func checkAttributes(object []byte) error {
 	switch {
-	case jsonObject(object):
+	case chatjson.IsObject(object):
 		return nil
 	case !utf8.Valid(object):
 		return &OpError{"capture", "Attributes", errNotUTF8}
 	}
-	return invalid("Attributes", "no JSON object, or one of more than %d levels", maxDepth)
+	return invalid("Attributes", "no JSON object, or one of too many levels")
 }
 
 func checkParts(parts []Part, fields int) (body, all int, err error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Object builds a JSON object member by member. The zero value is the empty object. It does not look for a name that is
@@ -88,6 +89,20 @@ func (o *Object) has(name string) bool {
 func (o *Object) JSON() []byte {
 	out := make([]byte, 0, len(o.members)+2)
 	return append(append(append(out, '{'), o.members...), '}')
+}
+
+// IsObject reports whether b is one JSON object (RFC 8259) in UTF-8, of at most 512 levels. It does not allocate.
+func IsObject(b []byte) bool {
+	i := space(b, 0)
+	if i == len(b) || b[i] != '{' {
+		return false
+	}
+	i = plain(b, space(b, i+1))
+	if i < len(b) && b[i] == '}' { // so there is nothing but ASCII
+		return space(b, i+1) == len(b)
+	}
+	i = moreMembers(b, i, 0, nil)
+	return i >= 0 && space(b, i) == len(b) && utf8.Valid(b)
 }
 
 // Members calls visit for each member of a JSON object, in the order of its text, and reports whether object is one. When
