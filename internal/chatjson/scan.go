@@ -108,8 +108,9 @@ func plain(b []byte, i int) int {
 			if i+8 > len(b) {
 				return begin
 			}
+			// As in marks, but for what is no ASCII, which is marked, too: at least one of the differences has its high bit.
 			w := binary.LittleEndian.Uint64(b[i : i+8 : i+8])
-			if m := (((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones) | (w - ones*0x20) | w) & highs; m != 0 {
+			if m := (((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones) | (w - ones*0x20)) & highs; m != 0 {
 				i += bits.TrailingZeros64(m) / 8
 				break
 			}
