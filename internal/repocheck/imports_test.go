@@ -102,6 +102,7 @@ func TestMerkleIsPure(t *testing.T) {
 var homes = map[string][]string{
 	"github.com/segmentio/kafka-go":  {"internal/kafka", "internal/testbed"},
 	"github.com/apache/arrow/go/v17": {"internal/segment"},
+	"github.com/miekg/pkcs11":        {"backup/custodian/pkcs11"},
 	"github.com/minio/minio-go/v7":   {"backup/s3store", "internal/testbed"},
 }
 

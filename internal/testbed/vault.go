@@ -214,7 +214,9 @@ func buildVault(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	argv := niced("go", "build", "-p", "2", "-mod=mod", "-tags", "minimal", "-ldflags=-s -w", "-o", filepath.Join(dir, "vault"), ".")
+	// Without optimisation it takes a quarter less time to build, and is fast enough.
+	argv := niced("go", "build", "-p", "2", "-mod=mod", "-tags", "minimal", "-gcflags=all=-N -l", "-ldflags=-s -w",
+		"-o", filepath.Join(dir, "vault"), ".")
 	if err := run(ctx, source, buildEnv(), argv...); err != nil {
 		return err
 	}

@@ -220,6 +220,24 @@ func TestHangs(t *testing.T) {
 	}
 }
 
+// TestEndlessAnswer: what a server sends without end fills no memory.
+func TestEndlessAnswer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for chunk := []byte(strings.Repeat("x", 64<<10)); ; {
+			if _, err := w.Write(chunk); err != nil {
+				return // the client has gone
+			}
+		}
+	}))
+	defer server.Close()
+	c := mustOpen(t, Config{Address: server.URL, Token: fixed("t")}, testID())
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := c.Wrap(ctx, 1, custodian.Share{}); err == nil || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+}
+
 // TestRequests looks at what is sent: token and namespace each time anew, and along a redirect of a standby.
 func TestRequests(t *testing.T) {
 	var seen atomic.Int64
