@@ -85,15 +85,17 @@ const (
 )
 
 const (
-	leafVersion = 1
-	fixedLen    = 138
+	// LeafVersion is the first byte of leafdata.
+	LeafVersion = 1
+
+	fixedLen = 138
 	// MaxLeaf is the largest leafdata in bytes, the limit of tlog-tiles entries.
 	MaxLeaf = 65535
 )
 
 // Append appends the leafdata.
 func (l *Leaf) Append(dst []byte) []byte {
-	dst = append(dst, leafVersion, byte(l.Type), l.Kind, l.Flags)
+	dst = append(dst, LeafVersion, byte(l.Type), l.Kind, l.Flags)
 	dst = append(dst, l.Stream[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, l.Seq)
 	dst = append(dst, l.ID[:]...)
@@ -122,7 +124,7 @@ func Parse(data []byte) (l Leaf, err error) {
 	if len(data) < fixedLen {
 		return l, errShort
 	}
-	if data[0] != leafVersion {
+	if data[0] != LeafVersion {
 		return l, fmt.Errorf("record: leaf version %d is not known here, update stele", data[0])
 	}
 	l.Type, l.Kind, l.Flags = Type(data[1]), data[2], data[3]

@@ -54,7 +54,10 @@ type arrowFile struct {
 	object, format string
 	columns        []column
 	b              []byte
-	at             int // of the next message
+	at             int // of the next message, in b
+
+	cuts  []Cut // what was left out of b from here on
+	shift int   // bytes that were left out of b before at
 
 	metadata map[string]string
 	dictOf   map[uint64]int // column of each dictionary
@@ -67,8 +70,12 @@ type message struct {
 	kind   uint64
 	header table
 	body   []byte
+	cuts   []Cut // what was left out of body
 	place  block
 }
+
+// Cut is a range of an object that is left out of its bytes.
+type Cut struct{ At, Len int64 }
 
 // block is where a message lies, as the footer has it.
 type block struct{ offset, meta, body int }
@@ -95,13 +102,33 @@ func (a *arrowFile) next() (m message, more bool, err error) {
 	root := f.root()
 	m.kind, m.header = root.uint(messageHeaderType, 1), root.table(messageHeader)
 	version, body := root.uint(messageVersion, 2), root.uint(messageBodyLength, 8)
-	if f.broken || version != metadataV5 || body > uint64(len(b)-8-meta) {
+	m.place = block{a.at + a.shift, 8 + meta, int(body)}
+	missing, whole := m.take(&a.cuts)
+	if f.broken || version != metadataV5 || !whole || body > uint64(len(b)-8-meta+missing) {
 		return m, false, a.bad("the message is damaged")
 	}
-	m.place = block{a.at, 8 + meta, int(body)}
-	m.body = b[8+meta:][:body]
-	a.at += 8 + meta + int(body)
+	m.body = b[8+meta:][:int(body)-missing]
+	a.at += 8 + meta + len(m.body)
+	a.shift += missing
 	return m, true, nil
+}
+
+// take takes those cuts that are in the body of m, and says how many bytes they are. ok is false if one lies across its
+// start or end.
+func (m *message) take(cuts *[]Cut) (missing int, ok bool) {
+	start := int64(m.place.offset + m.place.meta)
+	end := start + int64(m.place.body)
+	n := 0
+	for n < len(*cuts) && (*cuts)[n].At < end {
+		c := (*cuts)[n]
+		if c.At < start || c.Len > end-c.At {
+			return 0, false
+		}
+		missing += int(c.Len)
+		n++
+	}
+	m.cuts, *cuts = (*cuts)[:n], (*cuts)[n:]
+	return missing, true
 }
 
 // expect reads a message of one kind.
@@ -200,27 +227,41 @@ type batch struct {
 	base   int // of the values of the last column, in the object
 	column [][]byte
 	values [][]byte
+	cut    bool // some of the values were left out
 }
 
 // bufferList hands out the buffers of a record batch one by one.
 type bufferList struct {
 	f        *flat
 	at, left int
-	body     []byte
-	last     int // offset in body of the buffer handed out last
+	m        *message
+	last     int // offset in the body of the buffer handed out last
 }
 
-func (l *bufferList) next() (b []byte, ok bool) {
+// next also says how long the buffer is in the object: some or all of it may have been left out.
+func (l *bufferList) next() (b []byte, size int, ok bool) {
 	if l.left == 0 {
-		return nil, false
+		return nil, 0, false
 	}
-	off, size := l.f.uint(l.at, 8), l.f.uint(l.at+8, 8)
+	off, n := l.f.uint(l.at, 8), l.f.uint(l.at+8, 8)
 	l.at, l.left = l.at+16, l.left-1
-	if off > uint64(len(l.body)) || size > uint64(len(l.body))-off {
-		return nil, false
+	if body := uint64(l.m.place.body); off > body || n > body-off {
+		return nil, 0, false
 	}
 	l.last = int(off)
-	return l.body[off:][:size], true
+	from, to := l.m.in(int(off)), l.m.in(int(off+n))
+	return l.m.body[from:to], int(n), true
+}
+
+// in is where an offset in the body of m lies in what is left of it.
+func (m *message) in(off int) int {
+	at := off
+	for _, c := range m.cuts {
+		if start := int(c.At) - m.place.offset - m.place.meta; start < off {
+			at -= min(int(c.Len), off-start)
+		}
+	}
+	return at
 }
 
 // readBatch cuts a record batch, which is also the content of a dictionary. plain says that columns with codes hold
@@ -233,7 +274,7 @@ func (a *arrowFile) readBatch(t table, m *message, columns []column, plain bool)
 	if t.f == nil || t.f.broken || n != len(columns) || rows > uint64(len(m.body)) || t.field(batchCompression) != 0 {
 		return out, damaged
 	}
-	buffers := bufferList{f: t.f, at: first, left: count, body: m.body}
+	buffers := bufferList{f: t.f, at: first, left: count, m: m}
 	out = batch{rows: int(rows), column: make([][]byte, n), values: make([][]byte, n)}
 	for i := range columns {
 		c := columns[i]
@@ -241,8 +282,8 @@ func (a *arrowFile) readBatch(t table, m *message, columns []column, plain bool)
 			c.code = 0
 		}
 		length, nulls := t.f.uint(nodes+16*i, 8), t.f.uint(nodes+16*i+8, 8)
-		valid, ok := buffers.next()
-		if length != rows || nulls != 0 || !ok || len(valid) != 0 || !out.cut(i, &c, &buffers) {
+		_, valid, ok := buffers.next()
+		if length != rows || nulls != 0 || !ok || valid != 0 || !out.take(i, &c, &buffers) {
 			return out, damaged
 		}
 	}
@@ -253,9 +294,12 @@ func (a *arrowFile) readBatch(t table, m *message, columns []column, plain bool)
 	return out, nil
 }
 
-// cut takes the buffers of column i, brings them to their exact lengths and checks offsets.
-func (b *batch) cut(i int, c *column, buffers *bufferList) bool {
-	col, ok := buffers.next()
+// take takes the buffers of column i, brings them to their exact lengths and checks offsets.
+func (b *batch) take(i int, c *column, buffers *bufferList) bool {
+	col, size, ok := buffers.next()
+	if len(col) != size {
+		return false // only values may be left out
+	}
 	width := c.stride()
 	if width != 0 {
 		if !ok || len(col) < b.rows*width {
@@ -268,18 +312,18 @@ func (b *batch) cut(i int, c *column, buffers *bufferList) bool {
 	if c.kind == typeLargeBinary {
 		width = 8
 	}
-	values, more := buffers.next()
+	values, size, more := buffers.next()
 	if !ok || !more || len(col) < (b.rows+1)*width {
 		return false
 	}
-	b.column[i], b.values[i] = col[:(b.rows+1)*width], values
+	b.column[i], b.values[i], b.cut = col[:(b.rows+1)*width], values, b.cut || len(values) != size
 	last := uint64(0)
 	for k := range b.rows + 1 {
 		end := uint64(le.Uint32(col[width*k:]))
 		if width == 8 {
 			end = le.Uint64(col[8*k:])
 		}
-		if end < last || end > uint64(len(values)) {
+		if end < last || end > uint64(size) {
 			return false
 		}
 		last = end

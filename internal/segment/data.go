@@ -15,15 +15,16 @@ type Data struct {
 // SealedBlock is a row of a data object.
 type SealedBlock struct {
 	Leaf   uint32 // of slot 0, counted from the segment's first
-	Offset int64  // of Bytes in the object
-	Bytes  []byte
+	Offset int64  // in the object
+	Length int64
+	Bytes  []byte // nil if some of the batch was left out
 }
 
-// OpenData reads a data object. It also checks that other readers, which start from the footer of the file, see the
-// same rows.
-func OpenData(data []byte) (*Data, error) {
+// OpenData reads a data object, of which the ranges in cuts may have been left out: sorted, and no two of them touch.
+// They must lie in blocks, or in what pads a buffer. It also checks that other readers, which start from the footer of the file, see the same rows.
+func OpenData(data []byte, cuts ...Cut) (*Data, error) {
 	columns := dataColumns()
-	a := &arrowFile{object: objData, format: dataFormat, columns: columns[:], b: data}
+	a := &arrowFile{object: objData, format: dataFormat, columns: columns[:], b: data, cuts: cuts}
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -36,6 +37,9 @@ func OpenData(data []byte) (*Data, error) {
 		d.batches = append(d.batches, b)
 		return err
 	})
+	if err == nil && len(a.cuts) > 0 {
+		err = a.bad("a part was left out that is in no block")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +61,11 @@ func (d *Data) Blocks() iter.Seq[SealedBlock] {
 			b := &d.batches[k]
 			for i := range b.rows {
 				from, to := le.Uint64(b.column[dataBlock][8*i:]), le.Uint64(b.column[dataBlock][8*i+8:])
-				if !yield(SealedBlock{
-					Leaf: le.Uint32(b.column[dataLeaf][4*i:]), Offset: int64(b.base) + int64(from),
-					Bytes: b.values[dataBlock][from:to:to],
-				}) {
+				block := SealedBlock{Leaf: le.Uint32(b.column[dataLeaf][4*i:]), Offset: int64(b.base) + int64(from), Length: int64(to - from)}
+				if !b.cut {
+					block.Bytes = b.values[dataBlock][from:to:to]
+				}
+				if !yield(block) {
 					return
 				}
 			}

@@ -17,6 +17,7 @@ type Head struct {
 
 	ids   [colScope + 1][][16]byte // dictionaries by column
 	texts [colDetail][]string
+	b8    [colDetail][][]byte // the texts as leafdata has them
 }
 
 // ParseHead reads the head of an index, from the start of the object.
@@ -88,7 +89,9 @@ func (h *Head) addDictionary(a *arrowFile, m *message, missing map[uint64]int) e
 	start := le.Uint32(b.column[0])
 	for i := range b.rows {
 		end := le.Uint32(b.column[0][4*i+4:])
-		h.texts[column] = append(h.texts[column], string(b.values[0][start:end]))
+		text := string(b.values[0][start:end])
+		h.texts[column] = append(h.texts[column], text)
+		h.b8[column] = append(h.b8[column], append([]byte{byte(len(text))}, text...))
 		start = end
 	}
 	return nil
@@ -250,7 +253,9 @@ type Index struct {
 	*Head
 	Batches []*Batch
 
-	starts []int // row of each batch
+	starts []int   // row of each batch
+	places []block // of each batch in the object
+	end    int     // of the head
 }
 
 // OpenIndex reads a whole index object. It also checks that other readers, which start from the footer of the file, see
@@ -260,11 +265,11 @@ func OpenIndex(data []byte) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{Head: h}
+	x := &Index{Head: h, end: a.at}
 	err = a.rest(func(m *message) error {
 		b, err := h.readBatch(a, m)
 		if err == nil {
-			x.starts, x.Batches = append(x.starts, x.Len()), append(x.Batches, b)
+			x.starts, x.places, x.Batches = append(x.starts, x.Len()), append(x.places, m.place), append(x.Batches, b)
 		}
 		return err
 	})
@@ -280,6 +285,14 @@ func (x *Index) Len() int {
 		return 0
 	}
 	return x.starts[len(x.starts)-1] + x.Batches[len(x.Batches)-1].rows
+}
+
+// HeadPart is where the head of the index lies in its object, and Place where batch k does: what a commit has to say.
+func (x *Index) HeadPart() Part { return Part{0, int64(x.end)} }
+
+// Place is described at [Index.HeadPart].
+func (x *Index) Place(k int) Part {
+	return Part{int64(x.places[k].offset), int64(x.places[k].meta + x.places[k].body)}
 }
 
 // Row finds row n of the index: in which batch it is, and which row of it.
