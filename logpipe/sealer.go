@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/stelelog/stele/internal/chatjson"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
@@ -256,10 +257,13 @@ func (u *unit) fill(e *entry, sc *scope, l *layout) error {
 	}
 	var facts record.Facts
 	if len(e.attrs) > 0 {
-		if err := record.CompactAttributes(&u.attrs, e.attrs); err != nil {
-			return err
+		u.fields.Attributes = e.attrs
+		if !chatjson.IsPlain(e.attrs) { // what is plain is compact
+			if err := record.CompactAttributes(&u.attrs, e.attrs); err != nil {
+				return err
+			}
+			u.fields.Attributes = u.attrs.Bytes()
 		}
-		u.fields.Attributes = u.attrs.Bytes()
 		facts = record.ReadFacts(u.fields.Attributes)
 		if bytes.Contains(u.fields.Attributes, []byte(`"stele.body.truncated":true`)) {
 			e.flags |= record.CutAtSource

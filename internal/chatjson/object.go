@@ -105,6 +105,12 @@ func IsObject(b []byte) bool {
 	return i >= 0 && space(b, i) == len(b) && utf8.Valid(b)
 }
 
+// IsPlain reports whether b is a JSON object in ASCII, of strings without escapes and whole numbers, without any white
+// space: the usual form of attributes, and quickly seen.
+func IsPlain(b []byte) bool {
+	return len(b) > 0 && b[0] == '{' && plain(b, 1) == len(b)-1 && b[len(b)-1] == '}'
+}
+
 // Members calls visit for each member of a JSON object, in the order of its text, and reports whether object is one. When
 // it is not, some may have been visited all the same. value is as it is written.
 func Members(object []byte, visit func(name string, value []byte)) bool {

@@ -105,11 +105,13 @@ func plain(b []byte, i int) int {
 			begin = i
 		}
 		for i++; ; i += 8 {
-			if i+8 > len(b) {
-				return begin
+			var w uint64
+			if i+8 <= len(b) {
+				w = binary.LittleEndian.Uint64(b[i : i+8 : i+8])
+			} else if len(b) >= 8 { // zeros stand for what is not there
+				w = binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * uint(i+8-len(b)))
 			}
 			// As in marks, but for what is no ASCII, which is marked, too: at least one of the differences has its high bit.
-			w := binary.LittleEndian.Uint64(b[i : i+8 : i+8])
 			if m := (((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones) | (w - ones*0x20)) & highs; m != 0 {
 				i += bits.TrailingZeros64(m) / 8
 				break

@@ -45,11 +45,36 @@ func checkObject(t *testing.T, b []byte) {
 	}
 }
 
+// What is plain is an object, and compact.
+func TestPlain(t *testing.T) {
+	n := 0
+	for _, s := range objectSamples() {
+		checkPlain(t, []byte(s))
+		if IsPlain([]byte(s)) {
+			n++
+		}
+	}
+	if n == 0 || !IsPlain([]byte(attributes+"}")) {
+		t.Errorf("%d samples are plain", n)
+	}
+}
+
+func checkPlain(t *testing.T, b []byte) {
+	t.Helper()
+	var compact bytes.Buffer
+	if IsPlain(b) && (!IsObject(b) || json.Compact(&compact, b) != nil || !bytes.Equal(compact.Bytes(), b)) {
+		t.Errorf("%q is no plain object", b)
+	}
+}
+
 func deep(b []byte) bool { return bytes.Count(b, []byte("{"))+bytes.Count(b, []byte("[")) > maxDepth }
 
 func FuzzIsObject(f *testing.F) {
 	for _, s := range objectSamples() {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(checkObject)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkObject(t, b)
+		checkPlain(t, b)
+	})
 }
