@@ -174,7 +174,9 @@ func TestCommitPaths(t *testing.T) {
 
 // TestShapesRefused hands nodes to the reader that no honest writer makes.
 func TestShapesRefused(t *testing.T) {
-	inner := func(skip []byte, slots ...slot) []byte { return (&node{skip: skip, slots: slots}).appendShape(nil, true) }
+	inner := func(skip []byte, slots ...slot) []byte {
+		return (&node{skip: skip, slots: slots}).appendShape(nil, true)
+	}
 	at := func(code byte, count uint64) slot { return slot{code, Root{Commitment: Commitment{Count: count}}} }
 	var many []Entry
 	for i := range 17 {
