@@ -39,6 +39,7 @@ check: ## gofmt, go vet and staticcheck
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
 	$(GOTEST) -race -timeout 20m ./...
 	$(GOTEST) -race -timeout 20m $(TAGGED)
+	$(GOTEST) -tags purego ./internal/sha256mb ./merkle
 
 test-long: setup ## the long runs: more data, more kills, more time
 	STELE_LONG=1 $(GOTEST) -timeout 3h ./...

@@ -116,26 +116,25 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 		lock Lock
 	}
 	var puts []put
-	add := func(kind, class, suffix string, data []byte, keep time.Duration) {
-		sum := commit.Hash(data)
+	add := func(kind, class, suffix string, data []byte, sum commit.Hex32, keep time.Duration) {
 		puts = append(puts, put{commit.Object{Kind: kind, Class: class, Key: fmt.Sprintf("%sobjects/%s.%s",
 			logPrefix(w.partition, w.period), sum, suffix), SHA256: sum, Size: int64(len(data))}, data,
 			lockFor(policy.Lock.Mode, keep, w.c.now())})
 	}
 	if seg.After.Size() > c.Tree.First {
 		c.Index, c.Proof = &seg.IndexSpans, seg.ProofSpans[:]
-		add(commit.KindIndex, "", "index.arrow", seg.Index, keep)
+		add(commit.KindIndex, "", "index.arrow", seg.Index, seg.IndexHash, keep)
 		for _, d := range seg.Data {
-			add(commit.KindData, d.Class, "data."+d.Class+".arrow", d.Bytes, policy.Class(d.Class).Keep.Duration())
+			add(commit.KindData, d.Class, "data."+d.Class+".arrow", d.Bytes, d.Hash, policy.Class(d.Class).Keep.Duration())
 		}
-		add(commit.KindProof, "", "proof", seg.Proof, keep)
+		add(commit.KindProof, "", "proof", seg.Proof, seg.ProofHash, keep)
 	}
 	if len(w.batch.set) > 0 {
 		data, err := w.quarantine()
 		if err != nil {
 			return nil, err
 		}
-		add(commit.KindQuarantine, "", "quarantine", data, 30*24*time.Hour)
+		add(commit.KindQuarantine, "", "quarantine", data, commit.Hash(data), 30*24*time.Hour)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)

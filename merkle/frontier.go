@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+
+	"github.com/stelelog/stele/internal/sha256mb"
 )
 
 const (
@@ -144,12 +146,12 @@ func (f *Frontier) climb(dst []Hash, level int, row []Hash) []Hash {
 		row = row[1:]
 		f.edge[level] = Hash{}
 	}
-	for ; len(row) >= 2; row = row[2:] {
-		dst = append(dst, NodeHash(row[0], row[1]))
+	at, pairs := len(dst), len(row)/2
+	dst = slices.Grow(dst, pairs)[:at+pairs]
+	if len(row)%2 == 1 {
+		f.edge[level] = row[len(row)-1] // before the parents overwrite it
 	}
-	if len(row) == 1 {
-		f.edge[level] = row[0]
-	}
+	sha256mb.Nodes(dst[at:], row)
 	return dst
 }
 

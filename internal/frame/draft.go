@@ -3,8 +3,10 @@ package frame
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/sha256mb"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -31,6 +33,8 @@ type Draft struct {
 	scopeID [][16]byte
 	scratch []byte
 	hashes  []merkle.Hash
+	digests []merkle.Hash
+	batch   batch
 	first   []int // of each block, its row of slot 0
 }
 
@@ -115,18 +119,19 @@ func (d *Draft) intern(s string) bool {
 // hashRows sets the digests and returns the root over the leaves.
 func (d *Draft) hashRows() merkle.Hash {
 	d.hashes = d.hashes[:0]
-	digests := make([]merkle.Hash, len(d.Blocks))
-	for i, b := range d.Blocks {
-		digests[i] = sha256.Sum256(b)
-	}
+	d.digests = slices.Grow(d.digests[:0], len(d.Blocks))[:len(d.Blocks)]
+	sha256mb.Sums(d.digests, d.Blocks)
+	d.batch.reset()
 	for i := range d.Rows {
 		r := &d.Rows[i]
 		if r.Block >= 0 {
-			r.Digest = digests[r.Block]
+			r.Digest = d.digests[r.Block]
 		}
-		d.scratch = r.Append(append(d.scratch[:0], 0))
-		d.hashes = append(d.hashes, sha256.Sum256(d.scratch))
+		d.batch.data = r.Append(append(d.batch.data, leafPrefix))
+		d.batch.end()
+		d.hashes = d.batch.full(d.hashes)
 	}
+	d.hashes = d.batch.flush(d.hashes)
 	return merkle.Root(d.hashes)
 }
 

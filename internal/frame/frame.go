@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/sha256mb"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -144,9 +146,11 @@ type Frame struct {
 
 	details   []byte
 	detailEnd []uint32
-	scratch   []byte
+	batch     batch
 	hashes    []merkle.Hash
 	entries   []merkle.Hash
+	messages  [][]byte
+	digests   []merkle.Hash
 }
 
 // Leaf fills l with row i. Its detail shares memory with the frame; its digest is set once LeafHashes has run.
@@ -199,43 +203,47 @@ func (f *Frame) BlockOf(i int) int {
 // LeafHashes computes the digests of the blocks and the leaf hashes of all rows, and checks them and the entries
 // against the roots in the header. The result is valid until the next call.
 func (f *Frame) LeafHashes() ([]merkle.Hash, error) {
-	for i := range f.Blocks {
-		f.Blocks[i].Digest = sha256.Sum256(f.Blocks[i].Data)
-	}
+	f.hashBlocks()
 	f.hashes = f.hashes[:0]
 	var l record.Leaf
+	f.batch.reset()
 	for i := range int(f.Count) {
 		f.Leaf(i, &l)
 		if err := l.Check(); err != nil {
 			return nil, bad(SignedLen, "row %d: %v", i, err)
 		}
-		f.scratch = l.Append(append(f.scratch[:0], 0))
-		if len(f.scratch) > record.MaxLeaf {
-			return nil, bad(SignedLen, "row %d: leaf of %d bytes", i, len(f.scratch))
+		start := len(f.batch.data)
+		f.batch.data = l.Append(append(f.batch.data, leafPrefix))
+		if n := f.batch.end() - start; n > record.MaxLeaf {
+			return nil, bad(SignedLen, "row %d: leaf of %d bytes", i, n)
 		}
-		f.hashes = append(f.hashes, sha256.Sum256(f.scratch))
+		f.hashes = f.batch.full(f.hashes)
 	}
+	f.hashes = f.batch.flush(f.hashes)
 	if merkle.Root(f.hashes) != f.Leaves {
 		return nil, bad(88, "the rows do not have the signed root")
 	}
-	f.entries, f.scratch = entryHashes(f.entries[:0], f.scratch, f.EntryList)
+	f.entries = f.batch.entries(f.entries[:0], f.EntryList)
 	if merkle.Root(f.entries) != f.Entries {
 		return nil, bad(120, "the entries do not have the signed root")
 	}
 	return f.hashes, nil
 }
 
-// EntriesRoot is the root over entries as a frame signs it.
-func EntriesRoot(entries [][]byte) merkle.Hash {
-	hashes, _ := entryHashes(nil, nil, entries)
-	return merkle.Root(hashes)
+func (f *Frame) hashBlocks() {
+	f.messages = f.messages[:0]
+	for i := range f.Blocks {
+		f.messages = append(f.messages, f.Blocks[i].Data)
+	}
+	f.digests = slices.Grow(f.digests[:0], len(f.messages))[:len(f.messages)]
+	sha256mb.Sums(f.digests, f.messages)
+	for i := range f.Blocks {
+		f.Blocks[i].Digest = f.digests[i]
+	}
 }
 
-// entryHashes appends the leaf hashes of entries.
-func entryHashes(hashes []merkle.Hash, scratch []byte, entries [][]byte) ([]merkle.Hash, []byte) {
-	for _, e := range entries {
-		scratch = append(append(scratch[:0], 0), e...) // as merkle.LeafHash, in one piece
-		hashes = append(hashes, sha256.Sum256(scratch))
-	}
-	return hashes, scratch
+// EntriesRoot is the root over entries as a frame signs it.
+func EntriesRoot(entries [][]byte) merkle.Hash {
+	var b batch
+	return merkle.Root(b.entries(nil, entries))
 }

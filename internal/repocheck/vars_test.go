@@ -12,7 +12,8 @@ import (
 
 // globals lists the package-level variables that hold state, each with the reason why it must be one.
 var globals = map[string]string{
-	"internal/testbed.shared": "tests share nothing but their process, and a broker takes seconds to start",
+	"internal/sha256mb.native": "what the processor can do does not change, and asking it takes longer than a hash",
+	"internal/testbed.shared":  "tests share nothing but their process, and a broker takes seconds to start",
 }
 
 // pure are the calls that make values which nobody changes.

@@ -128,7 +128,7 @@ func frozenSegment(t *testing.T) *Segment {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Data = append(s.Data, ClassData{d.Class, golden(t, filepath.Base(name))})
+		s.Data = append(s.Data, ClassData{Class: d.Class, Bytes: golden(t, filepath.Base(name))})
 	}
 	return s
 }

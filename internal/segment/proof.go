@@ -33,8 +33,9 @@ const (
 	encapEntry  = 16 + 2 + 2 + frame.EncapLen
 	hashLen     = len(merkle.Hash{})
 
-	// lowest is the level from which on nodes are stored.
-	lowest = 3
+	// LowestNode is the level from which on nodes are stored.
+	LowestNode = 3
+	lowest     = LowestNode
 )
 
 // NodeOffset says where, in section 3 of the proof of the segment with leaves [first, size), the hash of a node lies:
@@ -67,7 +68,7 @@ func (w *Writer) writeProof(s *Segment) {
 	section := func(number int, put func()) {
 		at := len(p)
 		put()
-		s.ProofSpans[number] = span(p, at, len(p))
+		s.ProofSpans[number] = span(at, len(p))
 		le.PutUint64(p[len(proofMagic)+16*number:], uint64(at))
 		le.PutUint64(p[len(proofMagic)+16*number+8:], uint64(len(p)-at))
 	}

@@ -12,9 +12,11 @@ type Segment struct {
 	Size       uint64          // of the log with this segment
 	After      merkle.Frontier // of the log with this segment
 	Index      []byte          // index.arrow
+	IndexHash  commit.Hex32    // of Index
 	IndexSpans commit.Index
 	Data       []ClassData // by class
 	Proof      []byte
+	ProofHash  commit.Hex32 // of Proof
 	ProofSpans [sections]commit.Span
 	Records    uint64 // leaves of type 1
 	Pieces     uint64 // leaves of type 2
@@ -26,6 +28,7 @@ type Segment struct {
 type ClassData struct {
 	Class string
 	Bytes []byte
+	Hash  commit.Hex32 // of Bytes
 }
 
 // Encap is an encapsulation under which a stream wrapped scope keys.

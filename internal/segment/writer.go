@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/sha256mb"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -56,6 +58,8 @@ type Writer struct {
 
 	numbers  [texts]numbers // of the frame that is being added
 	scopeMap []uint32
+	messages [][]byte
+	hashes   []commit.Hex32
 	failed   error
 	done     *Segment
 }
@@ -232,7 +236,7 @@ func (w *Writer) finish(s *Segment) error {
 		if err != nil {
 			return err
 		}
-		s.Data = append(s.Data, ClassData{class, data})
+		s.Data = append(s.Data, ClassData{Class: class, Bytes: data})
 	}
 	slices.SortFunc(s.Data, func(a, b ClassData) int { return strings.Compare(a.Class, b.Class) })
 	w.placeRows()
@@ -241,5 +245,35 @@ func (w *Writer) finish(s *Segment) error {
 	}
 	w.makeRuns()
 	w.writeProof(s)
+	w.hash(s)
 	return nil
+}
+
+// hash computes the digests of all objects, and of the ranges that the commit names, together: the long ones first.
+func (w *Writer) hash(s *Segment) {
+	var sums []*commit.Hex32
+	w.messages = w.messages[:0]
+	add := func(sum *commit.Hex32, data []byte) {
+		sums, w.messages = append(sums, sum), append(w.messages, data)
+	}
+	for i := range s.Data {
+		add(&s.Data[i].Hash, s.Data[i].Bytes)
+	}
+	add(&s.ProofHash, s.Proof)
+	add(&s.IndexHash, s.Index)
+	for i := range s.ProofSpans {
+		p := &s.ProofSpans[i]
+		add(&p.SHA256, s.Proof[p.Off:][:p.Len])
+	}
+	head := &s.IndexSpans.Head
+	add(&head.SHA256, s.Index[head.Off:][:head.Len])
+	for i := range s.IndexSpans.Batches {
+		b := &s.IndexSpans.Batches[i]
+		add(&b.SHA256, s.Index[b.Off:][:b.Len])
+	}
+	w.hashes = grow(w.hashes[:0], len(sums))[:len(sums)]
+	sha256mb.Sums(w.hashes, w.messages)
+	for i, sum := range sums {
+		*sum = w.hashes[i]
+	}
 }
