@@ -49,7 +49,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 		}
 	})
 	var table []string
-	for _, m := range regexp.MustCompile("(?m)^\\|([^|]*)\\|([^|]*)\\|").FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\|([^|]*)\|([^|]*)\|`).FindAllStringSubmatch(text, -1) {
 		table = append(table, m[1]+" "+m[2])
 	}
 	for _, f := range settings.Fields() {
