@@ -156,3 +156,26 @@ func TestClassesSayWhatTheyMean(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseAttestation(f *testing.F) {
+	data, err := Attestation{Identity: Identity{Archive: [16]byte{1}, Name: "a"}, Kind: "file", Evidence: map[string]string{"a": "b"}}.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"stele":"custodian/v1"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := ParseAttestation(data)
+		if err != nil {
+			return
+		}
+		out, err := a.Marshal()
+		if err != nil {
+			return // longer than it was: escapes, times
+		}
+		again, err := ParseAttestation(out)
+		if err != nil || again.Identity != a.Identity || again.State != a.State || again.Class != a.Class || !again.Time.Equal(a.Time) {
+			t.Errorf("read %+v, wrote it, and read %+v, %v", a, again, err)
+		}
+	})
+}

@@ -208,3 +208,21 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRedact: what is shown can be opened, and neither panics.
+func FuzzRedact(f *testing.F) {
+	for _, seed := range []string{
+		"file:///a%20b", "pkcs11:token=a;serial=b?module-path=/x&class=B&delay=30d", "vault://host:1/m/n?namespace=a&tls=false", "vault:///m",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, rawURL string) {
+		shown := Redact(rawURL)
+		if shown != rawURL && shown != "***" {
+			t.Errorf("%q is shown as %q", rawURL, shown)
+		}
+		if _, err := parse(rawURL); (err == nil) != (shown == rawURL) && rawURL != "***" {
+			t.Errorf("%q is shown, and %v", shown, err)
+		}
+	})
+}
