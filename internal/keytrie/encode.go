@@ -103,11 +103,11 @@ func (c *cursor) hash() (h [32]byte) {
 // paths reads at most limit paths, a sorted set in which none is a prefix of another.
 func (c *cursor) paths(limit int) [][]byte {
 	n := c.uv()
-	if n > uint64(limit) || n > uint64(len(c.data)) {
+	if n > uint64(limit) || n > uint64(len(c.data)/2) { // a path takes two bytes at least
 		c.fail(fmt.Errorf("%d paths", n))
 		return nil
 	}
-	out := make([][]byte, 0, n)
+	out := make([][]byte, 0, min(n, 1024))
 	var last []byte
 	for range n {
 		last = c.path(last)

@@ -61,6 +61,9 @@ func (w *Writer) Next() uint64 {
 	return w.next
 }
 
+// Pack is the number of the pack that the next node goes into, unless that one is full by then.
+func (w *Writer) Pack() uint64 { return w.next }
+
 // Tally is what was written so far.
 func (w *Writer) Tally() Tally { return w.tally }
 

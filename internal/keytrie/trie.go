@@ -262,6 +262,19 @@ func (t *Trie) prefixes(ctx context.Context, r *Root, at place, prefix []byte, n
 	return nil
 }
 
+// Open reads one node, wherever in a trie it lies: a bucket has entries, an inner node children. It is for those who
+// look at nodes one by one, such as a drill that tries what can still be opened.
+func (t *Trie) Open(ctx context.Context, r Root) (entries []Entry, children []Root, err error) {
+	n, err := stored{Trie: t}.load(ctx, &r)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range n.slots {
+		children = append(children, n.slots[i].Root)
+	}
+	return n.entries, children, nil
+}
+
 // At returns the entry at an index, in the order of paths, for whoever wants to look at some of them.
 func (t *Trie) At(ctx context.Context, r Root, index uint64) (Entry, error) {
 	if index >= r.Count {

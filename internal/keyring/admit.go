@@ -1,0 +1,180 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/stelelog/stele/internal/keytrie"
+)
+
+// Verdict is what becomes of a grant that was opened.
+type Verdict uint8
+
+// The verdicts, see docs/formats/keys.md, Folding.
+const (
+	Added    Verdict = iota // its key belongs in the next fold
+	Repeated                // it is there already
+	Replayed                // its key was erased: a copy of the grant came back
+	Refused                 // the stream granted another key under this id
+	Buried                  // a tombstone destroys it: its Spent belongs in the next fold
+)
+
+// Admit judges grants in the order in which the transport has them. Scopes are placed. Whether the intake key of the
+// week was there, and whether the grant was Stale, comes before.
+func (r *Ring) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
+	a := admission{spent: map[string]bool{}, known: map[[16]byte][]*Scope{}, marks: marks{}}
+	if err := a.load(ctx, r, scopes); err != nil {
+		return nil, err
+	}
+	out := make([]Verdict, len(scopes))
+	for i := range scopes {
+		out[i] = a.judge(&scopes[i])
+	}
+	return out, nil
+}
+
+// admission is what has to be known to judge some grants.
+type admission struct {
+	spent map[string]bool // paths
+	known map[[16]byte][]*Scope
+	marks marks
+}
+
+func (a *admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
+	var ids [][16]byte
+	var spent [][]byte
+	for i := range scopes {
+		ids = append(ids, scopes[i].ID)
+		s := scopes[i].Spent()
+		spent = append(spent, s.path())
+	}
+	live, err := r.Find(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i := range live {
+		a.known[live[i].ID] = append(a.known[live[i].ID], &live[i].Scope)
+	}
+	err = r.public(ctx, sortSet(spent), func(_ int, e keytrie.Entry) error {
+		a.spent[string(e.Path)] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.marks.load(ctx, r, scopes)
+}
+
+func (a *admission) judge(s *Scope) Verdict {
+	spent := s.Spent()
+	path := string(spent.path())
+	if a.spent[path] {
+		return Replayed
+	}
+	check := s.Check()
+	for _, k := range a.known[s.ID] {
+		if k.Check() == check {
+			return Repeated
+		}
+	}
+	for _, k := range a.known[s.ID] {
+		if k.Stream == s.Stream {
+			return Refused
+		}
+	}
+	if a.marks.buries(s) {
+		a.spent[path] = true
+		return Buried
+	}
+	a.known[s.ID] = append(a.known[s.ID], s)
+	return Added
+}
+
+// marks are tombstones and holds by tag: the latest cutoff, and whether there is a hold.
+type marks map[Tag]mark
+
+type mark struct {
+	entombed bool
+	cutoff   int64
+	held     bool
+}
+
+// load reads the marks on the tags of some scopes.
+func (m marks) load(ctx context.Context, r *Ring, scopes []Scope) error {
+	var prefixes [][]byte
+	for i := range scopes {
+		for _, t := range scopes[i].Tags {
+			if t != (Tag{}) {
+				prefixes = append(prefixes, join(indexTombstone, t[:]), join(indexHold, t[:]))
+			}
+		}
+	}
+	prefixes = sortSet(prefixes)
+	for i := range r.Runs {
+		err := r.index().Visit(ctx, r.Runs[i].Index, prefixes, func(e keytrie.Entry) error {
+			if len(e.Path) < 21 {
+				return corrupt("index path %x", e.Path)
+			}
+			tag := Tag(e.Path[1:13])
+			k := m[tag]
+			if e.Path[0] == indexHold {
+				k.held = true
+			} else {
+				k.entombed, k.cutoff = true, max(k.cutoff, int64(be64of(e.Path[13:])))
+			}
+			m[tag] = k
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m marks) held(s *Scope) bool {
+	return slices.ContainsFunc(s.Tags[:], func(t Tag) bool { return t != (Tag{}) && m[t].held })
+}
+
+func (m marks) denies(s *Scope) bool {
+	return slices.ContainsFunc(s.Tags[:], func(t Tag) bool { return t != (Tag{}) && m[t].entombed && s.Start <= m[t].cutoff })
+}
+
+// buries: what is held is denied, and stays.
+func (m marks) buries(s *Scope) bool { return m.denies(s) && !m.held(s) }
+
+// Denied reports for each scope whether a tombstone denies it to readers.
+func (r *Ring) Denied(ctx context.Context, scopes []Scope) ([]bool, error) {
+	return r.marked(ctx, scopes, marks.denies)
+}
+
+// Held reports for each scope whether a hold keeps it from being erased.
+func (r *Ring) Held(ctx context.Context, scopes []Scope) ([]bool, error) {
+	return r.marked(ctx, scopes, marks.held)
+}
+
+func (r *Ring) marked(ctx context.Context, scopes []Scope, is func(marks, *Scope) bool) ([]bool, error) {
+	m := marks{}
+	if err := m.load(ctx, r, scopes); err != nil {
+		return nil, err
+	}
+	out := make([]bool, len(scopes))
+	for i := range scopes {
+		out[i] = is(m, &scopes[i])
+	}
+	return out, nil
+}
+
+// Spent returns the grants that are remembered because their keys were erased.
+func (r *Ring) Spent(ctx context.Context) (out []Spent, err error) {
+	err = r.public(ctx, [][]byte{{spaceSpent}}, func(_ int, e keytrie.Entry) error {
+		if len(e.Path) != scopePath {
+			return corrupt("spent path %x", e.Path)
+		}
+		out = append(out, Spent{be16of(e.Path[1:]), [16]byte(e.Path[3:19]), [16]byte(e.Path[19:])})
+		return nil
+	})
+	slices.SortFunc(out, func(a, b Spent) int { return bytes.Compare(a.path(), b.path()) })
+	return out, err
+}

@@ -1,0 +1,245 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stelelog/stele/internal/keytrie"
+)
+
+// Erasure is what one generation leaves out, and what it marks. That nothing in it is held is for the caller to see to.
+type Erasure struct {
+	Scopes     []Located   // as Find, Tagged, Day and All give them
+	Days       []uint16    // path days whose classes have expired, whole
+	Weeks      []uint16    // of intake keys that are over, with all that was remembered because of them
+	Release    []Hold      // holds that end
+	Tombstones []Tombstone // to set
+}
+
+// Erased is what an erasure did in public: the content of a list of docs/formats/keys.md.
+type Erased struct {
+	Removed [][][]byte // by run: sorted paths that are gone from its key trie
+	Spent   [][]byte   // sorted paths of the run that was added
+}
+
+// Scopes is how many keys are gone.
+func (e *Erased) Scopes() (n uint64) {
+	for _, paths := range e.Removed {
+		for _, p := range paths {
+			if IsScope(p) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Erase makes the next version without some keys. Its runs are those of r, in which only the nodes on the way to what is
+// removed are new, and one more if there is anything to remember. Tombstones that have nothing left to wait for go, too.
+func (r *Ring) Erase(ctx context.Context, w *keytrie.Writer, e Erasure) (*Ring, *Erased, error) {
+	if len(r.Runs) >= MaxRuns {
+		return nil, nil, fmt.Errorf("keyring: there are %d runs; a fold merges them", len(r.Runs))
+	}
+	p, err := r.plan(ctx, &e)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, erased := &Ring{Archive: r.Archive, Packs: r.Packs}, &Erased{}
+	for i := range r.Runs {
+		run, err := p.run(ctx, w, i)
+		if err != nil {
+			return nil, nil, err
+		}
+		next.Runs = append(next.Runs, run)
+		erased.Removed = append(erased.Removed, sortSet(p.removed[i]))
+	}
+	b := Batch{Spent: p.spent, Tombstones: e.Tombstones}
+	keys, err := b.keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, k := range keys {
+		erased.Spent = append(erased.Spent, k.Path)
+	}
+	if index := b.index(); len(keys)+len(index) > 0 {
+		run, err := r.build(ctx, w, nil, keys, index)
+		if err != nil {
+			return nil, nil, err
+		}
+		next.Runs = append(next.Runs, run)
+	}
+	return next, erased, nil
+}
+
+// plan is what an erasure means for each run.
+type plan struct {
+	ring    *Ring
+	removed [][][]byte // paths of key tries, by run
+	scopes  [][]Scope  // the scopes among them
+	keys    [][][]byte // prefixes to remove from key tries: for a whole day, the day
+	index   [][][]byte // and from index tries
+	spent   []Spent
+	weeks   map[uint16]bool // intake weeks that stay
+	taken   map[string]bool // paths of scopes
+}
+
+func (r *Ring) plan(ctx context.Context, e *Erasure) (*plan, error) {
+	n := len(r.Runs)
+	p := &plan{ring: r, removed: make([][][]byte, n), scopes: make([][]Scope, n), keys: make([][][]byte, n), index: make([][][]byte, n),
+		taken: map[string]bool{}}
+	if err := p.intake(ctx, e.Weeks); err != nil {
+		return nil, err
+	}
+	for _, day := range slices.Compact(slices.Sorted(slices.Values(e.Days))) {
+		scopes, err := r.Day(ctx, day)
+		if err != nil {
+			return nil, err
+		}
+		p.take(scopes)
+		for i := range n {
+			p.keys[i] = append(p.keys[i], join(spaceExpire, be16(day)))
+			p.index[i] = append(p.index[i], join(indexExpire, be16(day)))
+		}
+	}
+	p.take(slices.DeleteFunc(slices.Clone(e.Scopes), func(l Located) bool { return l.Expires && slices.Contains(e.Days, l.Day) }))
+	return p, p.marks(ctx, e.Release)
+}
+
+// intake removes weeks, and finds out which ones stay.
+func (p *plan) intake(ctx context.Context, weeks []uint16) error {
+	var prefixes [][]byte
+	for _, w := range weeks {
+		prefixes = append(prefixes, join(spaceIntake, be16(w)), join(spaceSpent, be16(w)))
+	}
+	prefixes = sortSet(prefixes)
+	err := p.ring.public(ctx, prefixes, func(run int, e keytrie.Entry) error {
+		p.removed[run] = append(p.removed[run], e.Path)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range p.keys {
+		p.keys[i] = append(p.keys[i], prefixes...)
+	}
+	p.weeks = map[uint16]bool{}
+	return p.ring.heads(ctx, spaceIntake, func(head []byte) {
+		if w := be16of(head[1:]); !slices.Contains(weeks, w) {
+			p.weeks[w] = true
+		}
+	})
+}
+
+// take removes scopes.
+func (p *plan) take(scopes []Located) {
+	for i := range scopes {
+		s := &scopes[i]
+		if path := string(s.path()); p.taken[path] {
+			continue
+		}
+		p.taken[string(s.path())] = true
+		p.scopes[s.Run] = append(p.scopes[s.Run], s.Scope)
+		paths := [][]byte{s.path()}
+		if moved := s.moved(); moved != nil {
+			paths = append(paths, moved)
+		}
+		p.removed[s.Run] = append(p.removed[s.Run], paths...)
+		p.keys[s.Run] = append(p.keys[s.Run], paths...)
+		if p.weeks[s.Week] {
+			p.spent = append(p.spent, s.Spent())
+		}
+	}
+}
+
+// marks removes tombstones that end, and holds that are released.
+func (p *plan) marks(ctx context.Context, release []Hold) error {
+	stones, _, err := p.ring.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	var paths [][]byte
+	for i := range stones {
+		if p.ends(&stones[i]) {
+			paths = append(paths, stones[i].path())
+		}
+	}
+	for i := range release {
+		paths = append(paths, release[i].path())
+	}
+	for i := range p.index {
+		p.index[i] = append(p.index[i], paths...)
+	}
+	return nil
+}
+
+// ends reports whether no intake key is left by which a grant could come that the tombstone is for.
+func (p *plan) ends(t *Tombstone) bool {
+	last := t.LastWeek()
+	for w := range p.weeks {
+		if w <= last {
+			return false
+		}
+	}
+	return true
+}
+
+// run makes the next version of one run.
+func (p *plan) run(ctx context.Context, w *keytrie.Writer, i int) (Run, error) {
+	r, run := p.ring, p.ring.Runs[i]
+	index, err := p.tags(ctx, i)
+	if err != nil {
+		return run, err
+	}
+	packs := packsOf(w)
+	keys, hits, err := r.keys().Remove(ctx, w, run.Keys, sortSet(p.keys[i]))
+	if err != nil {
+		return run, err
+	}
+	total := uint64(0)
+	for _, n := range hits {
+		total += n
+	}
+	if p.removed[i] = sortSet(p.removed[i]); total != uint64(len(p.removed[i])) {
+		return run, fmt.Errorf("keyring: run %d lost %d paths, was to lose %d: scopes of another version of the ring?", i, total, len(p.removed[i]))
+	}
+	left, _, err := r.index().Remove(ctx, w, run.Index, sortSet(append(p.index[i], index...)))
+	if err != nil {
+		return run, err
+	}
+	if keys == run.Keys && left == run.Index {
+		return run, nil
+	}
+	return Run{keys, left, append(slices.Clone(run.Packs), packs()...)}, nil
+}
+
+// tags are the index paths that only scopes to be removed have.
+func (p *plan) tags(ctx context.Context, run int) ([][]byte, error) {
+	if len(p.scopes[run]) == 0 {
+		return nil, nil
+	}
+	gone := map[string]bool{}
+	for _, path := range p.removed[run] {
+		gone[string(path)] = true
+	}
+	var near, out [][]byte
+	for i := range p.scopes[run] {
+		near = append(near, p.scopes[run][i].near())
+		out = append(out, p.scopes[run][i].tagPaths()...)
+	}
+	stays := map[string]bool{}
+	err := p.ring.keys().Visit(ctx, p.ring.Runs[run].Keys, sortSet(near), func(e keytrie.Entry) error {
+		if gone[string(e.Path)] {
+			return nil
+		}
+		s, err := parseScope(e.Path, e.Value)
+		if err != nil {
+			return corrupt("run %d, path %x: %w", run, e.Path, err)
+		}
+		for _, path := range s.tagPaths() {
+			stays[string(path)] = true
+		}
+		return nil
+	})
+	return slices.DeleteFunc(out, func(path []byte) bool { return stays[string(path)] }), err
+}

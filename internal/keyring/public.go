@@ -1,0 +1,170 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/stelelog/stele/internal/keytrie"
+)
+
+// What follows needs no key: it reads the public parts of nodes only.
+
+// ErrPublic is wrapped by errors about versions of which one does not follow from the other.
+var ErrPublic = errors.New("keyring: the public part does not follow from what was there")
+
+// open reads key tries without their keys.
+func (r *Ring) open() *keytrie.Trie {
+	return &keytrie.Trie{Archive: r.Archive, Sealed: true, Source: r.Packs}
+}
+
+// Checks returns, for each id, the checks of the keys that are there.
+func (r *Ring) Checks(ctx context.Context, ids [][16]byte) (map[[16]byte][][16]byte, error) {
+	var prefixes [][]byte
+	for _, id := range ids {
+		prefixes = append(prefixes, ScopePrefixes(id)...)
+	}
+	prefixes = sortSet(prefixes)
+	out := map[[16]byte][][16]byte{}
+	for i := range r.Runs {
+		err := r.open().Visit(ctx, r.Runs[i].Keys, prefixes, func(e keytrie.Entry) error {
+			path := e.Path
+			if to := MovedTo(path); to != nil {
+				path = to
+			} else if !IsScope(path) {
+				return corrupt("path %x", path)
+			}
+			id := [16]byte(path[3:])
+			out[id] = append(out[id], [16]byte(path[19:]))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// AuditErasure checks that the key tries of after are those of before without what the list says is gone, and with the
+// run that it says was added.
+func AuditErasure(ctx context.Context, before, after *Ring, list *Erased) error {
+	if err := list.follows(before, after); err != nil {
+		return err
+	}
+	for i := range before.Runs {
+		want := list.Removed[i]
+		err := keytrie.Compare(ctx, before.open(), before.Runs[i].Keys, after.open(), after.Runs[i].Keys, func(was, is keytrie.Entry) error {
+			if was.Path == nil || len(want) == 0 || !bytes.Equal(want[0], was.Path) {
+				return fmt.Errorf("%w: run %d, path %x%x", ErrPublic, i, was.Path, is.Path)
+			}
+			want = want[1:]
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(want) > 0 {
+			return fmt.Errorf("%w: run %d, path %x is not gone", ErrPublic, i, want[0])
+		}
+	}
+	return nil
+}
+
+// follows checks the number of runs, and the one that was added.
+func (e *Erased) follows(before, after *Ring) error {
+	n, added := len(before.Runs), len(after.Runs)-len(before.Runs)
+	if len(e.Removed) != n || added < 0 || added > 1 || added == 0 && len(e.Spent) > 0 {
+		return fmt.Errorf("%w: %d runs became %d, with a list of %d", ErrPublic, n, len(after.Runs), len(e.Removed))
+	}
+	for _, p := range e.Spent {
+		if p[0] != spaceSpent || len(p) != scopePath {
+			return fmt.Errorf("%w: path %x is no spent path", ErrPublic, p)
+		}
+	}
+	if added == 0 {
+		return nil
+	}
+	c, err := keytrie.CommitPaths(e.Spent)
+	if err == nil && c != after.Runs[n].Keys.Commitment {
+		err = fmt.Errorf("%w: the run that was added has other paths", ErrPublic)
+	}
+	return err
+}
+
+// ProveErasure makes proofs for [VerifyErasure], one for each run.
+func ProveErasure(ctx context.Context, before *Ring, list *Erased) (proofs []*keytrie.Proof, err error) {
+	if len(list.Removed) != len(before.Runs) {
+		return nil, fmt.Errorf("%w: the list has %d runs, the version before has %d", ErrPublic, len(list.Removed), len(before.Runs))
+	}
+	for i := range before.Runs {
+		p, err := before.open().ProveRemove(ctx, before.Runs[i].Keys, list.Removed[i])
+		if err != nil {
+			return nil, err
+		}
+		proofs = append(proofs, p)
+	}
+	return proofs, nil
+}
+
+// VerifyErasure checks what AuditErasure checks with nothing but the commitments of two versions, the list and proofs.
+func VerifyErasure(before, after *Ring, list *Erased, proofs []*keytrie.Proof) error {
+	if err := list.follows(before, after); err != nil {
+		return err
+	}
+	if len(proofs) != len(before.Runs) {
+		return fmt.Errorf("%w: %d proofs for %d runs", ErrPublic, len(proofs), len(before.Runs))
+	}
+	for i := range before.Runs {
+		left, hits, err := proofs[i].Remove(before.Runs[i].Keys.Commitment, list.Removed[i])
+		if err != nil {
+			return fmt.Errorf("run %d: %w", i, err)
+		}
+		for k, n := range hits {
+			if n != 1 {
+				return fmt.Errorf("%w: run %d, path %x of the list stands for %d", ErrPublic, i, list.Removed[i][k], n)
+			}
+		}
+		if left != after.Runs[i].Keys.Commitment {
+			return fmt.Errorf("%w: run %d lost other paths than those of the list", ErrPublic, i)
+		}
+	}
+	return nil
+}
+
+// AuditFold checks that after has all paths of before: the runs, but that one may stand for the newest ones and what is
+// new. added is how many scopes are new.
+func AuditFold(ctx context.Context, before, after *Ring) (added uint64, err error) {
+	same := 0
+	for same < len(before.Runs) && same < len(after.Runs) && before.Runs[same].Keys.Commitment == after.Runs[same].Keys.Commitment {
+		same++
+	}
+	if len(after.Runs) > same+1 || len(after.Runs) == same && same < len(before.Runs) {
+		return 0, fmt.Errorf("%w: %d runs, of which %d stay, became %d", ErrPublic, len(before.Runs), same, len(after.Runs))
+	}
+	if len(after.Runs) == same {
+		return 0, nil
+	}
+	var old []iter.Seq2[keytrie.Entry, error]
+	for i := range before.Runs[same:] {
+		old = append(old, before.open().All(ctx, before.Runs[same+i].Keys))
+	}
+	next, stop := iter.Pull2(union(old...))
+	defer stop()
+	x, err, more := next()
+	for e, errNew := range after.open().All(ctx, after.Runs[same].Keys) {
+		if err = errors.Join(err, errNew); err != nil {
+			return 0, err
+		}
+		if more && bytes.Equal(x.Path, e.Path) {
+			x, err, more = next()
+		} else if IsScope(e.Path) {
+			added++
+		}
+	}
+	if err == nil && more {
+		err = fmt.Errorf("%w: path %x is gone", ErrPublic, x.Path)
+	}
+	return added, err
+}
