@@ -58,12 +58,12 @@ func (w *callWay) take(ctx context.Context, r *Record, closes bool) error {
 	if closes {
 		flags = record.ClosesCall
 	}
-	if w.keep {
-		return w.send(ctx, r, flags)
-	}
 	if err := r.check(w.pipe.set.MaxBody); err != nil {
 		w.refused(r, err)
 		return err
+	}
+	if w.keep {
+		return w.send(ctx, r, flags)
 	}
 	if r.Time.IsZero() {
 		r.Time, flags = time.Now().UTC(), flags|record.PipeTime
@@ -87,14 +87,9 @@ func (w *callWay) take(ctx context.Context, r *Record, closes bool) error {
 	return nil
 }
 
-// send captures a record, and declares it as lost if the pipe has no room for it.
+// send captures a record that was checked, and declares it as lost if the pipe has no room for it.
 func (w *callWay) send(ctx context.Context, r *Record, flags uint8) error {
 	err := w.pipe.capture(ctx, r, w.order, flags)
-	w.refused(r, err)
-	return err
-}
-
-func (w *callWay) refused(r *Record, err error) {
 	sh := w.pipe.shardOf(r, w.order)
 	switch {
 	case errors.Is(err, ErrTooLarge):
@@ -102,6 +97,19 @@ func (w *callWay) refused(r *Record, err error) {
 	case errors.Is(err, ErrFull):
 		sh.drop(r.Class, sh.stream.waiting(), r.when())
 	}
+	return err
+}
+
+// refused declares a record as lost that check found to be bad.
+func (w *callWay) refused(r *Record, err error) {
+	class, why := r.Class, record.Refused
+	if !record.ValidClass(class) {
+		class = ""
+	}
+	if errors.Is(err, ErrTooLarge) {
+		why = record.TooLarge
+	}
+	w.pipe.shardOf(r, w.order).drop(class, why, time.Now().UnixNano())
 }
 
 // end decides about what was held: sent if the call failed, else counted.

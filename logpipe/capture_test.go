@@ -295,3 +295,35 @@ func TestRedact(t *testing.T) {
 		t.Errorf("missing: %v", want)
 	}
 }
+
+// What a call cannot capture because it is not valid is declared: nobody captures it again.
+func TestRefusedRecordsOfACallAreDeclared(t *testing.T) {
+	for name, keep := range map[string]bool{"kept": true, "not sampled": false} {
+		t.Run(name, func(t *testing.T) {
+			a, dir, cfg := fileArchive(t)
+			cfg.Sample, cfg.MaxBody = func(*Record) bool { return keep }, 100
+			p := mustOpen(t, cfg)
+			c := p.Begin(t.Context(), Record{Session: "s"})
+			var at *OpError
+			for field, r := range map[string]Record{"Class": {Class: "No!"}, "Attributes": {Attributes: []byte("[]")}, "Subject": {Subject: "\xff"}} {
+				if err := c.State(t.Context(), r); !errors.As(err, &at) || at.What != field {
+					t.Errorf("%s: %v", field, err)
+				}
+			}
+			if err := c.State(t.Context(), Record{Body: make([]byte, 101)}); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("large body: %v", err)
+			}
+			if err := c.End(t.Context(), errors.New("boom")); err == nil {
+				t.Error("End does not tell")
+			}
+			mustClose(t, p)
+			o := only(t, a.spooled(t, dir))
+			if lost := p.Stats().Lost; lost[record.Refused.String()] != 3 || lost[record.TooLarge.String()] != 1 || o.lost(t) != 4 {
+				t.Errorf("lost %v, %d declared", lost, o.lost(t))
+			}
+			if n := len(o.records()); n != 1 {
+				t.Errorf("%d records, want that of the error", n)
+			}
+		})
+	}
+}

@@ -22,7 +22,8 @@ type Request struct {
 	Attributes Object // gen_ai.request.*
 }
 
-// ParseRequest reads a request body. Parts refer to it.
+// ParseRequest reads a request body. Parts refer to it. Of a body that breaks off, which is one part, it reads the members
+// that came whole.
 func ParseRequest(body []byte) Request {
 	var r Request
 	start := space(body, 0)
@@ -39,7 +40,6 @@ func ParseRequest(body []byte) Request {
 			return r
 		}
 	}
-	r = Request{}
 	if len(body) > 0 {
 		r.Parts = [][]byte{body}
 	}

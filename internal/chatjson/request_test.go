@@ -128,7 +128,10 @@ func TestRequestAttributes(t *testing.T) {
 		{"wrong types", `{"model":7,"stream":"yes","temperature":"hot","seed":null,"max_tokens":{}}`, "", `{}`},
 		{"escapes", `{"model":"a\u0062\"c\ud800"}`, "", "{\"gen_ai.request.model\":\"ab\\\"c\uFFFD\"}"},
 		{"bytes that are no UTF-8", "{\"model\":\"a\xff\"}", "", "{\"gen_ai.request.model\":\"a\uFFFD\"}"},
-		{"invalid", `{"model":"m"`, "", `{}`},
+		{"cut in a member", `{"model":"m"`, "", `{}`},
+		{"cut in a number", `{"model":"m","temperature":0.5,"max_tokens":12`, "", `{"gen_ai.request.model":"m","gen_ai.request.temperature":0.5}`},
+		{"cut in the messages", `{"model":"m","messages":[{"role":"user","content":"hi"},{"ro`, "", `{"gen_ai.request.model":"m"}`},
+		{"no JSON", `model=m`, "", `{}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := chatjson.ParseRequest([]byte(c.body))

@@ -80,15 +80,16 @@ func moreMembers(b []byte, i, depth int, visit func(name []byte, from, to int)) 
 		if i = value(b, from, depth+1); i < 0 {
 			return -1
 		}
-		if visit != nil {
-			visit(b[name+1:nameEnd-1], from, i)
-		}
+		to := i
 		i = space(b, i)
-		if i < len(b) && b[i] == '}' {
-			return i + 1
-		}
-		if i >= len(b) || b[i] != ',' {
+		if i >= len(b) || b[i] != ',' && b[i] != '}' { // the value may go on where b breaks off
 			return -1
+		}
+		if visit != nil {
+			visit(b[name+1:nameEnd-1], from, to)
+		}
+		if b[i] == '}' {
+			return i + 1
 		}
 		i = space(b, i+1)
 	}
@@ -163,15 +164,16 @@ func elements(b []byte, i, depth int, visit func(from, to int)) int {
 		if i = value(b, from, depth+1); i < 0 {
 			return -1
 		}
-		if visit != nil {
-			visit(from, i)
-		}
+		to := i
 		i = space(b, i)
-		if i < len(b) && b[i] == ']' {
-			return i + 1
-		}
-		if i >= len(b) || b[i] != ',' {
+		if i >= len(b) || b[i] != ',' && b[i] != ']' {
 			return -1
+		}
+		if visit != nil {
+			visit(from, to)
+		}
+		if b[i] == ']' {
+			return i + 1
 		}
 		i = space(b, i+1)
 	}

@@ -15,10 +15,11 @@ const (
 	TooLarge
 	Deadline
 	SealFailed
+	Refused
 )
 
 func (r Reason) String() string {
-	names := [...]string{"", "memory full", "spool full", "too large", "deadline at close", "sealing failed"}
+	names := [...]string{"", "memory full", "spool full", "too large", "deadline at close", "sealing failed", "refused"}
 	if int(r) < len(names) {
 		return names[r]
 	}

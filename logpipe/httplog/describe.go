@@ -120,7 +120,7 @@ func operation(path, form string) string {
 		{"/chat/completions", "chat"}, {"/completions", "text_completion"}, {"/responses", "chat"}, {"/messages", "chat"},
 		{"/embeddings", "embeddings"}, {"/api/chat", "chat"}, {"/api/generate", "text_completion"},
 	} {
-		if strings.HasSuffix(path, p.suffix) {
+		if strings.HasSuffix(strings.TrimSuffix(path, "/"), p.suffix) {
 			return p.name
 		}
 	}

@@ -18,8 +18,9 @@ type Beginner interface {
 // Options say what is captured and under which names. The zero value captures the usual paths and no identity.
 // Hooks must be safe for concurrent use; one that panics is reported, and the call is captured without its answer.
 type Options struct {
-	// Paths are the ends of the paths whose POST requests are captured, from a slash on. Default: /chat/completions
-	// /completions /responses /messages /embeddings /api/chat /api/generate.
+	// Paths are the ends of the paths whose POST requests are captured, from a slash on; one slash more at the end of a
+	// request's path makes no difference. Default: /chat/completions /completions /responses /messages /embeddings
+	// /api/chat /api/generate.
 	Paths []string
 
 	// Provider is gen_ai.provider.name. Default: at a client, what the host suggests; at a server, none.
@@ -87,7 +88,7 @@ func (o *Options) wants(r *http.Request) bool {
 		return false
 	}
 	for _, p := range o.Paths {
-		if strings.HasSuffix(r.URL.Path, p) {
+		if strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), p) {
 			return true
 		}
 	}
