@@ -54,8 +54,9 @@ func (f *Frame) readStrings(b []byte) error {
 		if len(b) < 1 || len(b) < 1+int(b[0]) {
 			return bad(SignedLen, "the string table ends early")
 		}
-		f.Strings = append(f.Strings, string(b[1:1+b[0]]))
-		b = b[1+b[0]:]
+		end := 1 + int(b[0])
+		f.Strings = append(f.Strings, string(b[1:end]))
+		b = b[end:]
 	}
 	if len(b) != 0 {
 		return bad(SignedLen, "bytes after the string table")
@@ -74,9 +75,9 @@ func (f *Frame) readEntries(b []byte) error {
 		if len(b) < 2 || len(b) < 2+int(le.Uint16(b)) {
 			return bad(SignedLen, "the entries end early")
 		}
-		e := b[2 : 2+le.Uint16(b)]
-		f.EntryList = append(f.EntryList, e)
-		b = b[2+len(e):]
+		end := 2 + int(le.Uint16(b))
+		f.EntryList = append(f.EntryList, b[2:end])
+		b = b[end:]
 	}
 	if len(b) != 0 {
 		return bad(SignedLen, "bytes after the entries")

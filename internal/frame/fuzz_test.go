@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stelelog/stele/internal/record"
@@ -56,43 +57,85 @@ func FuzzDecode(f *testing.F) {
 		f.Add(raw)
 	}
 	var used Frame // has the traces of all frames before
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var fresh Frame
-		err := fresh.Decode(raw)
-		if again := used.Decode(raw); (again == nil) != (err == nil) {
-			t.Fatalf("a frame that was used says %v, a fresh one %v", again, err)
-		}
+	f.Fuzz(func(t *testing.T, raw []byte) { checkDecode(t, raw, &used) })
+}
+
+// FuzzSections gives the decoder frames whose lengths are right, and sets the roots that belong to the rows.
+func FuzzSections(f *testing.F) {
+	for _, d := range drafts() {
+		raw, _, err := d.Encode(nil, fuzzKey)
 		if err != nil {
-			return
+			f.Fatal(err)
 		}
-		_, rooted := fresh.LeafHashes()
-		_, again := used.LeafHashes()
-		if (again == nil) != (rooted == nil) {
-			t.Fatalf("a frame that was used says %v, a fresh one %v", again, rooted)
+		var s [5][]byte
+		at := SignedLen + sectionsLen
+		for i := range s {
+			n := int(le.Uint32(raw[SignedLen+4*i:]))
+			s[i] = raw[at : at+n]
+			at += n
 		}
-		_, _ = fresh.Encaps()
-		var a, b record.Leaf
-		for i := range int(fresh.Count) {
-			fresh.Leaf(i, &a)
-			used.Leaf(i, &b)
-			if !reflect.DeepEqual(a, b) || !bytes.Equal(fresh.Detail(i), used.Detail(i)) {
-				t.Fatalf("row %d is %+v in a fresh frame, %+v in one that was used", i, a, b)
+		f.Add(uint16(len(d.Rows)), d.First, s[0], s[1], s[2], s[3], s[4])
+	}
+	var used Frame
+	f.Fuzz(func(t *testing.T, count uint16, first uint64, table, entries, rows, details, blocks []byte) {
+		h := Header{Count: uint32(count), First: first}
+		body := make([]byte, ed25519.SignatureSize)
+		for _, s := range [][]byte{table, entries, rows, details, blocks} {
+			body = le.AppendUint32(body, uint32(len(s)))
+		}
+		body = bytes.Join([][]byte{body, table, entries, rows, details, blocks}, nil)
+		var shaped Frame
+		if shaped.Decode(append(h.append(nil), body...)) == nil {
+			if anew, _, err := redraft(&shaped).Encode(nil, fuzzKey); err == nil {
+				var again Frame
+				if err := again.Decode(anew); err != nil {
+					t.Fatalf("what was framed cannot be read: %v", err)
+				}
+				h.Leaves, h.Entries = again.Leaves, again.Entries
 			}
 		}
-		if rooted != nil {
-			return
-		}
-		anew, head, err := redraft(&fresh).Encode(nil, fuzzKey)
-		if err != nil {
-			t.Fatalf("what was read cannot be framed: %v", err)
-		}
-		if head != Head(raw) {
-			t.Fatalf("the head is %x, was %x", head, Head(raw))
-		}
-		if err := used.Decode(anew); err != nil {
-			t.Fatalf("what was framed cannot be read: %v", err)
-		}
+		checkDecode(t, append(h.append(nil), body...), &used)
 	})
+}
+
+func checkDecode(t *testing.T, raw []byte, used *Frame) {
+	t.Helper()
+	var fresh Frame
+	err := fresh.Decode(raw)
+	if again := used.Decode(raw); (again == nil) != (err == nil) {
+		t.Fatalf("a frame that was used says %v, a fresh one %v", again, err)
+	}
+	if err != nil {
+		return
+	}
+	_, rooted := fresh.LeafHashes()
+	_, again := used.LeafHashes()
+	if (again == nil) != (rooted == nil) {
+		t.Fatalf("a frame that was used says %v, a fresh one %v", again, rooted)
+	}
+	_, _ = fresh.Encaps()
+	var a, b record.Leaf
+	for i := range int(fresh.Count) {
+		fresh.Leaf(i, &a)
+		used.Leaf(i, &b)
+		// Digests are there once all rows have been looked at.
+		if rooted == nil && !reflect.DeepEqual(a, b) || !bytes.Equal(fresh.Detail(i), used.Detail(i)) {
+			t.Fatalf("row %d is %+v in a fresh frame, %+v in one that was used", i, a, b)
+		}
+	}
+	if rooted != nil {
+		return
+	}
+	anew, head, err := redraft(&fresh).Encode(nil, fuzzKey)
+	if err != nil {
+		t.Fatalf("what was read cannot be framed: %v", err)
+	}
+	if head != Head(raw) {
+		t.Fatalf("the head is %x, was %x", head, Head(raw))
+	}
+	if err := used.Decode(anew); err != nil {
+		t.Fatalf("what was framed cannot be read: %v", err)
+	}
 }
 
 // The samples of the fuzz test are what it is about: whole frames with right roots and signatures.
@@ -149,4 +192,20 @@ func FuzzParseBeat(f *testing.F) {
 			t.Fatalf("%x has another spelling", raw)
 		}
 	})
+}
+
+// The longest string and the longest entries that their lengths can say.
+func TestLongest(t *testing.T) {
+	row := Row{record.Leaf{Type: record.Open, Class: "default", Clear: record.Clear{strings.Repeat("s", 255)}}, -1}
+	for _, size := range []int{65533, 65534, 65535} {
+		d := &Draft{Rows: []Row{row}, Entries: [][]byte{make([]byte, size)}}
+		raw, _, err := d.Encode(nil, fuzzKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f Frame
+		if err := f.Decode(raw); err != nil || len(f.Strings) != 3 || len(f.Strings[2]) != 255 || len(f.EntryList[0]) != size {
+			t.Errorf("entry of %d bytes: %v", size, err)
+		}
+	}
 }

@@ -12,7 +12,7 @@ func sampleLeaves() []Leaf {
 		{Type: Plain, Kind: 2, Flags: PipeTime | NamedClass, Seq: 7, Time: -1, Slot: 3, Class: "default",
 			Clear: Clear{"chat", "openai", "m-1", "stop", "", "r7"}, Buckets: [4]uint8{11, 7, 9, 0}, Digest: [32]byte{1}, Commitment: [32]byte{2}},
 		{Type: Piece, Kind: 1, Class: "state", Seq: None - 1, ID: [16]byte{9}, Scope: [16]byte{8}},
-		{Type: Open, Class: "default", Detail: []byte("certificate")},
+		{Type: Open, Class: "default", Detail: []byte("certificate"), Clear: Clear{strings.Repeat("s", 255)}},
 		{Type: Loss, Class: "audit", Seq: 1, Detail: LossDetail{Count: 3, Reason: Refused, After: None}.Append(nil)},
 	}
 }

@@ -142,8 +142,9 @@ func Parse(data []byte) (l Leaf, err error) {
 		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
 			return l, errShort
 		}
-		s := string(rest[1 : 1+rest[0]])
-		rest = rest[1+len(s):]
+		end := 1 + int(rest[0])
+		s := string(rest[1:end])
+		rest = rest[end:]
 		if i < 0 {
 			l.Class = s
 		} else {
