@@ -62,6 +62,9 @@ func ParseBeat(raw []byte) (b Beat, err error) {
 
 // VerifyBeat reports whether raw is signed by the stream key.
 func VerifyBeat(raw []byte, key ed25519.PublicKey) bool {
+	if len(raw) != BeatLen {
+		return false
+	}
 	msg := append([]byte(beatContext), raw[:beatLen]...)
-	return len(raw) == BeatLen && ed25519.Verify(key, msg, raw[beatLen:])
+	return ed25519.Verify(key, msg, raw[beatLen:])
 }

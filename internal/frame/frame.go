@@ -106,6 +106,9 @@ func Head(raw []byte) merkle.Hash { return sha256.Sum256(raw[:HeaderLen]) }
 
 // Verify reports whether raw, at least SignedLen bytes of a frame, is signed by the stream key.
 func Verify(raw []byte, key ed25519.PublicKey) bool {
+	if len(raw) < SignedLen {
+		return false
+	}
 	msg := append(make([]byte, 0, len(context)+HeaderLen), context...)
 	return ed25519.Verify(key, append(msg, raw[:HeaderLen]...), raw[HeaderLen:SignedLen])
 }
