@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
@@ -36,11 +37,11 @@ func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamRepor
 	var acks []control.Ack
 	a.control.view(func(s *control.State) { acks = slices.Clone(s.Acks) })
 	out = []StreamReport{}
-	known := map[commit.Hex16]commit.Tip{}
+	known := map[commit.Hex16][]string{}     // services whose streams have an id: nothing keeps a stranger from taking one
 	heirs := map[commit.Hex16][]commit.Tip{} // of a stream
 	for _, l := range said {
 		for _, t := range sortTips(l.tips) {
-			known[t.ID] = t
+			known[t.ID] = append(known[t.ID], t.Service)
 			if t.Prev != nil {
 				heirs[t.Prev.Stream] = append(heirs[t.Prev.Stream], t)
 			}
@@ -60,14 +61,17 @@ func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamRepor
 	return out
 }
 
-// follows looks for the predecessor that a stream names.
-func (s *StreamReport) follows(t *commit.Tip, known map[commit.Hex16]commit.Tip) {
-	switch p, ok := known[t.Prev.Stream]; {
-	case !ok:
+// follows looks for the predecessor that a stream names. One of another service does not stand in for it.
+func (s *StreamReport) follows(t *commit.Tip, known map[commit.Hex16][]string) {
+	switch p, services := t.Prev, known[t.Prev.Stream]; {
+	case slices.Contains(services, t.Service):
+	case len(services) > 0:
 		s.Complete = false
-		s.Verdict += fmt.Sprintf("; its predecessor %s (up to seq %d) is not in the archive", t.Prev.Stream, t.Prev.Seq)
-	case p.Service != t.Service:
-		s.Verdict += fmt.Sprintf("; it names %s of %s as its predecessor, for which it cannot speak", p.ID, p.Service)
+		s.Verdict += fmt.Sprintf("; its predecessor %s (up to seq %d) is in the archive only as a stream of %s, for which it cannot speak",
+			p.Stream, p.Seq, strings.Join(services, ", "))
+	default:
+		s.Complete = false
+		s.Verdict += fmt.Sprintf("; its predecessor %s (up to seq %d) is not in the archive", p.Stream, p.Seq)
 	}
 }
 

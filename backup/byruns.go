@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -132,6 +133,7 @@ func (s *search) openRuns(ctx context.Context, l *openLog, c *logCommit, runs []
 		}
 		if err != nil {
 			doubtful[u.scope] = true
+			s.r.bodies = literals{} // what a run said of where records lie may be wrong too
 			continue
 		}
 		*hits = append(*hits, got...)
@@ -145,7 +147,8 @@ type placedBlock struct {
 	at    segment.Block
 }
 
-// blocksOf reads the blocks of runs. One that is not where its run says is left out.
+// blocksOf reads the blocks of runs. One that is not where its run says, or larger than the frame it came in could be, is
+// left out: nothing has shown yet that a run is true.
 func (r *Reader) blocksOf(ctx context.Context, c *logCommit, runs []*run) (map[placedBlock][]byte, error) {
 	places := map[string][]segment.Block{}
 	for _, u := range runs {
@@ -165,7 +168,7 @@ func (r *Reader) blocksOf(ctx context.Context, c *logCommit, runs []*run) (map[p
 		var ranges []Range
 		var at []segment.Block
 		for _, b := range blocks {
-			if b.Length > 0 && int64(b.Offset)+int64(b.Length) <= obj.Size {
+			if b.Length > 0 && b.Length <= frame.MaxLen && int64(b.Offset)+int64(b.Length) <= obj.Size {
 				ranges, at = append(ranges, Range{Off: int64(b.Offset), Len: int64(b.Length)}), append(at, b)
 			}
 		}
