@@ -35,6 +35,14 @@ func (e *Erased) Scopes() (n uint64) {
 	return n
 }
 
+// Paths is how many paths are gone.
+func (e *Erased) Paths() (n uint64) {
+	for _, paths := range e.Removed {
+		n += uint64(len(paths))
+	}
+	return n
+}
+
 // Erase makes the next version without some keys. Its runs are those of r, in which only the nodes on the way to what is
 // removed are new, and one more if there is anything to remember. Tombstones that have nothing left to wait for go, too.
 func (r *Ring) Erase(ctx context.Context, w *keytrie.Writer, e Erasure) (*Ring, *Erased, error) {

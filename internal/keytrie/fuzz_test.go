@@ -24,7 +24,7 @@ type fuzzSpy struct {
 }
 
 func (s fuzzSpy) save(n *node) (Root, error) {
-	*s.out = append(*s.out, n.appendSecret(n.appendLinks(n.appendShape(nil, s.Hidden)), s.Hidden))
+	*s.out = append(*s.out, n.appendSecret(n.appendLinks(n.appendShape(nil, s.Hidden), s.Hidden), s.Hidden))
 	return s.stored.save(n)
 }
 
@@ -50,7 +50,7 @@ func FuzzNode(f *testing.F) {
 		if c.end() != nil {
 			return
 		}
-		if got := n.appendSecret(n.appendLinks(n.appendShape(nil, hidden)), hidden); !bytes.Equal(got, data) {
+		if got := n.appendSecret(n.appendLinks(n.appendShape(nil, hidden), hidden), hidden); !bytes.Equal(got, data) {
 			t.Errorf("%x\nis written as\n%x", data, got)
 		}
 	})

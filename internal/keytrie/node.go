@@ -70,12 +70,14 @@ func (n *node) appendShape(dst []byte, hidden bool) []byte {
 	return dst
 }
 
-func (n *node) appendLinks(dst []byte) []byte {
+func (n *node) appendLinks(dst []byte, hidden bool) []byte {
 	for i := range n.slots {
 		l := &n.slots[i].Link
-		for _, v := range [...]uint64{l.Pack, l.Offset, uint64(l.Clear), uint64(l.Sealed)} {
-			dst = binary.AppendUvarint(dst, v)
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, l.Pack), l.Offset)
+		if !hidden {
+			dst = binary.AppendUvarint(dst, uint64(l.Clear))
 		}
+		dst = binary.AppendUvarint(dst, uint64(l.Sealed))
 	}
 	return dst
 }
@@ -94,7 +96,7 @@ func (n *node) appendSecret(dst []byte, hidden bool) []byte {
 	return dst
 }
 
-// parseShape reads a shape and keeps its bytes.
+// shape reads a shape and keeps its bytes.
 func (c *cursor) shape(hidden bool, bucket int) *node {
 	start := c.data
 	n := new(node)
@@ -194,13 +196,17 @@ func (n *node) canonical(bucket uint64) bool {
 	return len(n.slots) > 1
 }
 
-// rest reads links and secrets, which stand behind a shape.
+// links and secrets stand behind a shape.
 func (c *cursor) links(n *node, hidden bool) {
 	for i := range n.slots {
 		l := &n.slots[i].Link
 		l.Pack, l.Offset = c.uv(), c.uv()
-		open, sealed := c.uv(), c.uv()
-		if c.err == nil && (open > maxNode || sealed > maxNode || sealed == 0 || (open == 0) != hidden || l.Offset > 1<<40) {
+		open := uint64(0)
+		if !hidden {
+			open = c.uv()
+		}
+		sealed := c.uv()
+		if c.err == nil && (open > maxNode || sealed > maxNode || sealed == 0 || (open == 0) != hidden || l.Offset > MaxPack) {
 			c.fail(fmt.Errorf("a link to %d and %d bytes", open, sealed))
 		}
 		l.Clear, l.Sealed = uint32(open), uint32(sealed)

@@ -113,11 +113,11 @@ func (s stored) save(n *node) (Root, error) {
 	r.Count = n.count()
 	shape := n.appendShape(make([]byte, 0, 1024), s.Hidden)
 	if s.Hidden {
-		r.Link, err = s.w.add(nil, n.appendSecret(n.appendLinks(shape), true), &r.Key, &r.Hash)
+		r.Link, err = s.w.add(nil, n.appendSecret(n.appendLinks(shape, true), true), &r.Key, &r.Hash)
 		return r, err
 	}
 	r.Hash = commit(shape)
-	r.Link, err = s.w.add(n.appendLinks(shape), n.appendSecret(make([]byte, 0, 2048), false), &r.Key, &r.Hash)
+	r.Link, err = s.w.add(n.appendLinks(shape, false), n.appendSecret(make([]byte, 0, 2048), false), &r.Key, &r.Hash)
 	return r, err
 }
 
