@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -51,9 +50,9 @@ func (l *openLog) shape(c *commit.Commit) error {
 	return nil
 }
 
-// count notes what the commit should say of a leaf.
-func (s *segmentCheck) count(l *record.Leaf) {
-	switch l.Type {
+// count notes what the commit should say of a row.
+func (s *segmentCheck) count(b *segment.Batch, i int) {
+	switch b.Type(i) {
 	case record.Plain:
 		s.records++
 	case record.Piece:
@@ -61,33 +60,32 @@ func (s *segmentCheck) count(l *record.Leaf) {
 	default:
 		return
 	}
+	t := b.Time(i)
 	if s.records+s.pieces == 1 {
-		s.from, s.until = l.Time, l.Time
+		s.from, s.until = t, t
 	}
-	s.from, s.until = min(s.from, l.Time), max(s.until, l.Time)
+	s.from, s.until = min(s.from, t), max(s.until, t)
 }
 
-// facts checks what the commit says of its objects, by which readers find their way without reading them whole.
-func (s *segmentCheck) facts() {
-	c := s.c.Commit
-	if err := s.figures(c); err != nil {
+// finishIndex checks what the commit says of the index, and lets go of it. What must be in the proof because of it, it
+// keeps.
+func (s *segmentCheck) finishIndex() {
+	if err := s.figures(s.c.Commit); err != nil {
 		s.v.r.fault(integrity, s.c.key, "%v", err)
 	}
-	scopes, groups, runs, err := s.seg.index.Runs()
+	var err error
+	s.runs[segment.SectionScopes], s.runs[segment.SectionGroups], s.runs[segment.SectionRuns], err = s.mem.runs.Make(s.index)
 	if err != nil {
 		s.bad(commit.KindIndex, "%v", err)
-	} else if p := &s.seg.proof; !bytes.Equal(scopes, p[segment.SectionScopes]) || !bytes.Equal(groups, p[segment.SectionGroups]) ||
-		!bytes.Equal(runs, p[segment.SectionRuns]) {
-		err = errors.New("the runs of scopes are not those of the rows")
 	}
-	if err == nil {
-		_, err = segment.ParseEncaps(s.seg.proof[segment.SectionEncaps])
+	if s.open != nil {
+		s.open.finish()
 	}
-	if err != nil {
-		s.bad(commit.KindProof, "%v", err)
-	}
+	s.index = nil
 }
 
+// figures checks what the commit says of its records and of the index, by which readers find their way without reading it
+// whole.
 func (s *segmentCheck) figures(c *commit.Commit) error {
 	if c.Records != s.records || c.Pieces != s.pieces {
 		return fmt.Errorf("it counts %d records and %d pieces, the rows are %d and %d", c.Records, c.Pieces, s.records, s.pieces)
@@ -97,40 +95,18 @@ func (s *segmentCheck) figures(c *commit.Commit) error {
 		some && (!c.From.Equal(time.Unix(0, s.from)) || !c.Until.Equal(time.Unix(0, s.until))) {
 		return errors.New("its records are not of the times that it says")
 	}
-	at := int64(0)
-	for i, b := range s.seg.proof {
-		if i == 0 {
-			at = int64(len(s.seg.raw[commit.KindProof]))
-			for _, section := range s.seg.proof {
-				at -= int64(len(section))
-			}
-		}
-		if want := (commit.Span{Off: at, Len: int64(len(b)), SHA256: commit.Hash(b)}); c.Proof[i] != want {
-			return fmt.Errorf("section %d of the proof is not where it says", i)
-		}
-		at += int64(len(b))
-	}
-	index := s.seg.raw[commit.KindIndex]
-	if len(c.Index.Batches) != len(s.seg.index.Batches) || !holds(index, c.Index.Head) || c.Index.Head.Off != 0 {
+	if len(c.Index.Batches) != len(s.index.Batches) || c.Index.Head != s.span(s.index.HeadPart(), 0, 0) {
 		return errors.New("the head and the batches of the index are not where it says")
 	}
-	head := index[:c.Index.Head.Len]
-	for i, span := range c.Index.Batches {
-		if !holds(index, span) {
-			return fmt.Errorf("batch %d of the index is not where it says", i)
-		}
-		b, err := segment.ParseBatch(head, index[span.Off:][:span.Len])
-		if err != nil || b.Len() != span.Rows || b.Len() != s.seg.index.Batches[i].Len() ||
-			b.Stream(0) != s.seg.index.Batches[i].Stream(0) || b.Seq(0) != s.seg.index.Batches[i].Seq(0) {
+	for i, b := range s.index.Batches {
+		if c.Index.Batches[i] != s.span(s.index.Place(i), 1+i, b.Len()) {
 			return fmt.Errorf("batch %d of the index is not what it says", i)
 		}
 	}
 	return nil
 }
 
-// holds reports whether span is a range of data.
-func holds(data []byte, span commit.Span) bool {
-	n := int64(len(data))
-	return span.Off >= 0 && span.Len > 0 && span.Len <= n && span.Off <= n-span.Len &&
-		commit.Hash(data[span.Off:][:span.Len]) == span.SHA256
+// span is what a commit has to say of a part of the index, which has the sum of that number if it is where the commit says.
+func (s *segmentCheck) span(p segment.Part, sum, rows int) commit.Span {
+	return commit.Span{Off: p.Off, Len: p.Len, SHA256: s.sums[sum], Rows: rows}
 }

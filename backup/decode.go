@@ -18,6 +18,15 @@ const maxBody = 1 << 30
 
 // record opens the record of row i. The error is errErased if its key is gone.
 func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b *segment.Batch, i int, leaf *record.Leaf) (Found, error) {
+	at, ok := b.Block(i)
+	if !ok {
+		return clearFields(leaf), errors.New("the row has no block")
+	}
+	return r.opened(ctx, l, leaf, at.First, func() ([]byte, error) { return blocks.read(ctx, leaf, at) })
+}
+
+// opened opens a record and checks it against its commitment. read gets its block, if that is not known already.
+func (r *Reader) opened(ctx context.Context, l *openLog, leaf *record.Leaf, first uint64, read func() ([]byte, error)) (Found, error) {
 	f := clearFields(leaf)
 	scope := r.scopes[leaf.Scope]
 	if scope == nil {
@@ -29,21 +38,17 @@ func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b 
 	if scope.scope == nil {
 		return f, scope.err
 	}
-	at, ok := b.Block(i)
-	if !ok {
-		return f, errors.New("the row has no block")
-	}
-	p := r.bodies.block(leaf.Stream, at.First)
+	p := r.bodies.block(leaf.Stream, first)
 	if p == nil || int(leaf.Slot) >= len(p.Records) {
-		block, err := blocks.read(ctx, leaf, at)
+		block, err := read()
 		if err != nil {
 			return f, err
 		}
-		if p, err = r.openBlock(l, leaf, at.First, block); err != nil {
+		if p, err = r.openBlock(l, leaf, first, block); err != nil {
 			return f, err
 		}
 	}
-	got, err := r.restore(ctx, l, leaf, at.First, p, &f)
+	got, err := r.restore(ctx, l, leaf, first, p, &f)
 	if err == nil && got != leaf.Commitment {
 		err = errors.New("the plaintext is not what the writer committed to")
 	}
@@ -164,36 +169,4 @@ func (r *Reader) body(ctx context.Context, l *openLog, leaf *record.Leaf, rec *s
 		body = append(body, data)
 	}
 	return body, outside, nil
-}
-
-// verify opens every record of a segment and checks it against its commitment.
-func (r *Reader) verify(ctx context.Context, l *openLog, c *logCommit, seg *wholeSegment, report *Report) error {
-	if err := r.open(ctx, seg.index.Scopes()); err != nil {
-		return err
-	}
-	blocks := blockReader{r: r, c: c, whole: true, data: seg.data}
-	at := c.Tree.First
-	for _, b := range seg.index.Batches {
-		for i := range b.Len() {
-			if b.Type(i) != record.Plain {
-				continue
-			}
-			var leaf record.Leaf
-			b.Leaf(i, &leaf)
-			_, err := r.record(ctx, l, &blocks, b, i, &leaf)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			switch {
-			case errors.Is(err, errErased):
-				report.Erased++
-			case err != nil:
-				report.fault(readability, fmt.Sprintf("%s leaf %d", l.chain.origin, at+uint64(i)), "%v", err)
-			default:
-				report.Opened++
-			}
-		}
-		at += uint64(b.Len())
-	}
-	return nil
 }

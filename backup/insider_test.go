@@ -106,7 +106,12 @@ func (in *insider) build(frames [][]byte, tips ...commit.Tip) *commit.Commit {
 		var f frame.Frame
 		leaves := []merkle.Hash(nil)
 		if err := f.Decode(raw); err == nil {
-			leaves, _ = f.LeafHashes() // an insider does not mind
+			f.LeafHashes() // an insider does not mind
+			for i := range int(f.Count) {
+				var l record.Leaf
+				f.Leaf(i, &l)
+				leaves = append(leaves, merkle.LeafHash(l.Append(nil)))
+			}
 		}
 		if err := w.Add(&f, leaves); err != nil {
 			in.t.Fatal(err)
@@ -152,6 +157,37 @@ func (in *insider) firstTip(s *testStream) commit.Tip {
 	return *in.tip(c, s)
 }
 
+// section changes a byte of a section of the proof, counted from its end if it is less than zero.
+func (in *insider) section(number, at int) {
+	c := in.commit()
+	proof, s := bytes.Clone(read(in.t, in.m, c.Object(commit.KindProof, "").Key)), &c.Proof[number]
+	if at < 0 {
+		at += int(s.Len)
+	}
+	proof[int(s.Off)+at]++
+	s.SHA256 = commit.Hash(proof[s.Off:][:s.Len])
+	in.object(c, commit.KindProof, "", "proof", proof)
+	in.publish(c)
+}
+
+// data changes a bit of the data object so that it is still one, and as wanted.
+func (in *insider) data(as func(*segment.Data) bool) {
+	c := in.commit()
+	honest := read(in.t, in.m, c.Object(commit.KindData, "default").Key)
+	for bit := range 8 * len(honest) {
+		changed := flip(honest, bit)
+		if bit%8 == 0 && bytes.HasPrefix(honest[bit/8:], []byte("default")) {
+			changed = bytes.ReplaceAll(honest, []byte("default"), []byte("deflate")) // schema and footer
+		}
+		if d, err := segment.OpenData(changed); err == nil && as(d) {
+			in.object(c, commit.KindData, "default", "data.default.arrow", changed)
+			in.publish(c)
+			return
+		}
+	}
+	in.t.Fatal("there is no such bit")
+}
+
 // TestInsiderLies: verify believes the writers, not the one who commits.
 func TestInsiderLies(t *testing.T) {
 	edit := func(f func(in *insider, c *commit.Commit)) func(*insider) {
@@ -163,6 +199,12 @@ func TestInsiderLies(t *testing.T) {
 	}
 	tip := func(f func(t *commit.Tip)) func(*insider) {
 		return edit(func(in *insider, c *commit.Commit) { f(in.tip(c, in.stream)) })
+	}
+	section := func(number, at int) func(*insider) {
+		return func(in *insider) { in.section(number, at) }
+	}
+	data := func(as func(*segment.Data) bool) func(*insider) {
+		return func(in *insider) { in.data(as) }
 	}
 	for _, test := range []struct {
 		name  string
@@ -222,15 +264,31 @@ func TestInsiderLies(t *testing.T) {
 		{"lies about a batch", edit(func(in *insider, c *commit.Commit) { c.Index.Batches[0].Rows-- }), "batch 0"},
 		{"lies about the head of the index", edit(func(in *insider, c *commit.Commit) { c.Index.Head.SHA256[0]++ }), "head and the batches"},
 		{"hides what was set aside", edit(func(in *insider, c *commit.Commit) { c.Quarantined = 3 }), "set aside"},
-		{"hides a scope from searches by subject", func(in *insider) {
-			c := in.commit()
-			proof := bytes.Clone(read(in.t, in.m, c.Object(commit.KindProof, "").Key))
-			at := c.Proof[segment.SectionScopes].Off
-			proof[at+15]++
-			c.Proof[segment.SectionScopes].SHA256 = commit.Hash(proof[at:][:c.Proof[segment.SectionScopes].Len])
-			in.object(c, commit.KindProof, "", "proof", proof)
-			in.publish(c)
-		}, "scopes"},
+		{"hides a scope from searches by subject", section(segment.SectionScopes, -1), "scopes"},
+		{"hides a scope behind another digest", section(segment.SectionScopes, 4), "scopes"},
+		{"hides a run", section(segment.SectionGroups, -1), "groups of runs"},
+		{"dates a record anew where it is found by its scope", section(segment.SectionRuns, 8), "runs are not"},
+		{"changes a leaf hash", section(segment.SectionLeaves, -1), "leaf hashes"},
+		{"changes an entry", section(segment.SectionEntries, -1), "entries do not have the signed root"},
+		{"changes a frame", section(segment.SectionFrames, 60), "signature"},
+		{"moves the first frame", section(segment.SectionFrames, 216), "cover"},
+		{"gives a block another leaf", data(func(d *segment.Data) bool {
+			for b := range d.Blocks() {
+				return b.Leaf > 100
+			}
+			return false
+		}), "is not that of leaf"},
+		{"changes a block", edit(func(in *insider, c *commit.Commit) {
+			honest := read(in.t, in.m, c.Object(commit.KindData, "default").Key)
+			d, err := segment.OpenData(honest)
+			if err != nil {
+				in.t.Fatal(err)
+			}
+			for b := range d.Blocks() {
+				in.object(c, commit.KindData, "default", "data.default.arrow", flip(honest, 8*int(b.Offset+b.Length-1)))
+			}
+		}), "the block is not the one"},
+		{"gives data another class", data(func(d *segment.Data) bool { return d.Class != "default" }), "of class"},
 		{"archives a frame twice", func(in *insider) {
 			s := in.stream
 			c := in.build([][]byte{s.sent[1], s.sent[1]}, in.firstTip(s))
@@ -254,6 +312,24 @@ func TestInsiderLies(t *testing.T) {
 			}
 			in.publish(in.build([][]byte{raw}))
 		}, "not by the key of the stream"},
+		{"changes what a writer signed", func(in *insider) {
+			s := in.testArchive.stream(keyscope.Link{})
+			raw := bytes.Clone(s.encode(s.draft(some(2)...)))
+			var f frame.Frame
+			if err := f.Decode(raw); err != nil {
+				in.t.Fatal(err)
+			}
+			f.Columns.Time[8]++ // shares memory with raw
+			in.publish(in.build([][]byte{raw}))
+		}, "leaves do not have the signed root"},
+		{"grows another tree", edit(func(in *insider, c *commit.Commit) {
+			f, err := merkle.NewFrontier(c.Tree.First, c.Tree.Before)
+			if err != nil {
+				in.t.Fatal(err)
+			}
+			f.Append(make([]merkle.Hash, c.Tree.Size-c.Tree.First)...)
+			c.Tree.Root, c.Tree.After = f.Root(), f.Hashes()
+		}), "do not give the root"},
 		{"goes on with a closed stream", func(in *insider) {
 			s := in.testArchive.stream(keyscope.Link{})
 			frames := [][]byte{bytes.Clone(s.encode(s.draft(some(1)...)))}

@@ -242,7 +242,7 @@ func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit
 }
 
 // fetchRange reads a range of an object, of the first version in which the range fits.
-func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, fits func([]byte) bool) ([]byte, bool, error) {
+func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, fits func([]byte) bool) (data []byte, relocated bool, err error) {
 	if r.Off < 0 || r.Len <= 0 || r.Len > obj.Size || r.Off > obj.Size-r.Len {
 		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, errAltered, r.Len, r.Off)
 	}
@@ -250,18 +250,27 @@ func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, f
 	if r.Len == obj.Size {
 		r = Range{}
 	}
-	read := func(version string) ([]byte, bool, error) {
-		data, err := store.Read(ctx, obj.Key, version, r)
-		return data, err == nil && int64(len(data)) == length && fits(data), err
+	relocated, err = tryVersions(ctx, store, obj, func(version string) (ok bool, err error) {
+		data, err = store.Read(ctx, obj.Key, version, r)
+		return err == nil && int64(len(data)) == length && fits(data), err
+	})
+	if err != nil {
+		return nil, false, err
 	}
-	data, ok, first := read(obj.Version)
+	return data, relocated, nil
+}
+
+// tryVersions calls try with the version that a commit names of an object, and then with others that may be it, until
+// one is right. relocated says that it was another.
+func tryVersions(ctx context.Context, store Store, obj *commit.Object, try func(version string) (ok bool, err error)) (relocated bool, err error) {
+	ok, first := try(obj.Version)
 	if ok {
-		return data, false, nil
+		return false, nil
 	}
 	found, unread := false, error(nil)
 	for v, err := range store.Versions(ctx, obj.Key, "") {
 		if err != nil {
-			return nil, false, fmt.Errorf("list versions of %s: %w", obj.Key, err)
+			return false, fmt.Errorf("list versions of %s: %w", obj.Key, err)
 		}
 		if v.Key != obj.Key || v.Deleted {
 			continue
@@ -269,9 +278,9 @@ func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, f
 		if found = true; v.Size != obj.Size || v.ID == obj.Version && first == nil {
 			continue
 		}
-		data, ok, err := read(v.ID)
+		ok, err := try(v.ID)
 		if ok {
-			return data, v.ID != obj.Version, nil
+			return v.ID != obj.Version, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			unread = err
@@ -279,9 +288,9 @@ func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, f
 	}
 	switch {
 	case unread != nil:
-		return nil, false, fmt.Errorf("%s: %w", obj.Key, unread)
+		return false, fmt.Errorf("%s: %w", obj.Key, unread)
 	case found:
-		return nil, false, fmt.Errorf("%s: %w", obj.Key, errAltered)
+		return false, fmt.Errorf("%s: %w", obj.Key, errAltered)
 	}
-	return nil, false, fmt.Errorf("%s: %w", obj.Key, errNoObject)
+	return false, fmt.Errorf("%s: %w", obj.Key, errNoObject)
 }

@@ -1,29 +1,94 @@
 package backup
 
 import (
-	"bytes"
-	"crypto/sha256"
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
+	"github.com/stelelog/stele/internal/sha256mb"
 	"github.com/stelelog/stele/merkle"
 )
 
 // segmentCheck checks what the bytes of a segment mean: that rows give the leaves, leaves the tree, blocks the digests,
-// frames the signatures, and that each stream goes on where it was.
+// frames the signatures, and that each stream goes on where it was. Of the objects only the index is in memory as a
+// whole, and it goes before the proof comes.
 type segmentCheck struct {
-	v      *verifier
-	c      *logCommit
-	seg    *wholeSegment
-	leaves []merkle.Hash
+	v   *verifier
+	l   *openLog
+	c   *logCommit
+	mem *checkMemory
+
+	index   *segment.Index
+	sums    []commit.Hex32           // of its head and batches
+	runs    [segment.Sections][]byte // what sections must be that follow from the rows
+	said    []saidLeaf
+	streams []stretch
 
 	records, pieces uint64
 	from, until     int64 // times of records and pieces
 
-	batch, base int // place of row
+	open *unlocking // nil if blocks are not opened
+}
+
+// checkMemory is what one segment after the other uses.
+type checkMemory struct {
+	piece    int64 // bytes that are read at a time
+	leaves   []merkle.Hash
+	nodes    []merkle.Hash // of level 3 and higher, level by level
+	levels   [][]merkle.Hash
+	blocks   map[string][]uint32 // by class: the rows of slot 0, by the offsets of their blocks
+	skeleton []byte
+	cuts     []segment.Cut
+	entries  segment.EntryHasher
+	runs     segment.RunMaker
+	messages [][]byte
+	sums     [][32]byte
+	there    []uint32
+
+	waiting []byte // leafdata that are not hashed yet, and where they end
+	ends    []int
+}
+
+// leaf takes the leaf of row i; some wait, because together they are hashed faster.
+func (m *checkMemory) leaf(b *segment.Batch, i int) {
+	m.waiting = b.AppendLeafdata(append(m.waiting, 0), i)
+	if m.ends = append(m.ends, len(m.waiting)); len(m.ends) == leavesAtOnce {
+		m.hashLeaves()
+	}
+}
+
+const leavesAtOnce = 64
+
+// hashLeaves hashes the leaves that wait.
+func (m *checkMemory) hashLeaves() {
+	m.messages = m.messages[:0]
+	from := 0
+	for _, end := range m.ends {
+		m.messages = append(m.messages, m.waiting[from:end])
+		from = end
+	}
+	n := len(m.leaves)
+	m.leaves = slices.Grow(m.leaves, len(m.ends))[:n+len(m.ends)]
+	sha256mb.Sums(m.leaves[n:], m.messages)
+	m.waiting, m.ends = m.waiting[:0], m.ends[:0]
+}
+
+// saidLeaf is a leaf that tells something of streams.
+type saidLeaf struct {
+	index int
+	leaf  record.Leaf
+}
+
+// stretch is a run of leaves of one stream whose seqs follow each other, up to leaf end of the segment.
+type stretch struct {
+	stream [16]byte
+	first  uint64 // seq
+	from   int
+	end    int
 }
 
 func (s *segmentCheck) key(kind string) string { return s.c.Object(kind, "").Key }
@@ -32,171 +97,195 @@ func (s *segmentCheck) bad(kind, format string, args ...any) {
 	s.v.r.fault(integrity, s.key(kind), format, args...)
 }
 
-func (s *segmentCheck) run(streams *streamCheck) {
-	s.rows()
-	s.tree()
-	s.facts()
-	frames, err := segment.ParseFrames(s.seg.proof[0])
-	if err != nil {
-		s.bad(commit.KindProof, "%v", err)
-		streams.skip(s.c.Commit)
-		return
+// run checks all objects of a commit, whose shape is right.
+func (s *segmentCheck) run(ctx context.Context, streams *streamCheck) error {
+	s.mem.leaves, s.mem.nodes = s.mem.leaves[:0], s.mem.nodes[:0]
+	for class := range s.mem.blocks {
+		s.mem.blocks[class] = s.mem.blocks[class][:0]
 	}
-	if !s.covers(frames) {
-		streams.skip(s.c.Commit)
-		return
-	}
-	for i := range frames {
-		if err := s.frame(&frames[i], streams); err != nil {
-			s.bad(commit.KindProof, "frame at leaf %d, stream %x seq %d: %v", frames[i].Leaf, frames[i].Stream, frames[i].First, err)
+	if obj := s.c.Object(commit.KindIndex, ""); obj != nil {
+		if err := s.readIndex(ctx, obj); err != nil {
+			return err
 		}
 	}
+	if s.index != nil {
+		if err := s.rows(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range s.c.Objects {
+		var err error
+		switch obj := &s.c.Objects[i]; obj.Kind {
+		case commit.KindIndex, commit.KindProof:
+		case commit.KindData:
+			err = s.data(ctx, obj)
+		default:
+			_, err = s.v.object(ctx, obj, func(*objectReader) error { return nil })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	usable := s.index != nil
+	if usable {
+		s.finishIndex()
+	}
+	if obj := s.c.Object(commit.KindProof, ""); obj != nil {
+		return s.proof(ctx, obj, usable, streams)
+	}
+	streams.skip(s.c.Commit)
+	return nil
 }
 
-// rows recomputes the leaves from the index and the digests from the data.
-func (s *segmentCheck) rows() {
-	var leaf record.Leaf
-	var scratch []byte
-	type place struct {
-		class    string
-		off, len uint32
+// readIndex leaves s.index nil if the index cannot be used.
+func (s *segmentCheck) readIndex(ctx context.Context, obj *commit.Object) error {
+	data, sums, ok, err := s.v.whole(ctx, obj, append([]commit.Span{s.c.Index.Head}, s.c.Index.Batches...))
+	if err != nil || !ok {
+		return err
 	}
-	var last place // rows of one block lie together: it is hashed once
-	var digest [32]byte
-	for _, b := range s.seg.index.Batches {
+	s.sums = sums
+	if s.index, err = segment.OpenIndex(data); err != nil {
+		s.index = nil
+		s.bad(commit.KindIndex, "%v", err)
+	}
+	return nil
+}
+
+// rows recomputes the leaves, and notes what else is wanted of the index.
+func (s *segmentCheck) rows(ctx context.Context) error {
+	if s.open != nil {
+		if err := s.open.start(ctx, s.index); err != nil {
+			return err
+		}
+	}
+	n := 0
+	var check segment.Checker
+	s.mem.leaves = slices.Grow(s.mem.leaves, s.index.Len())
+	for _, b := range s.index.Batches {
 		for i := range b.Len() {
-			b.Leaf(i, &leaf)
-			if err := leaf.Check(); err != nil {
-				s.bad(commit.KindIndex, "row %d: %v", len(s.leaves), err)
+			if err := check.Check(b, i); err != nil {
+				s.bad(commit.KindIndex, "row %d: %v", n, err)
 			}
-			s.count(&leaf)
-			scratch = leaf.Append(append(scratch[:0], 0))
-			s.leaves = append(s.leaves, sha256.Sum256(scratch))
-			at, ok := b.Block(i)
-			if !ok {
-				continue
+			s.mem.leaf(b, i)
+			s.count(b, i)
+			s.follow(b, i, n)
+			if err := s.block(b, i, n); err != nil {
+				s.bad(commit.KindIndex, "row %d: %v", n, err)
 			}
-			if p := (place{leaf.Class, at.Offset, at.Length}); p != last {
-				data := s.seg.data[leaf.Class]
-				if s.c.Object(commit.KindData, leaf.Class) == nil {
-					s.bad(commit.KindIndex, "row %d: the commit names no data object of its class", len(s.leaves)-1)
-				}
-				if uint64(at.Offset)+uint64(at.Length) > uint64(len(data)) {
-					if data != nil {
-						s.bad(commit.KindIndex, "row %d: its block lies outside the data object", len(s.leaves)-1)
-					}
-					continue // a missing object is a fault of its own
-				}
-				digest, last = sha256.Sum256(data[at.Offset:][:at.Length]), p
-			}
-			if digest != leaf.Digest {
-				s.bad(commit.KindIndex, "row %d: the block is not the one that the leaf names", len(s.leaves)-1)
+			n++
+		}
+	}
+	s.mem.hashLeaves()
+	s.sortBlocks()
+	s.tree()
+	return nil
+}
+
+// follow notes to which stream row n belongs, and what it says of streams.
+func (s *segmentCheck) follow(b *segment.Batch, i, n int) {
+	stream, seq := b.Stream(i), b.Seq(i)
+	if k := len(s.streams) - 1; k >= 0 && s.streams[k].stream == stream && s.streams[k].first+uint64(n-s.streams[k].from) == seq {
+		s.streams[k].end = n + 1
+	} else {
+		s.streams = append(s.streams, stretch{stream, seq, n, n + 1})
+	}
+	switch b.Type(i) {
+	case record.Open, record.Loss, record.Close, record.Recovered:
+		var l record.Leaf
+		b.Leaf(i, &l)
+		l.Detail = slices.Clone(l.Detail)
+		s.said = append(s.said, saidLeaf{n, l})
+	}
+}
+
+// block notes where the block of row n lies. Rows of one block follow each other in their frame, slot 0 first.
+func (s *segmentCheck) block(b *segment.Batch, i, n int) error {
+	at, ok := b.Block(i)
+	if !ok {
+		return nil
+	}
+	class, back := b.Class(i), b.Seq(i)-at.First
+	obj := s.c.Object(commit.KindData, class)
+	switch {
+	case obj == nil:
+		return fmt.Errorf("the commit names no data object of its class")
+	case at.Length == 0 || at.Length > frame.MaxLen:
+		return fmt.Errorf("no block has %d bytes", at.Length)
+	case int64(at.Offset)+int64(at.Length) > obj.Size:
+		return fmt.Errorf("its block lies outside the data object")
+	case b.Slot(i) == 0 && back == 0:
+		s.mem.blocks[class] = append(s.mem.blocks[class], uint32(n))
+		return nil
+	case b.Slot(i) == 0 || back == 0 || back > uint64(n):
+		return fmt.Errorf("its block does not start where it says")
+	}
+	first, k := s.index.Row(n - int(back))
+	if place, ok := first.Block(k); !ok || place != at || first.Seq(k) != at.First || first.Slot(k) != 0 || first.Class(k) != class ||
+		first.Scope(k) != b.Scope(i) || first.Stream(k) != b.Stream(i) || first.Digest(k) != b.Digest(i) {
+		return fmt.Errorf("the block is not the one that the leaf names")
+	}
+	if s.open != nil {
+		s.open.chain(n-int(back), n)
+	}
+	return nil
+}
+
+func (s *segmentCheck) sortBlocks() {
+	offset := func(row uint32) uint32 {
+		b, i := s.index.Row(int(row))
+		at, _ := b.Block(i)
+		return at.Offset
+	}
+	for _, rows := range s.mem.blocks {
+		for k := range rows {
+			if k > 0 && offset(rows[k]) < offset(rows[k-1]) { // frames name their blocks in any order
+				slices.SortStableFunc(rows, func(a, b uint32) int { return int(offset(a)) - int(offset(b)) })
+				break
 			}
 		}
 	}
 }
 
-// tree checks that the leaves grow the tree as the commit says, and that the proof object holds them and their nodes.
+// treeBatch is how many leaves grow the tree at a time.
+const treeBatch = 4096
+
+// tree checks that the leaves grow the tree as the commit says, and keeps the nodes that the proof must hold.
 func (s *segmentCheck) tree() {
-	t := &s.c.Tree
+	t, m := &s.c.Tree, s.mem
 	f, err := merkle.NewFrontier(t.First, t.Before)
 	if err != nil {
 		s.v.r.fault(integrity, s.c.key, "%v", err)
 		return
 	}
-	if uint64(len(s.leaves)) != t.Size-t.First {
-		s.bad(commit.KindIndex, "%d rows, the commit says %d leaves", len(s.leaves), t.Size-t.First)
+	if uint64(len(m.leaves)) != t.Size-t.First {
+		s.bad(commit.KindIndex, "%d rows, the commit says %d leaves", len(m.leaves), t.Size-t.First)
 		return
 	}
-	levels := f.AppendLevels(nil, s.leaves...)
+	levels := nodeLevels(t.First, t.Size)
+	m.nodes = slices.Grow(m.nodes, levels[len(levels)-1])[:levels[len(levels)-1]]
+	for leaves := m.leaves; len(leaves) > 0; leaves = leaves[min(treeBatch, len(leaves)):] {
+		for i := range m.levels {
+			m.levels[i] = m.levels[i][:0]
+		}
+		m.levels = f.AppendLevels(m.levels, leaves[:min(treeBatch, len(leaves))]...)
+		for l := segment.LowestNode; l < len(m.levels); l++ {
+			levels[l] += copy(m.nodes[levels[l]:], m.levels[l])
+		}
+	}
 	if f.Root() != t.Root {
 		s.bad(commit.KindIndex, "the rows do not give the root that the commit names")
 	}
-	if !bytes.Equal(flat(s.leaves), s.seg.proof[2]) {
-		s.bad(commit.KindProof, "the leaf hashes are not those of the rows")
-	}
-	var nodes []merkle.Hash
-	for l := 3; l < len(levels); l++ {
-		nodes = append(nodes, levels[l]...)
-	}
-	if !bytes.Equal(flat(nodes), s.seg.proof[3]) {
-		s.bad(commit.KindProof, "the interior nodes are not those of the leaves")
-	}
 }
 
-func flat(hashes []merkle.Hash) []byte {
-	out := make([]byte, 0, 32*len(hashes))
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out
-}
-
-// covers checks that the frames cover the leaves one after the other.
-func (s *segmentCheck) covers(frames []segment.FrameAt) bool {
-	at := s.c.Tree.First
-	for i := range frames {
-		if frames[i].Leaf != at {
-			break
-		}
-		at += uint64(frames[i].Count)
-	}
-	if at != s.c.Tree.Size {
-		s.bad(commit.KindProof, "the frames do not cover the leaves (gap at leaf %d)", at)
-		return false
-	}
-	return true
-}
-
-// frame checks one frame against the leaves and the streams.
-func (s *segmentCheck) frame(f *segment.FrameAt, streams *streamCheck) error {
-	from := f.Leaf - s.c.Tree.First
-	if from+uint64(f.Count) > uint64(len(s.leaves)) {
-		return fmt.Errorf("lies outside the segment")
-	}
-	if merkle.Root(s.leaves[from:from+uint64(f.Count)]) != f.Leaves {
-		return fmt.Errorf("its leaves do not have the signed root")
-	}
-	if uint64(f.Offset)+uint64(f.Length) > uint64(len(s.seg.proof[1])) {
-		return fmt.Errorf("its entries lie outside the object")
-	}
-	entries, err := segment.ParseEntries(s.seg.proof[1][f.Offset:][:f.Length])
-	if err != nil {
-		return err
-	}
-	if frame.EntriesRoot(entries) != f.Entries {
-		return fmt.Errorf("its entries do not have the signed root")
-	}
-	said, err := s.said(f, int(from))
-	if err != nil {
-		return err
-	}
-	return streams.take(f, said, s.c.Control)
-}
-
-// said collects the leaves of a frame that tell something of streams, and checks that all are of this one.
-func (s *segmentCheck) said(f *segment.FrameAt, from int) (said []record.Leaf, err error) {
-	for i := range int(f.Count) {
-		b, row := s.row(from + i)
-		if b.Stream(row) != f.Stream || b.Seq(row) != f.First+uint64(i) {
-			return nil, fmt.Errorf("row %d is of stream %x seq %d", from+i, b.Stream(row), b.Seq(row))
-		}
-		switch b.Type(row) {
-		case record.Open, record.Loss, record.Close, record.Recovered:
-			var l record.Leaf
-			b.Leaf(row, &l)
-			said = append(said, l)
+// nodeLevels says where the nodes of each level start in section 3 of the proof of leaves [first, size), in nodes; the last
+// is where they end.
+func nodeLevels(first, size uint64) (starts []int) {
+	at := 0
+	for l := 0; size>>l > 0; l++ {
+		starts = append(starts, at)
+		if l >= segment.LowestNode {
+			at += int(size>>l - first>>l)
 		}
 	}
-	return said, nil
-}
-
-// row finds row i of the segment, not before the one that was asked for last.
-func (s *segmentCheck) row(i int) (*segment.Batch, int) {
-	batches := s.seg.index.Batches
-	for i >= s.base+batches[s.batch].Len() {
-		s.base += batches[s.batch].Len()
-		s.batch++
-	}
-	return batches[s.batch], i - s.base
+	return append(starts, at)
 }

@@ -2,11 +2,11 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/segment"
+	"github.com/stelelog/stele/internal/sha256mb"
 )
 
 // readFrames reads the headers and signatures of the frames of a commit.
@@ -43,69 +43,143 @@ func readEncaps(ctx context.Context, store Store, c *commit.Commit) ([]segment.E
 	return segment.ParseEncaps(data)
 }
 
-// wholeSegment is a segment read and checked against its commit: the bytes, not yet what they mean.
-type wholeSegment struct {
-	index *segment.Index
-	proof segment.Proof
-	data  map[string][]byte // by class
-	raw   map[string][]byte // index and proof as they are stored
+// pieceBytes is how much of an object is read at a time where it need not lie in memory as a whole.
+const pieceBytes = 4 << 20
+
+// objectReader reads an object that a commit names from front to back. Whoever reads also hashes all of it, in the order
+// in which it came.
+type objectReader struct {
+	store   Store
+	obj     *commit.Object
+	version string
+	piece   int64 // bytes that are read at a time
+	at      int64
+	small   []byte // all of it, if that is no more than a piece
+	hash    sha256mb.Digest
 }
 
-// badObject is an object that cannot be used, and which it is.
-type badObject struct {
-	key string
-	err error
+// left is how much of the object was not read yet.
+func (o *objectReader) left() int64 { return o.obj.Size - o.at }
+
+// next reads the next n bytes.
+func (o *objectReader) next(ctx context.Context, n int64) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	if n < 0 || n > o.left() {
+		return nil, fmt.Errorf("%w: %d bytes at %d lie outside it", errAltered, n, o.at)
+	}
+	data, err := o.read(ctx, n)
+	if err == nil && int64(len(data)) != n {
+		err = fmt.Errorf("%w: it is of another size", errAltered)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.at += n
+	return data, nil
 }
 
-func (b *badObject) Error() string { return b.key + ": " + b.err.Error() }
-func (b *badObject) Unwrap() error { return b.err }
+func (o *objectReader) read(ctx context.Context, n int64) (data []byte, err error) {
+	if o.obj.Size > o.piece {
+		return o.store.Read(ctx, o.obj.Key, o.version, Range{Off: o.at, Len: n})
+	}
+	if o.small == nil {
+		o.small, err = o.store.Read(ctx, o.obj.Key, o.version, Range{})
+	}
+	if err != nil || int64(len(o.small)) != o.obj.Size {
+		return nil, err
+	}
+	return o.small[o.at:][:n:n], nil
+}
 
-// readSegment reads all objects of a commit. Faults are reported one by one through bad; the segment is nil if its index
-// or proof cannot be used. An error means that the store could not be read.
-func readSegment(ctx context.Context, store Store, c *commit.Commit, bad func(*badObject), relocated func(key string)) (*wholeSegment, uint64, error) {
-	s := &wholeSegment{data: map[string][]byte{}, raw: map[string][]byte{}}
-	bytes, usable := uint64(0), true
-	for i := range c.Objects {
-		obj := &c.Objects[i]
-		data, moved, err := fetch(ctx, store, obj)
-		if ctx.Err() != nil {
-			return nil, bytes, ctx.Err()
+// end reports whether the object is what the commit names, once all of it was read.
+func (o *objectReader) end(ctx context.Context) (bool, error) {
+	if o.left() > 0 || commit.Hex32(o.hash.Sum()) != o.obj.SHA256 {
+		return false, nil
+	}
+	if o.small != nil {
+		return true, nil
+	}
+	size := int64(0) // ranges do not tell where an object ends
+	for v, err := range o.store.Versions(ctx, o.obj.Key, "") {
+		if err != nil {
+			return false, fmt.Errorf("list versions of %s: %w", o.obj.Key, err)
 		}
-		if err != nil && !faulty(err) {
-			return nil, bytes, err
+		if v.Key == o.obj.Key && !v.Deleted && (v.ID == o.version || o.version == "") {
+			size = v.Size
 		}
+	}
+	return size == o.obj.Size, nil
+}
+
+// pieces reads the next n bytes piece by piece.
+func (o *objectReader) pieces(ctx context.Context, n int64, visit func(piece []byte)) error {
+	for n > 0 {
+		piece, err := o.next(ctx, min(n, o.piece))
+		if err != nil {
+			return err
+		}
+		visit(piece)
+		n -= int64(len(piece))
+	}
+	return nil
+}
+
+// object reads an object with read, which takes and hashes what it wants from the front of it; the rest is hashed here.
+// read is called again for every other version that may be the object, until one has the digest that the commit names: only
+// then is what it read worth anything. ok is false if there is none, which is reported. An error means that the store could
+// not be read.
+func (v *verifier) object(ctx context.Context, obj *commit.Object, read func(o *objectReader) error) (ok bool, err error) {
+	relocated, err := tryVersions(ctx, v.a.store, obj, func(version string) (bool, error) {
+		o := &objectReader{store: v.a.store, obj: obj, version: version, piece: v.mem.piece}
+		err := read(o)
 		if err == nil {
-			bytes += uint64(len(data))
-			s.raw[obj.Kind] = data
-			err = s.take(obj, data)
+			err = o.pieces(ctx, o.left(), func(piece []byte) { o.hash.Write(piece) })
 		}
 		if err != nil {
-			bad(&badObject{obj.Key, err})
-			usable = usable && obj.Kind != commit.KindIndex && obj.Kind != commit.KindProof
-			continue
+			return false, unlessFaulty(err)
 		}
-		if moved {
-			relocated(obj.Key)
-		}
+		return o.end(ctx)
+	})
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case faulty(err):
+		v.r.fault(integrity, obj.Key, "%v", err)
+		return false, nil
+	case err != nil:
+		return false, err
 	}
-	if !usable || s.index == nil {
-		return nil, bytes, nil
+	v.r.Bytes += uint64(obj.Size)
+	if relocated {
+		v.r.notice(integrity, obj.Key, "relocated: found under another version")
 	}
-	return s, bytes, nil
+	return true, nil
 }
 
-func (s *wholeSegment) take(obj *commit.Object, data []byte) (err error) {
-	switch obj.Kind {
-	case commit.KindIndex:
-		s.index, err = segment.OpenIndex(data)
-	case commit.KindProof:
-		s.proof, err = segment.ParseProof(data)
-	case commit.KindData:
-		s.data[obj.Class] = data
-		_, err = segment.OpenData(data)
-	case commit.KindQuarantine, commit.KindTips, commit.KindDirectory:
-	default:
-		err = errors.New("an object of a kind that this stele does not know")
+func unlessFaulty(err error) error {
+	if faulty(err) {
+		return nil
 	}
 	return err
+}
+
+// whole reads an object into memory. sums are the digests of the parts that its commit names, as they turned out.
+func (v *verifier) whole(ctx context.Context, obj *commit.Object, spans []commit.Span) (data []byte, sums []commit.Hex32, ok bool, err error) {
+	ok, err = v.object(ctx, obj, func(o *objectReader) (err error) {
+		if data, err = o.next(ctx, o.left()); err != nil {
+			return err
+		}
+		parts := make([][]byte, len(spans))
+		for i, s := range spans {
+			if s.Off >= 0 && s.Len > 0 && s.Len <= obj.Size && s.Off <= obj.Size-s.Len {
+				parts[i] = data[s.Off:][:s.Len]
+			}
+		}
+		sums = make([]commit.Hex32, len(spans))
+		sha256mb.Beside(&o.hash, data, sums, parts)
+		return nil
+	})
+	return data, sums, ok, err
 }

@@ -150,8 +150,15 @@ func tampered(t *testing.T, a *testArchive, s Store, name, key string) {
 }
 
 func judged(t *testing.T, ar *Archive, name, key string) {
-	// Some hours later, because a missing end shows only in time.
-	r, err := ar.Verify(t.Context(), VerifyOptions{Now: time.Now().Add(4 * time.Hour)})
+	// Some hours later, because a missing end shows only in time. Objects are read whole, and in pieces.
+	opt := VerifyOptions{Now: time.Now().Add(4 * time.Hour)}
+	r, err := ar.Verify(t.Context(), opt)
+	if err == nil && strings.Contains(key, "/objects/") {
+		var pieces *Report
+		if pieces, err = VerifyInPieces(t.Context(), ar, opt, 320); err == nil && !slices.Equal(r.Faults, pieces.Faults) {
+			t.Errorf("%s of %s: in pieces %v", name, key, pieces.Faults)
+		}
+	}
 	if err != nil {
 		t.Errorf("%s of %s: %v", name, key, err)
 		return

@@ -23,14 +23,19 @@ type VerifyOptions struct {
 
 // Verify reads the whole archive and checks it against the trust file: every byte of every object, every signature,
 // chain, tree and head, and how complete each stream is. Faults are in the report; an error means that the store
-// could not be read or ctx ended. It needs memory for one segment at a time.
+// could not be read or ctx ended. It needs memory for the index of one segment and some pieces of the rest.
 func (a *Archive) Verify(ctx context.Context, opt VerifyOptions) (*Report, error) {
+	return a.verify(ctx, opt, pieceBytes)
+}
+
+// verify reads objects in pieces of so many bytes, a multiple of 32.
+func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*Report, error) {
 	if opt.Now.IsZero() {
 		opt.Now = time.Now()
 	}
 	r := &Report{Stele: "report/v1", Archive: fmt.Sprintf("%x", a.trust.Archive), Name: a.trust.Name, Time: opt.Now.UTC(),
 		Logs: []LogReport{}, Streams: []StreamReport{}, Faults: []Fault{}, Notices: []Fault{}}
-	v := &verifier{a: a, r: r, opt: opt}
+	v := &verifier{a: a, r: r, opt: opt, mem: checkMemory{piece: piece, blocks: map[string][]uint32{}}}
 	for _, l := range a.logs {
 		v.total += l.size()
 	}
@@ -69,6 +74,7 @@ type verifier struct {
 	opt         VerifyOptions
 	total, done uint64
 	said        []logTips // what the frames say of streams
+	mem         checkMemory
 
 	locked, unlocked int // objects whose lock was seen to hold, and that claim none
 	lockModes        map[string]int
@@ -171,23 +177,11 @@ func (v *verifier) commit(ctx context.Context, l *openLog, c *logCommit, streams
 	if err := v.locks(ctx, c); err != nil {
 		return err
 	}
-	seg, n, err := readSegment(ctx, v.a.store, c.Commit,
-		func(b *badObject) { v.r.fault(integrity, b.key, "%v", b.err) },
-		func(key string) { v.r.notice(integrity, key, "relocated: found under another version") })
-	if err != nil {
-		return err
+	check := segmentCheck{v: v, l: l, c: c, mem: &v.mem}
+	if r := v.opt.Reader; r != nil {
+		check.open = &unlocking{r: r, l: l, c: c, report: v.r}
 	}
-	v.r.Bytes += n
-	if seg == nil {
-		streams.skip(c.Commit)
-		return nil
-	}
-	check := segmentCheck{v: v, c: c, seg: seg}
-	check.run(streams)
-	if v.opt.Reader != nil {
-		return v.opt.Reader.verify(ctx, l, c, seg, v.r)
-	}
-	return nil
+	return check.run(ctx, streams)
 }
 
 // heads checks the heads in the control log against the chain, and returns how many leaves the newest covers.

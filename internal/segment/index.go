@@ -81,8 +81,9 @@ func (h *Head) addDictionary(a *arrowFile, m *message, missing map[uint64]int) e
 		return err
 	}
 	if c.kind == typeFixed {
+		h.ids[column] = make([][16]byte, b.rows)
 		for i := range b.rows {
-			h.ids[column] = append(h.ids[column], [16]byte(b.column[0][16*i:]))
+			h.ids[column][i] = [16]byte(b.column[0][16*i:])
 		}
 		return nil
 	}
@@ -201,6 +202,9 @@ func (b *Batch) ID(i int) [16]byte { return [16]byte(b.column[colID][16*i:]) }
 
 // Class is the class of row i.
 func (b *Batch) Class(i int) string { return b.text(colClass, i) }
+
+// Digest is the digest of the block of row i.
+func (b *Batch) Digest(i int) [32]byte { return [32]byte(b.column[colDigest][32*i:]) }
 
 // Slot is the slot of row i in its block.
 func (b *Batch) Slot(i int) uint16 { return le.Uint16(b.column[colSlot][2*i:]) }

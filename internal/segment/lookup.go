@@ -203,30 +203,38 @@ func RunDigest(scope [16]byte, run, rest []byte) (digest [cutDigest]byte) {
 	return digest
 }
 
-// Runs makes anew what sections 4, 6 and 7 of the proof have to be. It fails if the index names a scope twice.
-func (x *Index) Runs() (scopes, groups, runs []byte, err error) {
-	var l scopeList
+// RunMaker makes anew what sections 4, 6 and 7 of a proof have to be. It reuses its memory; the zero RunMaker is ready.
+type RunMaker struct {
+	list           scopeList
+	order          scopeOrder
+	runs           runWriter
+	scopes, groups []byte
+}
+
+// Make returns the sections that belong to an index. They are valid until the next call. It fails if the index names a
+// scope twice.
+func (m *RunMaker) Make(x *Index) (scopes, groups, runs []byte, err error) {
+	m.list.reset()
 	keys := x.ids[colScope]
 	for _, id := range keys {
-		l.add(id)
+		m.list.add(id)
 	}
-	l.finish()
-	if len(l.keys) != len(keys) {
+	m.list.finish()
+	if len(m.list.keys) != len(keys) {
 		return nil, nil, nil, bad(objIndex, 0, "a scope is in the dictionary twice")
 	}
-	var o scopeOrder
-	o.start(l.sorted)
+	m.order.start(m.list.sorted)
 	for _, b := range x.Batches {
-		o.count(b.column[colType], b.column[colScope])
+		m.order.count(b.column[colType], b.column[colScope])
 	}
 	for _, b := range x.Batches {
-		o.place(b.column[colType], b.column[colScope])
+		m.order.place(b.column[colType], b.column[colScope])
 	}
-	var w runWriter
-	o.write(&w, l.sorted, keys, func(row uint32) ([][]byte, int) {
+	m.order.write(&m.runs, m.list.sorted, keys, func(row uint32) ([][]byte, int) {
 		b, i := x.Row(int(row))
 		return b.column, i
 	})
-	groups = w.appendGroups(nil)
-	return w.appendScopes(nil, groups), groups, w.runs, nil
+	m.groups = m.runs.appendGroups(grow(m.groups[:0], m.runs.size()))
+	m.scopes = m.runs.appendScopes(m.scopes[:0], m.groups)
+	return m.scopes, m.groups, m.runs.runs, nil
 }

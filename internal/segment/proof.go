@@ -58,7 +58,7 @@ func NodeOffset(first, size uint64, level int, index uint64) (off int64, ok bool
 // writeProof writes the proof object.
 func (w *Writer) writeProof(s *Segment) {
 	ids := slices.SortedFunc(maps.Keys(w.encaps), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
-	size := proofHeader + len(w.frames) + len(w.entries) + encapEntry*len(ids) + w.runs.size()
+	size := proofHeader + len(w.frames) + len(w.entries) + encapEntry*len(ids) + w.runs.size() + len(w.runs.runs)
 	for _, level := range w.levels {
 		size += hashLen * len(level)
 	}
@@ -85,8 +85,8 @@ func (w *Writer) writeProof(s *Segment) {
 			hashes(w.levels[l])
 		}
 	})
-	groups := w.runs.appendGroups(nil)
-	section(SectionScopes, func() { p = w.runs.appendScopes(p, groups) })
+	w.groups = w.runs.appendGroups(grow(w.groups[:0], w.runs.size()))
+	section(SectionScopes, func() { p = w.runs.appendScopes(p, w.groups) })
 	section(SectionEncaps, func() {
 		for _, id := range ids {
 			e := w.encaps[id]
@@ -94,7 +94,7 @@ func (w *Writer) writeProof(s *Segment) {
 			p = append(le.AppendUint16(le.AppendUint16(p, e.Day), e.Year), e.Enc...)
 		}
 	})
-	section(SectionGroups, func() { p = append(p, groups...) })
+	section(SectionGroups, func() { p = append(p, w.groups...) })
 	section(SectionRuns, func() { p = append(p, w.runs.runs...) })
 	w.proof, s.Proof = p, p
 }

@@ -1,7 +1,10 @@
 package segment
 
 import (
+	"slices"
+
 	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/sha256mb"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -9,23 +12,39 @@ import (
 // the function of its name. They share memory with the object.
 type Proof [sections][]byte
 
-// ParseProof reads a whole proof object: its sections must follow its header and each other without gaps.
-func ParseProof(data []byte) (p Proof, err error) {
-	if len(data) < proofHeader || string(data[:len(proofMagic)]) != proofMagic {
-		return p, bad(objProof, 0, "this is no proof object of version 1")
+// ProofHeader is the length of the header of a proof object.
+const ProofHeader = proofHeader
+
+// ParseProofHeader reads the header of a proof object of size bytes: where its sections lie, which must follow it and each
+// other without gaps.
+func ParseProofHeader(b []byte, size int64) (parts [sections]Part, err error) {
+	if len(b) < proofHeader || string(b[:len(proofMagic)]) != proofMagic {
+		return parts, bad(objProof, 0, "this is no proof object of version 1")
 	}
 	at := uint64(proofHeader)
-	for i := range p {
+	for i := range parts {
 		entry := len(proofMagic) + 16*i
-		off, n := le.Uint64(data[entry:]), le.Uint64(data[entry+8:])
-		if off != at || n > uint64(len(data))-at {
-			return Proof{}, bad(objProof, entry, "section %d is not where it should be", i)
+		off, n := le.Uint64(b[entry:]), le.Uint64(b[entry+8:])
+		if off != at || n > uint64(size)-at {
+			return parts, bad(objProof, entry, "section %d is not where it should be", i)
 		}
-		p[i] = data[off:][:n:n]
+		parts[i] = Part{int64(off), int64(n)}
 		at += n
 	}
-	if at != uint64(len(data)) {
-		return Proof{}, bad(objProof, int(at), "bytes after the last section")
+	if at != uint64(size) {
+		return parts, bad(objProof, int(at), "bytes after the last section")
+	}
+	return parts, nil
+}
+
+// ParseProof reads a whole proof object.
+func ParseProof(data []byte) (p Proof, err error) {
+	parts, err := ParseProofHeader(data, int64(len(data)))
+	if err != nil {
+		return p, err
+	}
+	for i, part := range parts {
+		p[i] = data[part.Off:][:part.Len:part.Len]
 	}
 	return p, nil
 }
@@ -39,36 +58,75 @@ type FrameAt struct {
 	Length uint32
 }
 
+// FrameCount is the number of frames in section 0.
+func FrameCount(b []byte) (int, error) { return count(b, frameEntry, "frames") }
+
+// ParseFrame reads frame i of section 0, which has so many.
+func ParseFrame(b []byte, i int) (FrameAt, error) {
+	e := b[frameEntry*i:]
+	h, err := frame.ParseHeader(e)
+	if err != nil {
+		return FrameAt{}, bad(objProof, frameEntry*i, "frame %d: %v", i, err)
+	}
+	rest := e[frame.SignedLen:]
+	return FrameAt{h, e[:frame.SignedLen:frame.SignedLen], le.Uint64(rest), le.Uint32(rest[8:]), le.Uint32(rest[12:])}, nil
+}
+
 // ParseFrames reads section 0 or a range of it that starts and ends between frames.
 func ParseFrames(b []byte) ([]FrameAt, error) {
-	n, err := count(b, frameEntry, "frames")
+	n, err := FrameCount(b)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]FrameAt, n)
 	for i := range out {
-		e := b[frameEntry*i:]
-		h, err := frame.ParseHeader(e)
-		if err != nil {
-			return nil, bad(objProof, frameEntry*i, "frame %d: %v", i, err)
+		if out[i], err = ParseFrame(b, i); err != nil {
+			return nil, err
 		}
-		rest := e[frame.SignedLen:]
-		out[i] = FrameAt{h, e[:frame.SignedLen:frame.SignedLen], le.Uint64(rest), le.Uint32(rest[8:]), le.Uint32(rest[12:])}
 	}
 	return out, nil
 }
 
 // ParseEntries reads the entries of one frame, or section 1.
 func ParseEntries(b []byte) (entries [][]byte, err error) {
-	for at := 0; at < len(b); {
+	err = eachEntry(b, func(e []byte) { entries = append(entries, e[:len(e):len(e)]) })
+	return entries, err
+}
+
+// EntryHasher makes the leaf hashes of entries. It reuses its memory; the zero EntryHasher is ready.
+type EntryHasher struct {
+	messages [][]byte
+	hashes   []merkle.Hash
+}
+
+// Hashes returns the leaf hashes of the entries of one frame, of which its header has the root. They are valid until the
+// next call.
+func (h *EntryHasher) Hashes(b []byte) ([]merkle.Hash, error) {
+	h.messages = h.messages[:0]
+	at := 0
+	err := eachEntry(b, func(e []byte) {
+		at += 2 + len(e)
+		m := b[at-len(e)-1 : at] // the byte before a short entry, of its length, is the zero that the hash of a leaf starts with
+		if len(e) > 0xff {
+			m = append([]byte{0}, e...)
+		}
+		h.messages = append(h.messages, m)
+	})
+	h.hashes = slices.Grow(h.hashes[:0], len(h.messages))[:len(h.messages)]
+	sha256mb.Sums(h.hashes, h.messages)
+	return h.hashes, err
+}
+
+func eachEntry(b []byte, visit func(e []byte)) error {
+	for at, n := 0, 0; at < len(b); n++ {
 		if len(b)-at < 2 || len(b)-at-2 < int(le.Uint16(b[at:])) {
-			return nil, bad(objProof, at, "entry %d ends early", len(entries))
+			return bad(objProof, at, "entry %d ends early", n)
 		}
 		end := at + 2 + int(le.Uint16(b[at:]))
-		entries = append(entries, b[at+2:end:end])
+		visit(b[at+2 : end])
 		at = end
 	}
-	return entries, nil
+	return nil
 }
 
 // ParseHashes reads section 2 or 3, or a range of it.

@@ -46,7 +46,8 @@ func checkRuns(t testing.TB, r *run, s *Segment, p Proof) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scopes, groups, runs, err := x.Runs()
+	var m RunMaker
+	scopes, groups, runs, err := m.Make(x)
 	if err != nil || !bytes.Equal(scopes, p[SectionScopes]) || !bytes.Equal(groups, p[SectionGroups]) || !bytes.Equal(runs, p[SectionRuns]) {
 		t.Fatalf("the index gives other runs: %v", err)
 	}

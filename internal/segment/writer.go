@@ -41,6 +41,7 @@ type Writer struct {
 	scopes  scopeList
 	order   scopeOrder
 	runs    runWriter
+	groups  []byte // section 6
 	texts   [texts]dictionary[string]
 	index   file
 
