@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/stelelog/stele/internal/kafka"
 	"github.com/stelelog/stele/internal/spool"
@@ -59,6 +60,9 @@ func openSpool(path string) (*spool.Dir, error) {
 		return nil, fmt.Errorf("there is no spool directory %s: is it where the writers send to? 'stele init' and writers make it: %w", path, err)
 	}
 	dir, err := spool.Open(path, spool.Options{})
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, fmt.Errorf("whoever compacts takes claims in the spool %s and removes what is committed; let it write there: %w", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}

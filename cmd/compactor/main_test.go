@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,7 +94,7 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%v", last)
 }
 
-// cmdAwait gets a page until it has a status: await STATUS URL
+// cmdAwait gets a page until it has a status, and a line: await STATUS URL [LINE]
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	last := "no answer"
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -104,7 +105,8 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 		page, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		ts.Check(err)
-		if last = strconv.Itoa(resp.StatusCode); last == args[0] {
+		last = strconv.Itoa(resp.StatusCode)
+		if last == args[0] && (len(args) < 3 || slices.Contains(strings.Split(string(page), "\n"), args[2])) {
 			_, err = ts.Stdout().Write(page)
 			ts.Check(err)
 			return
