@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,12 +129,21 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 			break
 		}
 	}
-	err = errors.Join(err, handOver(ctx, pipe))
+	err = keptInPart(errors.Join(err, handOver(ctx, pipe)))
 	ans.count(pipe.Stats())
 	if err == nil && ans.Refused > 0 {
 		err = exit(exitRefused)
 	}
 	return ans, err
+}
+
+// keptInPart adds to an error about a full disk that capturing again is not without effect, as other commands are.
+func keptInPart(err error) error {
+	if !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return hinted(err, "the disk is full, and a part of the records may be kept; make room, run the compactor, then see with 'stele search' "+
+		"which arrived: capturing these lines again keeps them twice")
 }
 
 // handOver waits until the transport has what was captured, also after a failure or a signal.
