@@ -90,7 +90,7 @@ func TestCaptureDoesNotAllocate(t *testing.T) {
 // fill captures until the pipe is full and returns how many records it took.
 func fill(t *testing.T, p *Pipe, r Record) (n uint64) {
 	t.Helper()
-	for full := 0; full < 10; {
+	for full := 0; full < 200; {
 		err := p.Capture(t.Context(), &r)
 		switch {
 		case err == nil:

@@ -143,7 +143,7 @@ func (p *plan) intake(ctx context.Context, weeks []uint16) error {
 func (p *plan) take(scopes []Located) {
 	for i := range scopes {
 		s := &scopes[i]
-		if path := string(s.path()); p.taken[path] {
+		if p.taken[string(s.path())] {
 			continue
 		}
 		p.taken[string(s.path())] = true

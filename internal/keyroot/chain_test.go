@@ -280,10 +280,6 @@ func (s *service) resigned(t *testing.T, file []byte, change func(map[string]any
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := parse(n.Text)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var m map[string]any
 	dec := json.NewDecoder(strings.NewReader(n.Text))
 	dec.UseNumber()
@@ -295,7 +291,7 @@ func (s *service) resigned(t *testing.T, file []byte, change func(map[string]any
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = new(Record)
+	r := new(Record)
 	if err := json.Unmarshal(raw, r); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,9 @@ func (t *Trie) Build(w *Writer, entries iter.Seq2[Entry, error]) (Root, error) {
 	return build(stored{t, w}, t.Hidden, entries)
 }
 
+// build reads no stored node: what it joins is all new.
 func build(t nodes, hidden bool, entries iter.Seq2[Entry, error]) (Root, error) {
-	j := joiner{nodes: t, ctx: context.Background()}
+	ctx, j := context.Background(), joiner{nodes: t}
 	var last []byte
 	for e, err := range entries {
 		if err != nil {
@@ -29,11 +30,11 @@ func build(t nodes, hidden bool, entries iter.Seq2[Entry, error]) (Root, error) 
 			return Root{}, fmt.Errorf("%w: %x and %x", ErrPaths, last, e.Path)
 		}
 		last = e.Path
-		if err := j.add(group{first: e.Path, count: 1, entries: []Entry{e}}); err != nil {
+		if err := j.add(ctx, group{first: e.Path, count: 1, entries: []Entry{e}}); err != nil {
 			return Root{}, err
 		}
 	}
-	g, err := j.finish()
+	g, err := j.finish(ctx)
 	if err != nil || g.count == 0 {
 		return Root{}, err
 	}

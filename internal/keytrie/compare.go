@@ -10,12 +10,11 @@ import (
 // is then has no path. What both have in the same nodes is not read; every node that differs is opened. With sealed
 // tries only paths are compared.
 func Compare(ctx context.Context, a *Trie, was Root, b *Trie, is Root, f func(was, is Entry) error) error {
-	c := comparer{ctx, a, b, f}
-	return c.roots(&was, &is, place{})
+	c := comparer{a, b, f}
+	return c.roots(ctx, &was, &is, place{})
 }
 
 type comparer struct {
-	ctx  context.Context
 	a, b *Trie
 	f    func(was, is Entry) error
 }
@@ -31,25 +30,25 @@ func (c *comparer) same(was, is *Root) bool {
 	return was.Count == 0 || was.Link == is.Link && was.Key == is.Key
 }
 
-func (c *comparer) roots(was, is *Root, at place) error {
+func (c *comparer) roots(ctx context.Context, was, is *Root, at place) error {
 	if c.same(was, is) {
 		return nil
 	}
 	if was.Count == 0 || is.Count == 0 {
-		return c.entries([]rooted{{was, at}}, []rooted{{is, at}})
+		return c.entries(ctx, []rooted{{was, at}}, []rooted{{is, at}})
 	}
-	n, place, err := c.a.open(c.ctx, was, at)
+	n, place, err := c.a.open(ctx, was, at)
 	if err != nil {
 		return err
 	}
-	m, _, err := c.b.open(c.ctx, is, at)
+	m, _, err := c.b.open(ctx, is, at)
 	if err != nil {
 		return err
 	}
 	if !n.inner() || !m.inner() || !bytes.Equal(n.skip, m.skip) {
-		return c.entries([]rooted{{was, at}}, []rooted{{is, at}})
+		return c.entries(ctx, []rooted{{was, at}}, []rooted{{is, at}})
 	}
-	return c.slots(n.slots, m.slots, place)
+	return c.slots(ctx, n.slots, m.slots, place)
 }
 
 // open loads a node, and says which place its slots begin at.
@@ -64,7 +63,7 @@ func (t *Trie) open(ctx context.Context, r *Root, at place) (*node, place, error
 
 // slots compares two nodes that branch at the same nibble. Slots that cover the same nibbles are compared as nodes,
 // others by their paths.
-func (c *comparer) slots(a, b []slot, at place) error {
+func (c *comparer) slots(ctx context.Context, a, b []slot, at place) error {
 	for len(a) > 0 || len(b) > 0 {
 		end := widest(a, b)
 		was, a2, err := until(a, end, at)
@@ -76,9 +75,9 @@ func (c *comparer) slots(a, b []slot, at place) error {
 			return err
 		}
 		if len(was) == 1 && len(is) == 1 && a[0].code == b[0].code {
-			err = c.roots(was[0].Root, is[0].Root, was[0].at)
+			err = c.roots(ctx, was[0].Root, is[0].Root, was[0].at)
 		} else {
-			err = c.entries(was, is)
+			err = c.entries(ctx, was, is)
 		}
 		if err != nil {
 			return err
@@ -125,10 +124,10 @@ func until(s []slot, end int, at place) (roots []rooted, rest []slot, err error)
 }
 
 // entries compares all paths below two rows of nodes.
-func (c *comparer) entries(was, is []rooted) error {
-	next, stop := iter.Pull2(c.below(c.a, was))
+func (c *comparer) entries(ctx context.Context, was, is []rooted) error {
+	next, stop := iter.Pull2(c.below(ctx, c.a, was))
 	defer stop()
-	other, stopOther := iter.Pull2(c.below(c.b, is))
+	other, stopOther := iter.Pull2(c.below(ctx, c.b, is))
 	defer stopOther()
 	x, err, more := next()
 	y, errOther, moreOther := other()
@@ -165,13 +164,13 @@ func (c *comparer) entries(was, is []rooted) error {
 }
 
 // below iterates over what is below a row of nodes.
-func (c *comparer) below(t *Trie, roots []rooted) iter.Seq2[Entry, error] {
+func (c *comparer) below(ctx context.Context, t *Trie, roots []rooted) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for _, r := range roots {
 			if r.Count == 0 {
 				continue
 			}
-			err := walk(c.ctx, stored{Trie: t}, r.Root, r.at, nil, true, func(n *node, _ bool) error {
+			err := walk(ctx, stored{Trie: t}, r.Root, r.at, nil, true, func(n *node, _ bool) error {
 				for _, e := range n.entries {
 					if !yield(e, nil) {
 						return errStop

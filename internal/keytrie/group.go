@@ -34,19 +34,18 @@ func (g *group) place() (at place) {
 // groups of one path at most.
 type joiner struct {
 	nodes
-	ctx   context.Context
 	stack []group
 	last  []byte // first of the newest group
 }
 
-func (j *joiner) add(g group) error {
+func (j *joiner) add(ctx context.Context, g group) error {
 	if len(j.stack) > 0 {
 		g.shared = common(j.last, g.first)
 		if g.shared == 8*min(len(j.last), len(g.first)) {
 			return fmt.Errorf("%w: %x and %x", ErrPaths, j.last, g.first)
 		}
 		for len(j.stack) > 1 && j.stack[len(j.stack)-1].shared > g.shared {
-			if err := j.join(); err != nil {
+			if err := j.join(ctx); err != nil {
 				return err
 			}
 		}
@@ -57,9 +56,9 @@ func (j *joiner) add(g group) error {
 }
 
 // finish returns the group of all that was added; its count is 0 if that is nothing.
-func (j *joiner) finish() (group, error) {
+func (j *joiner) finish(ctx context.Context) (group, error) {
 	for len(j.stack) > 1 {
-		if err := j.join(); err != nil {
+		if err := j.join(ctx); err != nil {
 			return group{}, err
 		}
 	}
@@ -70,7 +69,7 @@ func (j *joiner) finish() (group, error) {
 }
 
 // join makes one group of the two newest ones, which part at bit shared of the second.
-func (j *joiner) join() error {
+func (j *joiner) join(ctx context.Context) error {
 	n := len(j.stack)
 	a, b := &j.stack[n-2], &j.stack[n-1]
 	j.stack = j.stack[:n-1]
@@ -78,7 +77,7 @@ func (j *joiner) join() error {
 	count := a.count + b.count
 	if count <= uint64(j.bucket()) {
 		for _, g := range [...]*group{a, b} {
-			if err := j.fetch(g); err != nil {
+			if err := j.fetch(ctx, g); err != nil {
 				return err
 			}
 		}
@@ -99,11 +98,11 @@ func (j *joiner) join() error {
 }
 
 // fetch reads the entries of a group that is a bucket in a pack.
-func (j *joiner) fetch(g *group) error {
+func (j *joiner) fetch(ctx context.Context, g *group) error {
 	if g.child == nil {
 		return nil
 	}
-	n, err := j.load(j.ctx, g.child)
+	n, err := j.load(ctx, g.child)
 	if err != nil {
 		return err
 	}

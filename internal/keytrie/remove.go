@@ -13,31 +13,30 @@ func remove(ctx context.Context, t nodes, r Root, prefixes [][]byte) (Root, []ui
 	if err := checkSet(prefixes); err != nil {
 		return Root{}, nil, err
 	}
-	m := remover{nodes: t, ctx: ctx, hits: make([]uint64, len(prefixes))}
+	m := remover{nodes: t, hits: make([]uint64, len(prefixes))}
 	if r.Count == 0 || len(prefixes) == 0 {
 		return r, m.hits, nil
 	}
-	g, changed, err := m.remove(&r, place{}, prefixes, 0)
+	g, changed, err := m.remove(ctx, &r, place{}, prefixes, 0)
 	if err != nil || !changed {
 		return r, m.hits, err
 	}
 	if g.count == 0 {
 		return Root{}, m.hits, nil
 	}
-	j := joiner{nodes: t, ctx: ctx}
+	j := joiner{nodes: t}
 	left, err := j.root(&g, 0)
 	return left, m.hits, err
 }
 
 type remover struct {
 	nodes
-	ctx  context.Context
 	hits []uint64
 }
 
 // remove takes the prefixes out of the node r, which lies at a place; the first of them is number base of all.
-func (m *remover) remove(r *Root, at place, prefixes [][]byte, base int) (g group, changed bool, err error) {
-	n, err := m.load(m.ctx, r)
+func (m *remover) remove(ctx context.Context, r *Root, at place, prefixes [][]byte, base int) (g group, changed bool, err error) {
+	n, err := m.load(ctx, r)
 	if err != nil {
 		return g, false, err
 	}
@@ -52,19 +51,19 @@ func (m *remover) remove(r *Root, at place, prefixes [][]byte, base int) (g grou
 		}
 		return g, true, nil
 	}
-	j := joiner{nodes: m.nodes, ctx: m.ctx}
+	j := joiner{nodes: m.nodes}
 	for i := range n.slots {
 		below, err := at.slot(n.slots[i].code)
 		if err != nil {
 			return g, false, &NodeError{r.Link, err}
 		}
-		g, took, err := m.slot(&n.slots[i].Root, below, prefixes, base)
+		g, took, err := m.slot(ctx, &n.slots[i].Root, below, prefixes, base)
 		if err != nil {
 			return g, false, err
 		}
 		changed = changed || took
 		if g.count > 0 {
-			if err := j.add(g); err != nil {
+			if err := j.add(ctx, g); err != nil {
 				return g, false, err
 			}
 		}
@@ -72,14 +71,14 @@ func (m *remover) remove(r *Root, at place, prefixes [][]byte, base int) (g grou
 	if !changed {
 		return asItIs, false, nil
 	}
-	if g, err = j.finish(); err != nil {
+	if g, err = j.finish(ctx); err != nil {
 		return g, false, err
 	}
-	return g, true, m.lift(&g)
+	return g, true, m.lift(ctx, &g)
 }
 
 // slot takes the prefixes out of one slot.
-func (m *remover) slot(r *Root, below place, prefixes [][]byte, base int) (group, bool, error) {
+func (m *remover) slot(ctx context.Context, r *Root, below place, prefixes [][]byte, base int) (group, bool, error) {
 	from, to, covered := below.match(prefixes)
 	if covered {
 		m.hits[base+from] += r.Count
@@ -88,7 +87,7 @@ func (m *remover) slot(r *Root, below place, prefixes [][]byte, base int) (group
 	if from == to {
 		return linked(r, &below), false, nil
 	}
-	return m.remove(r, below, prefixes[from:to], base+from)
+	return m.remove(ctx, r, below, prefixes[from:to], base+from)
 }
 
 // filter leaves out the entries that begin with a prefix.
@@ -107,11 +106,11 @@ func (m *remover) filter(entries []Entry, prefixes [][]byte, base int) (g group)
 }
 
 // lift opens an inner node that is all that is left of its parent: what it skips begins earlier now.
-func (m *remover) lift(g *group) error {
+func (m *remover) lift(ctx context.Context, g *group) error {
 	if g.child == nil || g.count <= uint64(m.bucket()) {
 		return nil
 	}
-	n, err := m.load(m.ctx, g.child)
+	n, err := m.load(ctx, g.child)
 	if err != nil {
 		return err
 	}
