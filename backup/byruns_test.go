@@ -391,3 +391,54 @@ func TestByRunsLongScope(t *testing.T) {
 		t.Errorf("%d records, %d broken", len(got), broken)
 	}
 }
+
+// Verify opens every record, however objects are read, and says which cannot be opened; those that were erased are no
+// fault.
+func TestVerifyUnlocked(t *testing.T) {
+	a, keys := talks(t)
+	const all = 4*20*2 + 1
+	verify := func(piece int64) *Report {
+		t.Helper()
+		r, err := VerifyInPieces(t.Context(), a.open(), VerifyOptions{Reader: a.reader(keys)}, piece)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for _, piece := range []int64{320, 4096, 4 << 20} {
+		r := verify(piece)
+		wantExit(t, r, 0, "integrity", "readability")
+		if r.Opened != all || r.Erased != 0 {
+			t.Errorf("in pieces of %d: %d opened, %d erased, want %d", piece, r.Opened, r.Erased, all)
+		}
+	}
+	var writer identity.Writer
+	if err := identity.Parse(a.file("writer", "default.stele"), identity.WriterFormat, &writer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Erase(t.Context(), writer.Pepper, "s3"); err != nil {
+		t.Fatal(err)
+	}
+	r := verify(320)
+	wantExit(t, r, 0, "integrity", "readability")
+	if r.Erased != 16 || r.Opened != all-16 {
+		t.Errorf("%d opened, %d erased, want %d and 16", r.Opened, r.Erased, all-16)
+	}
+	// Without its data, no record of a commit can be opened, and each is counted; the erased ones among them still are.
+	w := watch(a.store)
+	a.store = w
+	first := ""
+	w.alter = func(key string, _ Range, data []byte) []byte {
+		if strings.Contains(key, ".data.") && (first == "" || key == first) {
+			first = key
+			data[len(data)/2] ^= 1
+		}
+		return data
+	}
+	r = verify(4 << 20)
+	wantExit(t, r, 10)
+	broken := r.Verdicts["readability"].Faults
+	if r.Erased != 16 || broken == 0 || r.Opened+r.Erased+broken != all {
+		t.Errorf("%d opened, %d erased, %d broken, want %d together", r.Opened, r.Erased, broken, all)
+	}
+}

@@ -7,7 +7,7 @@ import (
 )
 
 // literalBytes bounds what a reader keeps of opened blocks, because later records refer to them.
-const literalBytes = 128 << 20
+const literalBytes = 32 << 20
 
 // literals keeps opened blocks, the least recently used go first. The zero literals is ready.
 type literals struct {

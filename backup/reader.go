@@ -16,6 +16,7 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/seal"
+	"github.com/stelelog/stele/internal/segment"
 )
 
 // Reader opens payloads. It holds a reader's identity and asks a key service for wrapped keys. Not safe for concurrent use.
@@ -30,8 +31,10 @@ type Reader struct {
 	years  map[uint16]hpke.PrivateKey // read keys, opened with the reader's key
 	wraps  map[commit.Hex16]*keyscope.ReadWrap
 	encaps map[commit.Hex16][]encapPlace // where an encapsulation is repeated
-	scopes map[commit.Hex16]*openScope
-	bodies literals
+
+	repeated map[commit.Hex16]segment.Encap // those that were read
+	scopes   map[commit.Hex16]*openScope
+	bodies   literals
 
 	lookups map[commit.Hex32]*lookup // by hash of the commit
 }
@@ -56,7 +59,7 @@ const stateErased = "erased"
 func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error) {
 	r := &Reader{a: a, keys: keys, codec: seal.NewCodec(seal.Options{}), years: map[uint16]hpke.PrivateKey{},
 		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{},
-		lookups: map[commit.Hex32]*lookup{}}
+		lookups: map[commit.Hex32]*lookup{}, repeated: map[commit.Hex16]segment.Encap{}}
 	if err := identity.Parse(readerIdentity, identity.ReaderFormat, &r.id); err != nil {
 		return nil, fmt.Errorf("reader identity: %w", err)
 	}
@@ -245,31 +248,44 @@ func (r *Reader) wrap(ctx context.Context, k *WrappedKey) (*keyscope.ReadWrap, e
 	if w := r.wraps[k.Encap]; w != nil {
 		return w, nil
 	}
-	for _, at := range r.encaps[k.Encap] {
-		c, err := at.log.commitAt(at.commit)
-		if err != nil {
+	e, err := r.encap(ctx, k.Encap)
+	if err != nil {
+		return nil, err
+	}
+	key := r.years[e.Year]
+	if key == nil {
+		return nil, fmt.Errorf("no read key of %d for this reader", e.Year)
+	}
+	w, err := keyscope.OpenReadWrap(key, r.id.Archive, e.Stream, e.Day, (*[keyscope.EncapsulationSize]byte)(e.Enc))
+	if err != nil {
+		return nil, err
+	}
+	r.wraps[k.Encap] = w
+	return w, nil
+}
+
+// encap finds an encapsulation. It keeps all that are repeated beside it: the next one that is wanted is often there.
+func (r *Reader) encap(ctx context.Context, id commit.Hex16) (segment.Encap, error) {
+	err := fmt.Errorf("encapsulation %s is in no segment", id)
+	for _, at := range r.encaps[id] {
+		if e, ok := r.repeated[id]; ok {
+			return e, nil
+		}
+		c, missing := at.log.commitAt(at.commit)
+		if missing != nil {
 			continue
 		}
-		encaps, err := readEncaps(ctx, r.a.store, c.Commit)
-		if err != nil {
-			return nil, err
+		encaps, unread := readEncaps(ctx, r.a.store, c.Commit)
+		if unread != nil {
+			err = unread
+			continue
 		}
 		for _, e := range encaps {
-			enc := (*[keyscope.EncapsulationSize]byte)(e.Enc)
-			if keyscope.EncapsulationID(enc) != [16]byte(k.Encap) {
-				continue
-			}
-			key := r.years[e.Year]
-			if key == nil {
-				return nil, fmt.Errorf("no read key of %d for this reader", e.Year)
-			}
-			w, err := keyscope.OpenReadWrap(key, r.id.Archive, e.Stream, e.Day, enc)
-			if err != nil {
-				return nil, err
-			}
-			r.wraps[k.Encap] = w
-			return w, nil
+			r.repeated[keyscope.EncapsulationID((*[keyscope.EncapsulationSize]byte)(e.Enc))] = e
 		}
 	}
-	return nil, fmt.Errorf("encapsulation %s is in no segment", k.Encap)
+	if e, ok := r.repeated[id]; ok {
+		return e, nil
+	}
+	return segment.Encap{}, err
 }

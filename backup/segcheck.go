@@ -18,7 +18,6 @@ import (
 // whole, and it goes before the proof comes.
 type segmentCheck struct {
 	v   *verifier
-	l   *openLog
 	c   *logCommit
 	mem *checkMemory
 

@@ -177,7 +177,7 @@ func (v *verifier) commit(ctx context.Context, l *openLog, c *logCommit, streams
 	if err := v.locks(ctx, c); err != nil {
 		return err
 	}
-	check := segmentCheck{v: v, l: l, c: c, mem: &v.mem}
+	check := segmentCheck{v: v, c: c, mem: &v.mem}
 	if r := v.opt.Reader; r != nil {
 		check.open = &unlocking{r: r, l: l, c: c, report: v.r}
 	}
