@@ -267,7 +267,7 @@ func (s *segmentCheck) tree() {
 			m.levels[i] = m.levels[i][:0]
 		}
 		m.levels = f.AppendLevels(m.levels, leaves[:min(treeBatch, len(leaves))]...)
-		for l := segment.LowestNode; l < len(m.levels); l++ {
+		for l := segment.LowestNode; l < min(len(m.levels), len(levels)-1); l++ { // m.levels may be from a larger segment
 			levels[l] += copy(m.nodes[levels[l]:], m.levels[l])
 		}
 	}
