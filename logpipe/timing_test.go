@@ -145,17 +145,19 @@ func TestFaultOfTheDisk(t *testing.T) {
 		}
 	}
 	p.carry[0].(*fileTransport).lane.Close() // from now on it takes nothing
-	if err := capture("acked"); err == nil {
-		t.Error("a Capture was acknowledged by a lane that takes nothing")
+	dir, err := spool.Open(path, spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := capture("acked"); err == nil { // a beat may have met the fault before it, and opened the next lane
+		if lanes, err := dir.Lanes(); err != nil || len(lanes) != 2 {
+			t.Errorf("a Capture was acknowledged by a lane that takes nothing; there are %d lanes (%v)", len(lanes), err)
+		}
 	}
 	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, p)
-	dir, err := spool.Open(path, spool.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	lanes, err := dir.Lanes()
 	if err != nil || len(lanes) != 2 {
 		t.Fatalf("%d lanes (%v), want 2", len(lanes), err)
