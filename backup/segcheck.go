@@ -53,8 +53,8 @@ type checkMemory struct {
 }
 
 // leaf takes the leaf of row i; some wait, because together they are hashed faster.
-func (m *checkMemory) leaf(b *segment.Batch, i int) {
-	m.waiting = b.AppendLeafdata(append(m.waiting, 0), i)
+func (m *checkMemory) leaf(c *segment.Checker, b *segment.Batch, i int) {
+	m.waiting = c.AppendLeafdata(append(m.waiting, 0), b, i)
 	if m.ends = append(m.ends, len(m.waiting)); len(m.ends) == leavesAtOnce {
 		m.hashLeaves()
 	}
@@ -165,7 +165,7 @@ func (s *segmentCheck) rows(ctx context.Context) error {
 			if err := check.Check(b, i); err != nil {
 				s.bad(commit.KindIndex, "row %d: %v", n, err)
 			}
-			s.mem.leaf(b, i)
+			s.mem.leaf(&check, b, i)
 			s.count(b, i)
 			s.follow(b, i, n)
 			if err := s.block(b, i, n); err != nil {
@@ -182,11 +182,13 @@ func (s *segmentCheck) rows(ctx context.Context) error {
 
 // follow notes to which stream row n belongs, and what it says of streams.
 func (s *segmentCheck) follow(b *segment.Batch, i, n int) {
-	stream, seq := b.Stream(i), b.Seq(i)
-	if k := len(s.streams) - 1; k >= 0 && s.streams[k].stream == stream && s.streams[k].first+uint64(n-s.streams[k].from) == seq {
+	k := len(s.streams) - 1
+	switch {
+	case i > 0 && b.Follows(i), // or the row before is in the batch before
+		k >= 0 && s.streams[k].stream == b.Stream(i) && s.streams[k].first+uint64(n-s.streams[k].from) == b.Seq(i):
 		s.streams[k].end = n + 1
-	} else {
-		s.streams = append(s.streams, stretch{stream, seq, n, n + 1})
+	default:
+		s.streams = append(s.streams, stretch{b.Stream(i), b.Seq(i), n, n + 1})
 	}
 	switch b.Type(i) {
 	case record.Open, record.Loss, record.Close, record.Recovered:
@@ -201,6 +203,12 @@ func (s *segmentCheck) follow(b *segment.Batch, i, n int) {
 func (s *segmentCheck) block(b *segment.Batch, i, n int) error {
 	at, ok := b.Block(i)
 	if !ok {
+		return nil
+	}
+	if i > 0 && b.NextSlot(i) { // then it is as good as the row before
+		if s.open != nil {
+			s.open.chain(n-int(b.Seq(i)-at.First), n)
+		}
 		return nil
 	}
 	class, back := b.Class(i), b.Seq(i)-at.First
