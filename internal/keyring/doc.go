@@ -39,14 +39,24 @@ type Ring struct {
 	Archive [16]byte
 	Packs   keytrie.Source
 	Runs    []Run
+
+	keyCache, indexCache *keytrie.Cache
+}
+
+// Cached returns the ring with room for a number of opened nodes, for the steps of one operation: to find, erase and
+// compare reads the same nodes again and again. It holds keys in memory; drop it afterwards.
+func (r *Ring) Cached(nodes int) *Ring {
+	c := *r
+	c.keyCache, c.indexCache = keytrie.NewCache(nodes/2), keytrie.NewCache(nodes/2)
+	return &c
 }
 
 func (r *Ring) keys() *keytrie.Trie {
-	return &keytrie.Trie{Archive: r.Archive, Source: r.Packs}
+	return &keytrie.Trie{Archive: r.Archive, Source: r.Packs, Cache: r.keyCache}
 }
 
 func (r *Ring) index() *keytrie.Trie {
-	return &keytrie.Trie{Archive: r.Archive, Hidden: true, Source: r.Packs}
+	return &keytrie.Trie{Archive: r.Archive, Hidden: true, Source: r.Packs, Cache: r.indexCache}
 }
 
 // Count is the number of paths in the key tries.

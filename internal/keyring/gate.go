@@ -17,7 +17,7 @@ import (
 // for, every node that differs opens, and sample keys of those that stay, chosen with random bytes, give their checks.
 // Nothing may be destroyed before.
 func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, sample int, random io.Reader) error {
-	g := gate{before: before, after: after}
+	g := gate{before: before, after: after.Cached(gateNodes)} // what was made is read from where it lies
 	err := g.check(ctx, e, erased)
 	if err == nil {
 		err = g.sample(ctx, sample, random)
@@ -27,6 +27,9 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 	}
 	return nil
 }
+
+// gateNodes is how many nodes the gate keeps open, some tens of megabytes.
+const gateNodes = 1 << 14
 
 type gate struct{ before, after *Ring }
 

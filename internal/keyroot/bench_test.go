@@ -1,3 +1,5 @@
+//go:build unix
+
 package keyroot
 
 import (
@@ -6,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,7 +55,7 @@ func benchService(b *testing.B, scopes []keyring.Scope, folds int) *service {
 	s.random = rand.NewChaCha8([32]byte{1})
 	s.sets = [][]string{{"a"}}
 	written := 0
-	start := time.Now()
+	start := cpuTime(b)
 	for i := range folds {
 		part := scopes[len(scopes)*i/folds : len(scopes)*(i+1)/folds]
 		batch := keyring.Batch{Scopes: part}
@@ -79,23 +82,23 @@ func benchService(b *testing.B, scopes []keyring.Scope, folds int) *service {
 		size += int(p.Size)
 	}
 	b.Logf("%d scopes in %d folds: %d runs, %d packs, %.1f B/scope, %.1f B/scope written, %.2f µs/scope", len(scopes), folds, len(last.Runs),
-		len(last.Packs), float64(size)/float64(len(scopes)), float64(written)/float64(len(scopes)), float64(time.Since(start).Microseconds())/float64(len(scopes)))
+		len(last.Packs), float64(size)/float64(len(scopes)), float64(written)/float64(len(scopes)), float64((cpuTime(b)-start).Microseconds())/float64(len(scopes)))
 	return s
 }
 
 // eraseFully does what one erasure costs beside custodians and the store: find, make, gate, list, record.
-func (s *service) eraseFully(b *testing.B, e keyring.Erasure) (written int) {
+func (s *service) eraseFully(b *testing.B, ring *keyring.Ring, e keyring.Erasure) (written int) {
 	ctx := context.Background()
 	var list *keyring.Erased
 	x := s.write(b, func(w *keytrie.Writer) (next *keyring.Ring, err error) {
-		next, list, err = s.ring.Erase(ctx, w, e)
+		next, list, err = ring.Erase(ctx, w, e)
 		if err == nil {
 			err = w.Close()
 		}
 		written += w.Tally().Bytes
 		return next, err
 	})
-	if err := keyring.Gate(ctx, s.ring, x.Ring, &e, list, 32, s.random); err != nil {
+	if err := keyring.Gate(ctx, ring, x.Ring, &e, list, 32, s.random); err != nil {
 		b.Fatal(err)
 	}
 	data := list.Marshal(archive)
@@ -113,30 +116,39 @@ func (s *service) eraseFully(b *testing.B, e keyring.Erasure) (written int) {
 	return written + len(file)
 }
 
+// cpuTime is the CPU time that the process has used: this benchmark shares its machine.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // BenchmarkErase erases among 10⁶ scopes; each time from the same version, so nothing is put.
 func BenchmarkErase(b *testing.B) {
 	ctx := context.Background()
 	scopes := benchScopes(1_000_000)
-	for _, folds := range []int{1, 100} {
+	for _, folds := range []int{1, 30} {
 		s := benchService(b, scopes, folds)
-		one := func(r *rand.Rand, kind int) []keyring.Located {
-			found, err := s.ring.Tagged(ctx, scopes[r.IntN(len(scopes))].Tags[kind])
+		one := func(r *rand.Rand, ring *keyring.Ring, kind int) []keyring.Located {
+			found, err := ring.Tagged(ctx, scopes[r.IntN(len(scopes))].Tags[kind])
 			if err != nil {
 				b.Fatal(err)
 			}
 			return found
 		}
-		for name, find := range map[string]func(r *rand.Rand) []keyring.Located{
-			"one-scope": func(r *rand.Rand) []keyring.Located { return one(r, 2)[:1] },
-			"session":   func(r *rand.Rand) []keyring.Located { return one(r, 2) },
-			"subject":   func(r *rand.Rand) []keyring.Located { return one(r, 1) },
-			"tenant":    func(r *rand.Rand) []keyring.Located { return one(r, 0) },
-			"10000-scopes": func(r *rand.Rand) []keyring.Located {
+		for name, find := range map[string]func(r *rand.Rand, ring *keyring.Ring) []keyring.Located{
+			"one-scope": func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 2)[:1] },
+			"session":   func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 2) },
+			"subject":   func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 1) },
+			"tenant":    func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 0) },
+			"10000-scopes": func(r *rand.Rand, ring *keyring.Ring) []keyring.Located {
 				var ids [][16]byte
 				for range 10_000 {
 					ids = append(ids, scopes[r.IntN(len(scopes))].ID)
 				}
-				found, err := s.ring.Find(ctx, ids)
+				found, err := ring.Find(ctx, ids)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -146,14 +158,17 @@ func BenchmarkErase(b *testing.B) {
 			b.Run(fmt.Sprintf("runs=%d/%s", len(s.ring.Runs), name), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(3, 4))
 				var bytes, gone, rounds int
+				cpu := cpuTime(b)
 				for b.Loop() {
-					found := find(r)
-					bytes += s.eraseFully(b, keyring.Erasure{Scopes: found, Tombstones: []keyring.Tombstone{{Tag: found[0].Tags[1], Cutoff: 1}}})
+					ring := s.ring.Cached(1 << 15)
+					found := find(r, ring)
+					bytes += s.eraseFully(b, ring, keyring.Erasure{Scopes: found, Tombstones: []keyring.Tombstone{{Tag: found[0].Tags[1], Cutoff: 1}}})
 					gone += len(found)
 					rounds++
 				}
 				b.ReportMetric(float64(bytes)/float64(rounds), "B-written/op")
 				b.ReportMetric(float64(gone)/float64(rounds), "scopes/op")
+				b.ReportMetric((cpuTime(b)-cpu).Seconds()*1000/float64(rounds), "cpu-ms/op")
 			})
 		}
 	}

@@ -343,6 +343,10 @@ func TestRules(t *testing.T) {
 	run := func(i int, member string, v any) func(map[string]any) {
 		return func(m map[string]any) { m["runs"].([]any)[i].(map[string]any)[member] = v }
 	}
+	last, _ := s.state.Last()
+	count := func(more int) func(map[string]any) {
+		return run(0, "count", json.Number(fmt.Sprint(int(last.Runs[0].Count)+more)))
+	}
 	share := func(m map[string]any) {
 		m["custody"].(map[string]any)["shares"].([]any)[0].(map[string]any)["share"] = "AAAA"
 	}
@@ -365,7 +369,7 @@ func TestRules(t *testing.T) {
 			m["folded"].(map[string]any)["lanes"] = map[string]any{"0": map[string]any{"next": 1}}
 		}},
 		"fold: a run is gone":         {fold, func(m map[string]any) { m["runs"] = m["runs"].([]any)[1:] }},
-		"fold: a run has fewer paths": {fold, run(0, "count", json.Number("19"))},
+		"fold: a run has fewer paths": {fold, count(-1)},
 		"fold: another commitment":    {fold, run(0, "hash", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
 		"fold: a link out of packs":   {fold, run(0, "keys", []any{9, 32, 100, 100})},
 		"fold: a pack is not named":   {fold, func(m map[string]any) { m["packs"] = m["packs"].([]any)[1:] }},
@@ -389,8 +393,8 @@ func TestRules(t *testing.T) {
 		"erasure: folds":                  {erase, func(m map[string]any) { m["folded"].(map[string]any)["topic"] = "t2" }},
 		"erasure: says that it folds":     {erase, func(m map[string]any) { m["fold"] = map[string]any{} }},
 		"erasure: no list":                {erase, num("erased", "size", "0")},
-		"erasure: a run has more":         {erase, run(0, "count", json.Number("22"))},
-		"erasure: other paths, not fewer": {erase, run(0, "count", json.Number("21"))},
+		"erasure: a run has more":         {erase, count(1)},
+		"erasure: other paths, not fewer": {erase, count(0)},
 		"erasure: more removed":           {erase, num("erased", "removed", "6")},
 		"erasure: more spent":             {erase, num("erased", "spent", "1")},
 		"erasure: a run is gone":          {erase, func(m map[string]any) { m["runs"] = []any{} }},

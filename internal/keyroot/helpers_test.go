@@ -249,6 +249,10 @@ func (s *service) batch(scopes int) (b keyring.Batch) {
 		copy(x.Inner[:], h[:])
 		x.Tags[1] = keyring.Tag{1: byte(s.serial % 5), 2: 1}
 		x.Place(keyscope.DayStart(20_000), 0)
+		if s.serial%4 == 0 { // a class that expires, by a writer that does not know it
+			x.Class = "state"
+			x.Place(keyscope.DayStart(20_000), 3)
+		}
 		b.Scopes = append(b.Scopes, x)
 	}
 	return b
@@ -259,6 +263,11 @@ func (s *service) foldNext(t testing.TB, scopes int) Next {
 	t.Helper()
 	b := s.batch(scopes)
 	f := &Fold{Added: uint64(scopes)}
+	for i := range b.Scopes {
+		if b.Scopes[i].Expires {
+			f.Moved++
+		}
+	}
 	if last, _ := s.state.Last(); last == nil {
 		b.Intake, f.Intake = []keyring.IntakeKey{{Week: 9000}}, 1
 	}

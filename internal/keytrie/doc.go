@@ -100,6 +100,7 @@ type Trie struct {
 	Hidden  bool // nothing is public, paths have no values
 	Sealed  bool // leave the encrypted parts of an open trie alone: no keys are needed, and entries come without values
 	Source  Source
+	Cache   *Cache // nodes that were read already; may be nil
 }
 
 func (t *Trie) bucket() int {

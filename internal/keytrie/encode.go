@@ -1,7 +1,6 @@
 package keytrie
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,7 +47,9 @@ func shared(a, b []byte) int {
 // than limit paths.
 func ParsePaths(data []byte, limit int) (paths [][]byte, rest []byte, err error) {
 	c := cursor{data: data}
-	paths = c.paths(limit)
+	for _, e := range c.entries(limit) {
+		paths = append(paths, e.Path)
+	}
 	if c.err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrPaths, c.err)
 	}
@@ -100,26 +101,33 @@ func (c *cursor) hash() (h [32]byte) {
 	return h
 }
 
-// paths reads at most limit paths, a sorted set in which none is a prefix of another.
-func (c *cursor) paths(limit int) [][]byte {
+// entries reads at most limit paths, a sorted set in which none is a prefix of another. They lie behind one another in
+// few pieces of memory.
+func (c *cursor) entries(limit int) []Entry {
 	n := c.uv()
 	if n > uint64(limit) || n > uint64(len(c.data)/2) { // a path takes two bytes at least
 		c.fail(fmt.Errorf("%d paths", n))
 		return nil
 	}
-	out := make([][]byte, 0, min(n, 1024))
-	var last []byte
+	out := make([]Entry, 0, min(n, 1024))
+	var last, room []byte
 	for range n {
-		last = c.path(last)
+		if cap(room)-len(room) < MaxPath {
+			room = make([]byte, 0, max(MaxPath, min(int(n)-len(out), 256)*max(len(last), 20)))
+		}
+		begin := len(room)
+		room = c.path(room, last)
 		if c.err != nil {
 			return nil
 		}
-		out = append(out, last)
+		last = room[begin:len(room):len(room)]
+		out = append(out, Entry{Path: last})
 	}
 	return out
 }
 
-func (c *cursor) path(last []byte) []byte {
+// path appends the path behind last to dst, which has room for it.
+func (c *cursor) path(dst, last []byte) []byte {
 	head := c.u8()
 	s, length := int(head/2), len(last)
 	if head%2 == 1 {
@@ -140,5 +148,5 @@ func (c *cursor) path(last []byte) []byte {
 		c.fail(errors.New("paths do not ascend, or one begins with another"))
 		return nil
 	}
-	return append(bytes.Clone(last[:s]), tail...)
+	return append(append(dst, last[:s]...), tail...)
 }

@@ -3,6 +3,7 @@ package keytrie
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // group is a set of paths that has not found its place in a node yet, in one of three forms: entries in memory (at most
@@ -112,7 +113,7 @@ func (j *joiner) fetch(ctx context.Context, g *group) error {
 	if _, err := n.check(g.place(), g.child); err != nil {
 		return err
 	}
-	g.entries = n.entries
+	g.entries = slices.Clip(n.entries) // others may hold the node
 	return nil
 }
 

@@ -34,8 +34,12 @@ func (n *node) count() uint64 {
 }
 
 // commit is the commitment of a shape.
-func commit(shape []byte) merkle.Hash {
-	return sha256.Sum256(append([]byte("stele/keytrie/v1"), shape...))
+func commit(shape []byte) (h merkle.Hash) {
+	d := sha256.New()
+	d.Write([]byte("stele/keytrie/v1"))
+	d.Write(shape)
+	d.Sum(h[:0])
+	return h
 }
 
 func (n *node) appendShape(dst []byte, hidden bool) []byte {
@@ -102,9 +106,7 @@ func (c *cursor) shape(hidden bool, bucket int) *node {
 	n := new(node)
 	switch kind := c.u8(); {
 	case kind == kindBucket:
-		for _, p := range c.paths(bucket) {
-			n.entries = append(n.entries, Entry{Path: p})
-		}
+		n.entries = c.entries(bucket)
 		if c.err == nil && len(n.entries) == 0 {
 			c.fail(errors.New("a bucket without paths"))
 		}

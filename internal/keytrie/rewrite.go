@@ -1,6 +1,9 @@
 package keytrie
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Rewrite writes every node of r that lies in pack from or later anew, under a fresh key, and leaves the others. Because
 // children never lie in later packs than their parents, it looks at no other node. It serves to bring nodes of many small
@@ -14,10 +17,11 @@ func (t *Trie) Rewrite(ctx context.Context, w *Writer, r Root, from uint64) (Roo
 	if err != nil {
 		return Root{}, err
 	}
-	for i := range n.slots {
-		if n.slots[i].Root, err = t.Rewrite(ctx, w, n.slots[i].Root, from); err != nil {
+	again := &node{skip: n.skip, entries: n.entries, slots: slices.Clone(n.slots)}
+	for i := range again.slots {
+		if again.slots[i].Root, err = t.Rewrite(ctx, w, n.slots[i].Root, from); err != nil {
 			return Root{}, err
 		}
 	}
-	return s.save(n)
+	return s.save(again)
 }

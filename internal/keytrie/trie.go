@@ -21,11 +21,16 @@ type stored struct {
 	w *Writer
 }
 
+// load reads a node. Nobody changes what it returns.
 func (s stored) load(ctx context.Context, r *Root) (*node, error) {
+	if n := s.Cache.get(r, s.Sealed); n != nil {
+		return n, nil
+	}
 	n, err := s.Trie.load(ctx, r)
 	if err != nil {
 		return nil, &NodeError{r.Link, err}
 	}
+	s.Cache.put(r, n, s.Sealed)
 	return n, nil
 }
 
