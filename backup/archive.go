@@ -15,6 +15,8 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Archive is an archive opened with the trust file alone: enough to verify it, not to read payloads. Its methods are
@@ -22,7 +24,7 @@ import (
 type Archive struct {
 	store   Store
 	trust   identity.Trust
-	control *controlLog
+	control *ledger.Log
 	logs    []*openLog
 	heads   map[string][]control.Head // as they were before the logs were read
 	ends    []uint64                  // of the objects of the control log, then
@@ -37,7 +39,7 @@ type openLog struct {
 	chain     *logChain
 	commits   []logCommit
 	byNumber  map[uint64]int
-	findings  findings
+	findings  chain.Findings
 }
 
 type logCommit struct {
@@ -54,13 +56,13 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
 	var err error
-	if a.control, err = openControl(ctx, store, a.trust); err != nil {
+	if a.control, err = ledger.Open(ctx, store, a.trust); err != nil {
 		return nil, err
 	}
-	if a.unfounded = a.control.founded(ctx); ctx.Err() != nil {
+	if a.unfounded = a.control.Founded(ctx); ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	a.control.view(func(s *control.State) {
+	a.control.View(func(s *control.State) {
 		a.heads = map[string][]control.Head{}
 		for log, heads := range s.Heads {
 			a.heads[log] = slices.Clone(heads)
@@ -89,7 +91,7 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 		}
 	}
 	a.missingLogs()
-	if errors.Is(a.unfounded, errNoControl) && len(a.logs) == 0 {
+	if errors.Is(a.unfounded, ledger.ErrEmpty) && len(a.logs) == 0 {
 		return nil, fmt.Errorf("no archive here: %w. Is it the right archive URL for the trust file of %s?", a.unfounded, a.trust.Name)
 	}
 	return a, nil
@@ -106,8 +108,8 @@ func (a *Archive) openLog(ctx context.Context, partition uint32, period string) 
 		l.byNumber[c.N] = len(l.commits)
 		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
 	}
-	space := numbered{a.store, commitsPrefix(partition, period), nil}
-	err := l.chain.read(ctx, space, l.findings.add)
+	space := objstore.Numbered{Store: a.store, Prefix: commitsPrefix(partition, period)}
+	err := l.chain.read(ctx, space, l.findings.Add)
 	if err != nil {
 		return err
 	}
@@ -133,11 +135,29 @@ func (a *Archive) missingLogs() {
 func (a *Archive) Name() string { return a.trust.Name }
 
 // Writers lists the writers of the newest access policy, none without one.
-func (a *Archive) Writers() []WriterInfo { return writersOf(a.control.policy()) }
+func (a *Archive) Writers() []WriterInfo { return writersOf(a.control.Policy()) }
+
+// WriterInfo is a writer as the access policy knows it.
+type WriterInfo struct {
+	Name    string     `json:"name"`
+	Key     []byte     `json:"key"` // Ed25519 public key
+	Revoked *time.Time `json:"revoked,omitempty"`
+}
+
+// writersOf lists the writers of a policy, which may be nil.
+func writersOf(p *control.Policy) []WriterInfo {
+	out := []WriterInfo{}
+	if p != nil {
+		for _, w := range p.Writers {
+			out = append(out, WriterInfo(w))
+		}
+	}
+	return out
+}
 
 // IntakeLeft is for how many weeks, the present one included, the archive has intake keys that credentials can be given.
 func (a *Archive) IntakeLeft(now time.Time) (weeks int) {
-	p := a.control.policy()
+	p := a.control.Policy()
 	if p == nil {
 		return 0
 	}

@@ -35,7 +35,7 @@ func (a *Archive) Streams(now time.Time) []StreamReport {
 // judgeStreams is the verdict on each stream of all logs. A successor may be in another log than the stream that it follows.
 func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamReport) {
 	var acks []control.Ack
-	a.control.view(func(s *control.State) { acks = slices.Clone(s.Acks) })
+	a.control.View(func(s *control.State) { acks = slices.Clone(s.Acks) })
 	out = []StreamReport{}
 	known := map[commit.Hex16][]string{}     // services whose streams have an id: nothing keeps a stranger from taking one
 	heirs := map[commit.Hex16][]commit.Tip{} // of a stream

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/benchtext"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -152,7 +154,7 @@ func archives(parent *testing.B, l load) func(*testing.B) *benchArchive {
 func newBenchArchive(b *testing.B, l load, dir string) *benchArchive {
 	b.Helper()
 	a := &benchArchive{store: newBenchStore(), roles: filepath.Join(dir, "roles"), spool: filepath.Join(dir, "spool"), load: l}
-	_, err := Init(b.Context(), InitConfig{Store: a.store, Name: "bench", To: "file://" + a.spool, Dir: a.roles, Lock: LockNone, Partitions: 1})
+	_, err := admin.Init(b.Context(), admin.InitConfig{Store: a.store, Name: "bench", To: "file://" + a.spool, Dir: a.roles, Lock: LockNone, Partitions: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -201,7 +203,7 @@ func (a *benchArchive) role(b *testing.B, name string) []byte {
 }
 
 // compact takes the spool in dir into store.
-func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *KeyService) *Compactor {
+func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *keys.Service) *Compactor {
 	b.Helper()
 	c, err := NewCompactor(b.Context(), CompactorConfig{Store: store, Trust: a.role(b, "trust.stele"),
 		Identity: a.role(b, "compactor/compactor.stele"), From: "file://" + dir, Keys: keys})
@@ -218,13 +220,13 @@ func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *KeyS
 }
 
 // archive compacts the load for good, once, and returns the store with a key service that has its keys.
-func (a *benchArchive) archive(b *testing.B) (*benchStore, *KeyService) {
+func (a *benchArchive) archive(b *testing.B) (*benchStore, *keys.Service) {
 	b.Helper()
 	store := a.archived
 	if store == nil {
 		store = a.store.clone(false)
 	}
-	keys, err := OpenKeyService(b.Context(), KeyServiceConfig{Store: store, Trust: a.role(b, "trust.stele"),
+	keys, err := keys.Open(b.Context(), keys.Config{Store: store, Trust: a.role(b, "trust.stele"),
 		Identity: a.role(b, "keys/keyservice.stele"), Path: filepath.Join(a.roles, "keys", "keys.db"), From: "file://" + a.spool})
 	if err != nil {
 		b.Fatal(err)

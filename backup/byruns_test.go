@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -45,7 +46,7 @@ func (w *watched) Read(ctx context.Context, key, id string, r Range) ([]byte, er
 
 // talks is an archive in memory of conversations that resend their history, one large body in pieces, and one subject that
 // two tenants have, in two commits.
-func talks(t *testing.T) (*testArchive, *KeyService) {
+func talks(t *testing.T) (*testArchive, *keys.Service) {
 	t.Helper()
 	a := newTestArchive(t, storetest.NewMemory())
 	keys := a.keys()
@@ -91,7 +92,7 @@ func talks(t *testing.T) (*testArchive, *KeyService) {
 }
 
 // result is what a query gave, a line for each record or error.
-func result(t *testing.T, a *testArchive, keys *KeyService, q Query) (out []string) {
+func result(t *testing.T, a *testArchive, keys *keys.Service, q Query) (out []string) {
 	t.Helper()
 	for f, err := range a.reader(keys).Records(t.Context(), q) {
 		var broken *RecordError

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -56,7 +57,7 @@ func (a *testArchive) forge(n int, by note.Signer, edit func(*commit.Commit)) []
 }
 
 // goesOn sends more records, which must be committed, with everything else still there and the attack in the control log.
-func (a *testArchive) goesOn(keys *KeyService, records []testRecord, kind string) *Report {
+func (a *testArchive) goesOn(keys *keys.Service, records []testRecord, kind string) *Report {
 	a.t.Helper()
 	more := some(7)
 	s := a.stream(keyscope.Link{})

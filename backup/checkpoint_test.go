@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -28,7 +29,7 @@ func (a *testArchive) controlSize() (n int) {
 }
 
 // more sends a closed stream and commits it.
-func (a *testArchive) more(keys *KeyService) []testRecord {
+func (a *testArchive) more(keys *keys.Service) []testRecord {
 	a.t.Helper()
 	s := a.stream(keyscope.Link{})
 	records := some(5)

@@ -16,9 +16,12 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -38,7 +41,7 @@ type CompactorConfig struct {
 	HeadsEvery   time.Duration // how often new heads go into the control log; 10 s
 	Partitions   []int         // static assignment; nil shares the partitions among the compactors of the group
 	Group        string        // of the compactors that share the partitions; "stele-" and the archive's name
-	Keys         *KeyService   // takes in grants beside the compactor, if this process holds the role
+	Keys         *keys.Service // takes in grants beside the compactor, if this process holds the role
 	Logger       *slog.Logger
 }
 
@@ -50,7 +53,7 @@ type Compactor struct {
 	trust   identity.Trust
 	signer  note.Signer // commits and entries
 	sealer  note.Signer // the control log
-	control *controlLog
+	control *ledger.Log
 	log     *slog.Logger
 	stats   counters
 	now     func() time.Time
@@ -103,13 +106,13 @@ func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) 
 	if c.sealer, err = merkle.NewSigner(c.trust.Origin(), ed25519.NewKeyFromSeed(id.Control)); err != nil {
 		return nil, err
 	}
-	if c.control, err = openControl(ctx, cfg.Store, c.trust); err != nil {
+	if c.control, err = ledger.Open(ctx, cfg.Store, c.trust); err != nil {
 		return nil, err
 	}
-	if err := c.control.founded(ctx); err != nil {
+	if err := c.control.Founded(ctx); err != nil {
 		return nil, fmt.Errorf("the store holds no archive %s: %w; is it the right URL? 'stele init' makes a new one", c.trust.Name, err)
 	}
-	if _, err := c.control.commitKeys(c.signer.Name()); err != nil {
+	if _, err := c.control.CommitKeys(c.signer.Name()); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -178,7 +181,7 @@ func (c *Compactor) Once(ctx context.Context) error {
 }
 
 // partition runs a worker on one partition. If the source diverges, the partition halts and the others go on.
-func (c *Compactor) partition(ctx context.Context, t transport, p int, work func(*worker, context.Context) error) error {
+func (c *Compactor) partition(ctx context.Context, t carrier, p int, work func(*worker, context.Context) error) error {
 	src, err := t.source(ctx, p)
 	if err != nil {
 		return err
@@ -198,7 +201,7 @@ func (c *Compactor) partition(ctx context.Context, t transport, p int, work func
 
 // partitions runs workers on several partitions until ctx ends. A worker that fails is started again; one that
 // diverged is not.
-func (c *Compactor) runPartitions(ctx context.Context, t transport, ps []int) error {
+func (c *Compactor) runPartitions(ctx context.Context, t carrier, ps []int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, p := range ps {
 		g.Go(func() error {
@@ -218,7 +221,7 @@ func (c *Compactor) runPartitions(ctx context.Context, t transport, ps []int) er
 				}
 				c.fails(partName(p), err)
 				c.log.Error("partition failed, starting it again", "partition", p, "err", err, "in", wait)
-				pause(ctx, wait)
+				objstore.Pause(ctx, wait)
 			}
 			c.works(partName(p)) // for whoever takes it next
 			return nil
@@ -240,7 +243,7 @@ func (c *Compactor) notice(kind string, body any) {
 		if d.Stream != nil {
 			key = fmt.Sprintf("%s %s %s %s", kind, d.Log, d.Kind, d.Stream)
 		}
-		if c.control.told(d) {
+		if c.control.Told(d) {
 			return
 		}
 	}
@@ -255,7 +258,7 @@ func (c *Compactor) notice(kind string, body any) {
 // runHeads puts heads and entries into the control log until ctx ends, and once more then.
 func (c *Compactor) runHeads(ctx context.Context) error {
 	for ctx.Err() == nil {
-		pause(ctx, c.cfg.HeadsEvery)
+		objstore.Pause(ctx, c.cfg.HeadsEvery)
 		err := c.flush(ctx)
 		if err == nil {
 			c.works(partControl)
@@ -289,8 +292,8 @@ func (c *Compactor) flush(ctx context.Context) error {
 		}
 		entries = append(entries, e)
 	}
-	inbox, inboxErr := c.control.inbox(ctx)
-	if err := c.control.append(ctx, c.sealer, append(entries, inbox...)...); err != nil {
+	inbox, inboxErr := c.control.Inbox(ctx)
+	if err := c.control.Append(ctx, c.sealer, append(entries, inbox...)...); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -316,14 +319,14 @@ func (c *Compactor) Stats() CompactorStats {
 
 // lockNow is the lock of a commit made now.
 func (c *Compactor) lockNow() Lock {
-	p := c.control.policy()
-	return lockFor(p.Lock.Mode, longest(p), c.now())
+	p := c.control.Policy()
+	return objstore.LockFor(p.Lock.Mode, p.Longest(), c.now())
 }
 
 // newestReadKey is the public read key of the newest year.
 func (c *Compactor) newestReadKey() (hpke.PublicKey, error) {
 	var key []byte
-	c.control.view(func(s *control.State) {
+	c.control.View(func(s *control.State) {
 		year := uint16(0)
 		for _, k := range s.ReadKeys {
 			if k.Year >= year {

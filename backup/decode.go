@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -70,7 +71,7 @@ func (r *Reader) restore(ctx context.Context, l *openLog, leaf *record.Leaf, fir
 
 // clearFields are what a leaf tells without a key.
 func clearFields(leaf *record.Leaf) Found {
-	f := Found{Stream: hexID(leaf.Stream), Seq: leaf.Seq, Withheld: leaf.Flags&record.Withheld != 0}
+	f := Found{Stream: hex.EncodeToString(leaf.Stream[:]), Seq: leaf.Seq, Withheld: leaf.Flags&record.Withheld != 0}
 	f.ID, f.Kind, f.Time, f.Class = leaf.ID, logpipe.Kind(leaf.Kind), time.Unix(0, leaf.Time).UTC(), leaf.Class
 	if f.Class == "default" && leaf.Flags&record.NamedClass == 0 {
 		f.Class = ""

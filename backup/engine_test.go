@@ -2,9 +2,10 @@ package backup_test
 
 import (
 	"fmt"
-	. "github.com/stelelog/stele/backup"
 	"slices"
 	"testing"
+
+	. "github.com/stelelog/stele/backup"
 
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"

@@ -9,14 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
-	"golang.org/x/sync/errgroup"
 )
 
 // faultyArchive is an archive with two commits, and a spool with what makes the next three.
-func faultyArchive(t *testing.T) (*testArchive, *KeyService, []testRecord) {
+func faultyArchive(t *testing.T) (*testArchive, *keys.Service, []testRecord) {
 	a := newTestArchive(t, storetest.NewMemory())
 	keys := a.keys()
 	s := a.stream(keyscope.Link{})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/logpipe/event"
 )
@@ -46,7 +47,7 @@ type frozenStream struct {
 type frozen struct {
 	dir     string
 	archive *backup.Archive
-	keys    *backup.KeyService
+	keys    *keys.Service
 	reader  *backup.Reader
 }
 
@@ -66,7 +67,7 @@ func openFrozen(t *testing.T, from string) *frozen {
 	if f.archive, err = backup.OpenArchive(t.Context(), store, f.file(t, "trust.stele")); err != nil {
 		t.Fatal(err)
 	}
-	f.keys, err = backup.OpenKeyService(t.Context(), backup.KeyServiceConfig{Store: store, Trust: f.file(t, "trust.stele"),
+	f.keys, err = keys.Open(t.Context(), keys.Config{Store: store, Trust: f.file(t, "trust.stele"),
 		Identity: f.file(t, "keys/keyservice.stele"), Path: filepath.Join(f.dir, "keys", "keys.db"), From: "file://" + t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/spool"
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/event"
@@ -54,7 +56,7 @@ type frozenMaker struct {
 	t     *testing.T
 	dir   string
 	store backup.Store
-	keys  *backup.KeyService
+	keys  *keys.Service
 	lines []byte
 }
 
@@ -73,10 +75,10 @@ func (m *frozenMaker) init() {
 	var err error
 	m.store, err = dirstore.Open(filepath.Join(m.dir, "archive"), dirstore.Options{Create: true})
 	m.must(err)
-	_, err = backup.Init(m.t.Context(), backup.InitConfig{Store: m.store, Name: "frozen-v1", To: "file:///var/spool/stele",
+	_, err = admin.Init(m.t.Context(), admin.InitConfig{Store: m.store, Name: "frozen-v1", To: "file:///var/spool/stele",
 		Dir: m.dir, Lock: backup.LockAdvisory})
 	m.must(err)
-	m.keys, err = backup.OpenKeyService(m.t.Context(), backup.KeyServiceConfig{Store: m.store, Trust: m.file("trust.stele"),
+	m.keys, err = keys.Open(m.t.Context(), keys.Config{Store: m.store, Trust: m.file("trust.stele"),
 		Identity: m.file("keys/keyservice.stele"), Path: filepath.Join(m.dir, "keys", "keys.db"), From: "file://" + m.spool()})
 	m.must(err)
 }

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // compact runs a compactor on all that is there, over another store, with a changed configuration.
-func (a *testArchive) compact(ctx context.Context, keys *KeyService, store Store, edit func(*CompactorConfig)) (*Compactor, error) {
+func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store Store, edit func(*CompactorConfig)) (*Compactor, error) {
 	cfg := CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Keys: keys}
 	if edit != nil {
 		edit(&cfg)
@@ -66,7 +67,7 @@ func (a *testArchive) commits() []string { return keysOf(a.t, a.store, a.log()+"
 func (a *testArchive) commitKey(n int) string { return fmt.Sprintf("%scommits/%020d", a.log(), n) }
 
 // intact checks that everything that was sent is there once, in order, and that all verdicts hold.
-func (a *testArchive) intact(keys *KeyService, records []testRecord) *Report {
+func (a *testArchive) intact(keys *keys.Service, records []testRecord) *Report {
 	a.t.Helper()
 	r := a.reader(keys)
 	report := a.verify(VerifyOptions{Reader: r})
@@ -83,7 +84,7 @@ func (a *testArchive) intact(keys *KeyService, records []testRecord) *Report {
 }
 
 // built is an archive of three closed commits in memory with the records in it.
-func built(t *testing.T) (*testArchive, *storetest.Memory, *KeyService, []testRecord) {
+func built(t *testing.T) (*testArchive, *storetest.Memory, *keys.Service, []testRecord) {
 	t.Helper()
 	store := storetest.NewMemory()
 	a := newTestArchive(t, store)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/logpipe"
@@ -37,7 +39,7 @@ func (a *aged) file(name string) []byte {
 
 func newAged(t *testing.T) *aged {
 	a := &aged{t, t.TempDir(), storetest.NewMemory()}
-	_, err := Init(t.Context(), InitConfig{Store: a.store, Name: "acme", To: "file://" + filepath.Join(a.dir, "spool"), Dir: a.dir, Lock: LockNone})
+	_, err := admin.Init(t.Context(), admin.InitConfig{Store: a.store, Name: "acme", To: "file://" + filepath.Join(a.dir, "spool"), Dir: a.dir, Lock: LockNone})
 	if err == nil {
 		err = os.Mkdir(filepath.Join(a.dir, "spool"), 0o700)
 	}
@@ -60,7 +62,7 @@ func (a *aged) left() int {
 func (a *aged) renew() (made int) {
 	a.t.Helper()
 	ctx := a.t.Context()
-	admin, err := OpenAdmin(ctx, a.store, a.file("trust.stele"), a.file("admin/root.stele"))
+	admin, err := admin.Open(ctx, a.store, a.file("trust.stele"), a.file("admin/root.stele"))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -85,9 +87,9 @@ func (a *aged) renew() (made int) {
 	return made
 }
 
-func (a *aged) keys(id []byte, reload func() ([]byte, error)) *KeyService {
+func (a *aged) keys(id []byte, reload func() ([]byte, error)) *keys.Service {
 	a.t.Helper()
-	k, err := OpenKeyService(a.t.Context(), KeyServiceConfig{Store: a.store, Trust: a.file("trust.stele"), Identity: id, Reload: reload,
+	k, err := keys.Open(a.t.Context(), keys.Config{Store: a.store, Trust: a.file("trust.stele"), Identity: id, Reload: reload,
 		Path: filepath.Join(a.dir, "keys", "keys.db"), From: "file://" + filepath.Join(a.dir, "spool")})
 	if err != nil {
 		a.t.Fatal(err)
@@ -118,7 +120,7 @@ func (a *aged) capture(body string) {
 }
 
 // bodies reads back all that can be.
-func (a *aged) bodies(keys KeySource) (all []string) {
+func (a *aged) bodies(keys keys.Source) (all []string) {
 	a.t.Helper()
 	archive, err := OpenArchive(a.t.Context(), a.store, a.file("trust.stele"))
 	if err != nil {
@@ -209,7 +211,7 @@ func TestRenewIntakeNotSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAged(t)
 		time.Sleep(20 * week)
-		admin, err := OpenAdmin(t.Context(), a.store, a.file("trust.stele"), a.file("admin/root.stele"))
+		admin, err := admin.Open(t.Context(), a.store, a.file("trust.stele"), a.file("admin/root.stele"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -61,7 +62,7 @@ func eachFolder(ctx context.Context, store Store, prefix string, f func(name str
 type logChain struct {
 	archive [16]byte
 	origin  string
-	control *controlLog
+	control *ledger.Log
 	took    func(o chain.Object, c *commit.Commit) // called for each accepted commit; may be nil
 
 	last     *commit.Commit
@@ -79,7 +80,7 @@ type logChain struct {
 // span says which commit holds leaves [from, next) of a stream.
 type span struct{ from, next, commit uint64 }
 
-func newLogChain(c *controlLog, archive [16]byte, origin string) *logChain {
+func newLogChain(c *ledger.Log, archive [16]byte, origin string) *logChain {
 	return &logChain{archive: archive, origin: origin, control: c,
 		tips: map[commit.Hex16]commit.Tip{}, lanes: map[string]commit.Lane{},
 		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{}}
@@ -117,12 +118,12 @@ func (l *logChain) parse(ctx context.Context, o chain.Object) (*commit.Commit, e
 	if err != nil {
 		return nil, err
 	}
-	if peek.Control > l.control.size() { // made under a newer control log than was read here
-		if err := l.control.refresh(ctx); err != nil {
+	if peek.Control > l.control.Size() { // made under a newer control log than was read here
+		if err := l.control.Refresh(ctx); err != nil {
 			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
 		}
 	}
-	size := l.control.size()
+	size := l.control.Size()
 	keys, err := l.keys(min(peek.Control, size))
 	if err != nil {
 		return nil, err
@@ -145,12 +146,12 @@ func (l *logChain) parse(ctx context.Context, o chain.Object) (*commit.Commit, e
 
 // keys are those that may sign commits made under a control log of the given size.
 func (l *logChain) keys(size uint64) (vs note.Verifiers, err error) {
-	l.control.view(func(s *control.State) { vs, err = s.Commits(size) })
+	l.control.View(func(s *control.State) { vs, err = s.Commits(size) })
 	return vs, err
 }
 
 func (l *logChain) accepts(c *commit.Commit) (ok bool) {
-	l.control.view(func(s *control.State) { ok = s.Accepts(c.By, c.Log, c.N) })
+	l.control.View(func(s *control.State) { ok = s.Accepts(c.By, c.Log, c.N) })
 	return ok
 }
 

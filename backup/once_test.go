@@ -15,6 +15,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -55,7 +56,7 @@ func answering(t *testing.T, status int, code string) Store {
 }
 
 // waiting is an archive with records in its spool that are not committed.
-func waiting(t *testing.T, store Store) (*testArchive, *KeyService, []testRecord) {
+func waiting(t *testing.T, store Store) (*testArchive, *keys.Service, []testRecord) {
 	t.Helper()
 	a := newTestArchive(t, store)
 	keys := a.keys()
@@ -109,7 +110,7 @@ func TestOnceGivesUp(t *testing.T) {
 }
 
 // givesUp wants Once to end by itself, with an error that says everything.
-func givesUp(t *testing.T, a *testArchive, keys *KeyService, says ...string) {
+func givesUp(t *testing.T, a *testArchive, keys *keys.Service, says ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

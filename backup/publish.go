@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -108,8 +109,8 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 
 // upload puts the objects of the segment into the store, each under the lock of its class.
 func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Commit) ([]commit.Object, error) {
-	policy := w.c.control.policy()
-	keep := longest(policy)
+	policy := w.c.control.Policy()
+	keep := policy.Longest()
 	type put struct {
 		obj  commit.Object
 		data []byte
@@ -119,7 +120,7 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 	add := func(kind, class, suffix string, data []byte, sum commit.Hex32, keep time.Duration) {
 		puts = append(puts, put{commit.Object{Kind: kind, Class: class, Key: fmt.Sprintf("%sobjects/%s.%s",
 			logPrefix(w.partition, w.period), sum, suffix), SHA256: sum, Size: int64(len(data))}, data,
-			lockFor(policy.Lock.Mode, keep, w.c.now())})
+			objstore.LockFor(policy.Lock.Mode, keep, w.c.now())})
 	}
 	if seg.After.Size() > c.Tree.First {
 		c.Index, c.Proof = &seg.IndexSpans, seg.ProofSpans[:]
@@ -148,15 +149,6 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 		out[i] = puts[i].obj
 	}
 	return out, err
-}
-
-// longest is how long the longest-kept class is kept: as long as that, commits and indexes are needed.
-func longest(p *control.Policy) time.Duration {
-	keep := p.Lock.Keep
-	for _, c := range p.Classes {
-		keep = max(keep, c.Keep)
-	}
-	return keep.Duration()
 }
 
 // store makes one object. One that is there with the same content is ours, from an attempt that did not get far; its

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -25,7 +26,7 @@ type Reader struct {
 	id     identity.Reader
 	key    hpke.PrivateKey
 	signer note.Signer
-	keys   KeySource
+	keys   keys.Source
 	codec  *seal.Codec
 
 	years  map[uint16]hpke.PrivateKey // read keys, opened with the reader's key
@@ -56,7 +57,7 @@ type openScope struct {
 const stateErased = "erased"
 
 // Unlock returns a reader: identity is the content of a reader's role file, keys answers for wrapped keys.
-func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error) {
+func (a *Archive) Unlock(readerIdentity []byte, keys keys.Source) (*Reader, error) {
 	r := &Reader{a: a, keys: keys, codec: seal.NewCodec(seal.Options{}), years: map[uint16]hpke.PrivateKey{},
 		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{},
 		lookups: map[commit.Hex32]*lookup{}, repeated: map[commit.Hex16]segment.Encap{}}
@@ -73,7 +74,7 @@ func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error)
 	if r.key, err = keyscope.KEM().NewPrivateKey(r.id.Key); err != nil {
 		return nil, fmt.Errorf("reader identity: %w", err)
 	}
-	if r.signer, err = signerOf(identity.KeyName(r.id.Name, "reader", r.id.By), r.id.Sign); err != nil {
+	if r.signer, err = identity.Signer(identity.KeyName(r.id.Name, "reader", r.id.By), r.id.Sign); err != nil {
 		return nil, err
 	}
 	if err := r.openReadKeys(); err != nil {
@@ -99,7 +100,7 @@ func (a *Archive) Unlock(readerIdentity []byte, keys KeySource) (*Reader, error)
 // openReadKeys opens the read keys that are wrapped to this reader.
 func (r *Reader) openReadKeys() error {
 	var keys []control.ReadKey
-	r.a.control.view(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
+	r.a.control.View(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
 	for _, k := range keys {
 		for _, w := range k.Wraps {
 			if w.Reader != r.id.By {
@@ -175,7 +176,7 @@ func (r *Reader) submit(ctx context.Context, kind string, body any) error {
 	if err != nil {
 		return err
 	}
-	return r.a.control.drop(ctx, e)
+	return r.a.control.Drop(ctx, e)
 }
 
 // open makes sure that the keys of scopes are here, or known not to be had.
@@ -187,7 +188,7 @@ func (r *Reader) open(ctx context.Context, scopes [][16]byte) error {
 		}
 	}
 	for len(ask) > 0 {
-		n := min(len(ask), maxScopes)
+		n := min(len(ask), keys.MaxScopes)
 		if _, err := r.request(ctx, ask[:n], nil); err != nil {
 			return err
 		}
@@ -198,8 +199,9 @@ func (r *Reader) open(ctx context.Context, scopes [][16]byte) error {
 
 // request asks the key service and opens what it answers. It returns the scopes of the answer.
 func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]commit.Hex16, error) {
-	req, err := signKeyRequest(keyRequest{Archive: commit.Hex16(r.id.Archive), Reader: r.signer.Name(), Time: time.Now().UTC(),
-		Scopes: scopes, Tags: tags, Why: "read"}, r.signer)
+	q := keys.Request{Archive: commit.Hex16(r.id.Archive), Reader: r.signer.Name(), Time: time.Now().UTC(),
+		Scopes: scopes, Tags: tags, Why: "read"}
+	req, err := q.Sign(r.signer)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +226,7 @@ func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]co
 }
 
 // unwrap opens the wrapped key of a scope.
-func (r *Reader) unwrap(ctx context.Context, k *WrappedKey) (*seal.Scope, error) {
+func (r *Reader) unwrap(ctx context.Context, k *keys.Wrapped) (*seal.Scope, error) {
 	if k.State != "live" {
 		return nil, fmt.Errorf("its key is %s", k.State)
 	}
@@ -244,7 +246,7 @@ func (r *Reader) unwrap(ctx context.Context, k *WrappedKey) (*seal.Scope, error)
 }
 
 // wrap finds and opens the encapsulation under which a key was wrapped.
-func (r *Reader) wrap(ctx context.Context, k *WrappedKey) (*keyscope.ReadWrap, error) {
+func (r *Reader) wrap(ctx context.Context, k *keys.Wrapped) (*keyscope.ReadWrap, error) {
 	if w := r.wraps[k.Encap]; w != nil {
 		return w, nil
 	}

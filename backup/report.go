@@ -132,23 +132,23 @@ func (r *Report) list(list []Fault, count *map[string]uint64, verdict, key, form
 	if *count == nil {
 		*count = map[string]uint64{}
 	}
-	if (*count)[verdict]++; (*count)[verdict] > maxListed {
+	if (*count)[verdict]++; (*count)[verdict] > chain.MaxListed {
 		return list
 	}
 	return append(list, Fault{verdict, key, fmt.Sprintf(format, args...)})
 }
 
 // findings reports what a chain holds that it should not.
-func (r *Report) findings(all *findings) {
-	for _, f := range all.list {
+func (r *Report) findings(all *chain.Findings) {
+	for _, f := range all.List {
 		if f.Kind == chain.Missing || f.Kind == chain.Fork {
 			r.fault(integrity, f.Key, "%s: %v", f.Kind, f.Err)
 		} else {
 			r.notice(integrity, f.Key, "%s: %v", f.Kind, f.Err)
 		}
 	}
-	for kind := range all.n {
-		if n := all.unlisted(kind); n > 0 && (kind == chain.Missing || kind == chain.Fork) {
+	for kind := range all.Kinds() {
+		if n := all.Unlisted(kind); n > 0 && (kind == chain.Missing || kind == chain.Fork) {
 			r.faults[integrity] += n
 		} else if n > 0 {
 			r.notices[integrity] += n

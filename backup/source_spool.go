@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/spool"
+	"github.com/stelelog/stele/internal/transport"
 )
 
 // spoolSource reads the lanes of a spool directory that belong to one partition.
@@ -96,16 +97,8 @@ func (s *spoolSource) partitionOf(lane [16]byte) (int64, error) {
 	return p, nil
 }
 
-func laneID(lane string) (id [16]byte, err error) {
-	b, err := hex.DecodeString(lane)
-	if err != nil || len(b) != 16 {
-		return id, fmt.Errorf("spool: %q is no lane", lane)
-	}
-	return [16]byte(b), nil
-}
-
 func (s *spoolSource) position(ctx context.Context, lane string) (p position, err error) {
-	id, err := laneID(lane)
+	id, err := transport.LaneID(lane)
 	if err != nil {
 		return p, err
 	}
@@ -129,7 +122,7 @@ func (s *spoolSource) position(ctx context.Context, lane string) (p position, er
 func (s *spoolSource) read(ctx context.Context, lane string, from int64, wait time.Duration) ([]message, error) {
 	r := s.readers[lane]
 	if r == nil {
-		id, err := laneID(lane)
+		id, err := transport.LaneID(lane)
 		if err != nil {
 			return nil, err
 		}
@@ -153,27 +146,7 @@ func (s *spoolSource) read(ctx context.Context, lane string, from int64, wait ti
 }
 
 func (s *spoolSource) grantsEnd(ctx context.Context) (map[string]int64, error) {
-	return spoolEnds(s.dir, spool.Grants)
-}
-
-// spoolEnds are the ends of one log of all lanes.
-func spoolEnds(dir *spool.Dir, kind spool.Kind) (map[string]int64, error) {
-	lanes, err := dir.Lanes()
-	if err != nil {
-		return nil, err
-	}
-	ends := map[string]int64{}
-	for _, l := range lanes {
-		end, err := dir.End(l.ID, kind)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		ends[hex.EncodeToString(l.ID[:])] = int64(end)
-	}
-	return ends, nil
+	return transport.SpoolEnds(s.dir, spool.Grants)
 }
 
 func (s *spoolSource) committed(ctx context.Context, next map[string]int64) {

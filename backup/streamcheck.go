@@ -96,7 +96,7 @@ func (s *streamCheck) open(f *segment.FrameAt, said []record.Leaf, size uint64) 
 		return nil, errors.New("its certificate is of another archive, partition or stream")
 	}
 	tip := commit.Tip{ID: f.Stream, Key: c.StreamKey[:], Every: c.BeatEvery, Durability: uint8(c.Durability)}
-	s.a.control.view(func(st *control.State) { tip.Service, err = st.Service(c.ServiceKey[:], size) })
+	s.a.control.View(func(st *control.State) { tip.Service, err = st.Service(c.ServiceKey[:], size) })
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -256,7 +257,7 @@ func TestSuccession(t *testing.T) {
 // otherService lets another writer in.
 func (a *testArchive) otherService(name string) *identity.Writer {
 	a.t.Helper()
-	admin, err := OpenAdmin(a.t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
+	admin, err := admin.Open(a.t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ var errLater = errors.New("not in this segment")
 // judged by an older one, so then it is committed first.
 func (w *worker) renew(ctx context.Context) (again bool, err error) {
 	if !w.renewed {
-		if err := w.c.control.refresh(ctx); err != nil {
+		if err := w.c.control.Refresh(ctx); err != nil {
 			return false, err
 		}
 		w.renewed = true
@@ -145,8 +145,8 @@ func (w *worker) renew(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, nil
 	}
-	size := w.c.control.size()
-	w.c.control.view(func(s *control.State) { _, err = s.Service(cert.ServiceKey[:], size) })
+	size := w.c.control.Size()
+	w.c.control.View(func(s *control.State) { _, err = s.Service(cert.ServiceKey[:], size) })
 	switch {
 	case err != nil || size == w.batch.control:
 		return false, nil

@@ -7,11 +7,14 @@ import (
 	"crypto/hpke"
 	"crypto/rand"
 	"fmt"
-	. "github.com/stelelog/stele/backup"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
@@ -29,7 +32,7 @@ type testArchive struct {
 	store Store
 	dir   string // of the roles
 	spool string
-	setup *Setup
+	setup *admin.Setup
 
 	spoolOptions spool.Options // of the writers
 }
@@ -38,7 +41,7 @@ func newTestArchive(t *testing.T, store Store) *testArchive {
 	t.Helper()
 	a := &testArchive{t: t, store: store, dir: t.TempDir(), spool: t.TempDir()}
 	var err error
-	a.setup, err = Init(t.Context(), InitConfig{Store: store, Name: "test", To: a.url(), Dir: a.dir, Lock: LockNone})
+	a.setup, err = admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "test", To: a.url(), Dir: a.dir, Lock: LockNone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +61,9 @@ func (a *testArchive) file(role, name string) []byte {
 
 func (a *testArchive) trust() []byte { return a.file("", "trust.stele") }
 
-func (a *testArchive) keys() *KeyService {
+func (a *testArchive) keys() *keys.Service {
 	a.t.Helper()
-	k, err := OpenKeyService(a.t.Context(), KeyServiceConfig{Store: a.store, Trust: a.trust(), Identity: a.file("keys", "keyservice.stele"),
+	k, err := keys.Open(a.t.Context(), keys.Config{Store: a.store, Trust: a.trust(), Identity: a.file("keys", "keyservice.stele"),
 		Path: filepath.Join(a.dir, "keys", "keys.db"), From: a.url()})
 	if err != nil {
 		a.t.Fatal(err)
@@ -69,7 +72,7 @@ func (a *testArchive) keys() *KeyService {
 	return k
 }
 
-func (a *testArchive) compactor(store Store, keys *KeyService) *Compactor {
+func (a *testArchive) compactor(store Store, keys *keys.Service) *Compactor {
 	a.t.Helper()
 	c, err := NewCompactor(a.t.Context(), CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
 		From: a.url(), Keys: keys})
@@ -80,7 +83,7 @@ func (a *testArchive) compactor(store Store, keys *KeyService) *Compactor {
 }
 
 // once compacts all that is there, with a new compactor.
-func (a *testArchive) once(keys *KeyService) {
+func (a *testArchive) once(keys *keys.Service) {
 	a.t.Helper()
 	if err := a.compactor(a.store, keys).Once(a.t.Context()); err != nil {
 		a.t.Fatal(err)
@@ -96,7 +99,7 @@ func (a *testArchive) open() *Archive {
 	return ar
 }
 
-func (a *testArchive) reader(keys *KeyService) *Reader {
+func (a *testArchive) reader(keys *keys.Service) *Reader {
 	a.t.Helper()
 	r, err := a.open().Unlock(a.file("reader", "reader.stele"), keys)
 	if err != nil {

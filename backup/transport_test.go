@@ -12,6 +12,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
@@ -332,7 +333,7 @@ func TestWriterAddedWhileRunning(t *testing.T) {
 	for c.Stats().Records != 3 {
 		time.Sleep(5 * time.Millisecond)
 	}
-	admin, err := OpenAdmin(t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
+	admin, err := admin.Open(t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,11 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -84,16 +87,17 @@ type verifier struct {
 // controlLog reports what the chain of the control log holds that it should not.
 func (v *verifier) controlLog() {
 	c := v.a.control
-	v.r.findings(&c.findings)
-	c.view(func(s *control.State) {
+	found := c.Findings()
+	v.r.findings(&found)
+	c.View(func(s *control.State) {
 		v.r.Control = s.Size()
 		if v.a.unfounded != nil {
-			v.r.fault(integrity, controlPrefix, "no access policy can be read: %v", v.a.unfounded)
+			v.r.fault(integrity, ledger.Prefix, "no access policy can be read: %v", v.a.unfounded)
 		}
 		for _, l := range s.Listed {
 			switch {
 			case l.Unauthorised != nil:
-				v.r.notice(integrity, fmt.Sprintf("%s entry %d", controlPrefix, l.Index), "has no effect: %v", l.Unauthorised)
+				v.r.notice(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "has no effect: %v", l.Unauthorised)
 			case l.Type == control.TypeDisclosure:
 				v.r.Disclosures++
 			case l.Type == control.TypeQuarantine:
@@ -160,7 +164,7 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 // quarantine counts what a commit set aside.
 func (v *verifier) quarantine(c *commit.Commit) {
 	v.r.Quarantined += c.Quarantined
-	if o := c.Object(commit.KindQuarantine, ""); o != nil && len(v.r.Quarantine) < maxListed {
+	if o := c.Object(commit.KindQuarantine, ""); o != nil && len(v.r.Quarantine) < chain.MaxListed {
 		v.r.Quarantine = append(v.r.Quarantine, o.Key)
 	}
 }
@@ -319,7 +323,7 @@ func (v *verifier) conclude() {
 	}
 	unchecked := map[string]string{
 		anchoring:   "the trust file names no witness; only this archive's own keys vouch for the control log",
-		erasure:     "no certificates: " + DevelopmentStore,
+		erasure:     "no certificates: " + keys.DevelopmentStore,
 		readability: "not asked for; --unlock opens every block and checks the commitments",
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
 	}

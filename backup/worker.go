@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/internal/tips"
 )
@@ -29,7 +30,7 @@ type worker struct {
 	patient   bool // waits until somebody has mended the store
 	log       *slog.Logger
 
-	space numbered
+	space objstore.Numbered
 	chain *logChain
 	table *tips.Table
 	seg   *segment.Writer
@@ -65,7 +66,7 @@ func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source)
 		return nil, err
 	}
 	w := &worker{c: c, partition: partition, src: src, log: c.log.With("partition", partition)}
-	periods := c.control.periods(fmt.Sprintf("%s/%d/", c.trust.Name, partition))
+	periods := c.control.Periods(fmt.Sprintf("%s/%d/", c.trust.Name, partition))
 	for _, p := range stored {
 		if len(p) == len("2006Q1") && p[4] == 'Q' {
 			periods = append(periods, p)
@@ -84,7 +85,7 @@ func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source)
 // not get that far.
 func (w *worker) open(ctx context.Context, period string) error {
 	w.period = period
-	w.space = numbered{w.c.cfg.Store, commitsPrefix(w.partition, period), w.c.lockNow}
+	w.space = objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period), Lock: w.c.lockNow}
 	w.chain = newLogChain(w.c.control, w.c.trust.Archive, w.origin())
 	if err := w.load(ctx); err != nil {
 		return err
@@ -103,10 +104,10 @@ func (w *worker) origin() string {
 // load reads the chain of commits and starts anew behind it. It is how a worker starts, and how it goes on after it
 // lost a number to another.
 func (w *worker) load(ctx context.Context) error {
-	if err := w.c.control.refresh(ctx); err != nil {
+	if err := w.c.control.Refresh(ctx); err != nil {
 		return err
 	}
-	w.chain.head = w.c.control.head(w.origin())
+	w.chain.head = w.c.control.Head(w.origin())
 	var broken error
 	err := w.chain.read(ctx, w.space, func(f chain.Finding) {
 		w.c.found(w.origin(), f)
@@ -141,12 +142,12 @@ func (w *worker) reset() {
 	if w.chain.last != nil {
 		w.batch.sourceTime = w.chain.last.SourceTime
 	}
-	w.batch.control = w.c.control.size()
+	w.batch.control = w.c.control.Size()
 }
 
 // service says whether a service key may open a stream under the policy that the commit will name.
 func (w *worker) service(key ed25519.PublicKey) (name string, err error) {
-	w.c.control.view(func(s *control.State) { name, err = s.Service(key, w.batch.control) })
+	w.c.control.View(func(s *control.State) { name, err = s.Service(key, w.batch.control) })
 	return name, err
 }
 
@@ -183,7 +184,7 @@ func (w *worker) run(ctx context.Context) error {
 			}
 		}
 		if !busy {
-			pause(ctx, 50*time.Millisecond)
+			objstore.Pause(ctx, 50*time.Millisecond)
 		}
 	}
 	return ctx.Err()
@@ -216,7 +217,7 @@ func (w *worker) once(ctx context.Context) error {
 			err = w.publish(ctx)
 		case !busy:
 			// Another compactor may have taken what is missing here.
-			pause(ctx, 50*time.Millisecond)
+			objstore.Pause(ctx, 50*time.Millisecond)
 			err = errors.Join(ctx.Err(), w.load(ctx))
 		}
 		if err != nil {
@@ -284,15 +285,6 @@ func (w *worker) wait() time.Duration {
 		wait = min(wait, w.c.cfg.SegmentAge-w.c.now().Sub(w.batch.started))
 	}
 	return max(wait, time.Millisecond)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 // periodOf names the quarter of t.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/internal/testbed"
@@ -80,7 +81,7 @@ func services(b *testing.B) *course {
 		b.Fatal(err)
 	}
 	c := &course{store, filepath.Join(b.TempDir(), "roles"), "kafka://" + broker.Addr + "/" + testbed.Name(b)}
-	if err := (backup.Topics{URL: c.to}).Create(b.Context(), 1, 1); err != nil {
+	if err := (admin.Topics{URL: c.to}).Create(b.Context(), 1, 1); err != nil {
 		b.Fatal(err)
 	}
 	c.init(b, backup.LockGovernance)
@@ -89,7 +90,7 @@ func services(b *testing.B) *course {
 
 func (c *course) init(b *testing.B, lock backup.LockMode) {
 	b.Helper()
-	_, err := backup.Init(b.Context(), backup.InitConfig{Store: c.store, Name: "latency", To: c.to, Dir: c.roles, Lock: lock})
+	_, err := admin.Init(b.Context(), admin.InitConfig{Store: c.store, Name: "latency", To: c.to, Dir: c.roles, Lock: lock})
 	if err != nil {
 		b.Fatal(err)
 	}

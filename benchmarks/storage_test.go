@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/event"
@@ -59,18 +61,18 @@ type site struct {
 	store *storetest.Memory
 	roles string
 	spool string
-	keys  *backup.KeyService
+	keys  *keys.Service
 }
 
 func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{t: t, store: storetest.NewMemory(), roles: t.TempDir(), spool: t.TempDir()}
-	_, err := backup.Init(t.Context(), backup.InitConfig{Store: s.store, Name: "bench", To: "file://" + s.spool, Dir: s.roles,
+	_, err := admin.Init(t.Context(), admin.InitConfig{Store: s.store, Name: "bench", To: "file://" + s.spool, Dir: s.roles,
 		Lock: backup.LockNone, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.keys, err = backup.OpenKeyService(t.Context(), backup.KeyServiceConfig{Store: s.store, Trust: s.role("trust.stele"),
+	s.keys, err = keys.Open(t.Context(), keys.Config{Store: s.store, Trust: s.role("trust.stele"),
 		Identity: s.role("keys/keyservice.stele"), Path: filepath.Join(s.roles, "keys", "keys.db"), From: "file://" + s.spool})
 	if err != nil {
 		t.Fatal(err)

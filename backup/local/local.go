@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keystore"
 	"github.com/stelelog/stele/logpipe"
@@ -76,7 +78,7 @@ func (l *Local) init(ctx context.Context) error {
 	if name == "" {
 		name = "local"
 	}
-	_, err := backup.Init(ctx, backup.InitConfig{Store: l.store, Name: name, To: l.spool(), Dir: l.dir, Lock: backup.LockAdvisory, Keep: l.opt.Keep})
+	_, err := admin.Init(ctx, admin.InitConfig{Store: l.store, Name: name, To: l.spool(), Dir: l.dir, Lock: backup.LockAdvisory, Keep: l.opt.Keep})
 	if err != nil {
 		return err
 	}
@@ -85,16 +87,16 @@ func (l *Local) init(ctx context.Context) error {
 }
 
 // Keys takes the role of the key service. One process at a time can hold it.
-func (l *Local) Keys(ctx context.Context) (*backup.KeyService, error) {
+func (l *Local) Keys(ctx context.Context) (*keys.Service, error) {
 	id, err := os.ReadFile(l.path("keys", "keyservice.stele"))
 	if err != nil {
 		return nil, err
 	}
-	return backup.OpenKeyService(ctx, backup.KeyServiceConfig{Store: l.store, Trust: l.trust, Identity: id,
+	return keys.Open(ctx, keys.Config{Store: l.store, Trust: l.trust, Identity: id,
 		Path: l.path("keys", "keys.db"), From: l.spool(), Logger: l.opt.Logger})
 }
 
-func (l *Local) compactor(ctx context.Context, keys *backup.KeyService) (*backup.Compactor, error) {
+func (l *Local) compactor(ctx context.Context, keys *keys.Service) (*backup.Compactor, error) {
 	id, err := os.ReadFile(l.path("compactor", "compactor.stele"))
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func (l *Local) Run(ctx context.Context) error {
 }
 
 // Once hands over what the pipe holds, compacts all of it, and returns when it is committed and its keys are folded.
-func (l *Local) Once(ctx context.Context, keys *backup.KeyService) error {
+func (l *Local) Once(ctx context.Context, keys *keys.Service) error {
 	if err := l.Pipe.Flush(ctx); err != nil && !errors.Is(err, logpipe.ErrClosed) {
 		return err
 	}
@@ -145,7 +147,7 @@ func (l *Local) Archive(ctx context.Context) (*backup.Archive, error) {
 }
 
 // Reader opens the archive with the reader's identity, which lies in the same directory here.
-func (l *Local) Reader(ctx context.Context, keys backup.KeySource) (*backup.Reader, error) {
+func (l *Local) Reader(ctx context.Context, keys keys.Source) (*backup.Reader, error) {
 	id, err := os.ReadFile(l.path("reader", "reader.stele"))
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (l *Local) Reader(ctx context.Context, keys backup.KeySource) (*backup.Read
 
 // Erase makes all records of a subject unreadable: it deletes their keys from the development store, for which there is
 // no certificate. It returns how many scopes that concerns.
-func (l *Local) Erase(ctx context.Context, keys *backup.KeyService, subject string) (scopes int, err error) {
+func (l *Local) Erase(ctx context.Context, keys *keys.Service, subject string) (scopes int, err error) {
 	var r identity.Reader
 	if err := identity.Load(l.path("reader", "reader.stele"), identity.ReaderFormat, &r); err != nil {
 		return 0, fmt.Errorf("the pepper that tags subjects: %w", err)

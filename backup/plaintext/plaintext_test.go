@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/local"
 	"github.com/stelelog/stele/backup/plaintext"
 	"github.com/stelelog/stele/logpipe"
@@ -25,7 +26,7 @@ import (
 type archive struct {
 	*local.Local
 	dir  string
-	keys *backup.KeyService
+	keys *keys.Service
 	*backup.Reader
 }
 

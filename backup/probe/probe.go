@@ -73,7 +73,7 @@ const (
 // this store would not be what was asked for. Run returns an error only if it could not find out, together with what
 // it has seen so far. What it wrote stays: [Prefix] may be cleared once its locks have ended. It takes seconds; ctx
 // bounds it.
-func Run(ctx context.Context, store backup.Store, o Options) ([]backup.ProbeResult, error) {
+func Run(ctx context.Context, store backup.Store, o Options) ([]Result, error) {
 	switch o.Lock {
 	case "", backup.LockNone, backup.LockAdvisory, backup.LockGovernance, backup.LockCompliance:
 	default:
@@ -94,6 +94,13 @@ func Run(ctx context.Context, store backup.Store, o Options) ([]backup.ProbeResu
 	return r.results, nil
 }
 
+// Result is one question put to a store, or to a topic, and the answer.
+type Result struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
 // run is one probe.
 type run struct {
 	store   backup.Store
@@ -101,7 +108,7 @@ type run struct {
 	hold    time.Duration
 	prefix  string
 	bucket  *Bucket // nil if the store does not say
-	results []backup.ProbeResult
+	results []Result
 
 	canary   backup.Version // the locked one
 	asked    backup.Lock    // what was asked for it
@@ -113,7 +120,7 @@ type run struct {
 }
 
 func (r *run) report(name string, ok bool, detail string, args ...any) {
-	r.results = append(r.results, backup.ProbeResult{Name: name, OK: ok, Detail: fmt.Sprintf(detail, args...)})
+	r.results = append(r.results, Result{Name: name, OK: ok, Detail: fmt.Sprintf(detail, args...)})
 }
 
 // allOK reports whether nothing has failed so far that locks depend on.

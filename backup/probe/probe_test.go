@@ -166,7 +166,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, results []backup.ProbeResult, failed, worm string) {
+func check(t *testing.T, results []probe.Result, failed, worm string) {
 	t.Helper()
 	var bad []string
 	for _, r := range results {
@@ -295,7 +295,7 @@ func TestServices(t *testing.T) {
 					t.Fatal(err)
 				}
 				check(t, results, "", string(lock)+", enforced")
-				bypass := slices.ContainsFunc(results, func(r backup.ProbeResult) bool { return r.Name == "bypass" })
+				bypass := slices.ContainsFunc(results, func(r probe.Result) bool { return r.Name == "bypass" })
 				if bypass != (lock == backup.LockGovernance) {
 					t.Errorf("%s: bypass tried: %t", lock, bypass)
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -37,7 +38,7 @@ func openPipe(b *testing.B, to, compression string) recorder {
 	dir := shared(b)
 	store, err := dirstore.Open(filepath.Join(dir, "archive"), dirstore.Options{Create: true})
 	if err == nil {
-		_, err = backup.Init(b.Context(), backup.InitConfig{Store: store, Name: "peers", To: to, Dir: filepath.Join(dir, "roles"), Lock: backup.LockAdvisory})
+		_, err = admin.Init(b.Context(), admin.InitConfig{Store: store, Name: "peers", To: to, Dir: filepath.Join(dir, "roles"), Lock: backup.LockAdvisory})
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -73,7 +74,7 @@ func openPipeKafkaFast(b *testing.B) recorder { return pipeKafka(b, "fast") }
 
 func pipeKafka(b *testing.B, compression string) recorder {
 	to := "kafka://" + broker(b) + "/stele"
-	if err := (backup.Topics{URL: to}).Create(b.Context(), 1, 1); err != nil {
+	if err := (admin.Topics{URL: to}).Create(b.Context(), 1, 1); err != nil {
 		b.Fatal(err)
 	}
 	return openPipe(b, to, compression)

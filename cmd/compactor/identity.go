@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // read reads the trust file and the compactor's identity, and refuses to go on beside an identity that opens payloads.
@@ -39,7 +39,7 @@ func innocent(place string) error {
 	if place == "" {
 		return nil
 	}
-	found, err := backup.PayloadReaders(place)
+	found, err := keys.PayloadReaders(place)
 	if err != nil {
 		return fmt.Errorf("looking for identities that open payloads: %w", err)
 	}

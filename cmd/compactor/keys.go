@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // retryKeys is how often to try for the role while another process has it.
@@ -31,7 +32,7 @@ type keyRole struct {
 func (k *keyRole) held() bool { return k.has.Load() }
 
 // open takes the role. Without the folder there is none to take, and the service is nil.
-func (k *keyRole) open(ctx context.Context) (*backup.KeyService, error) {
+func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
 	file := func() ([]byte, error) { return os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele")) }
 	id, err := file()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,14 +41,14 @@ func (k *keyRole) open(ctx context.Context) (*backup.KeyService, error) {
 	if err != nil {
 		return nil, err
 	}
-	return backup.OpenKeyService(ctx, backup.KeyServiceConfig{Store: k.store, Trust: k.trust, Identity: id,
+	return keys.Open(ctx, keys.Config{Store: k.store, Trust: k.trust, Identity: id,
 		Reload: file, Path: filepath.Join(k.keysDir, "keys.db"), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
 }
 
 // fold takes in all keys that were sent so far, unless another process does.
 func (k *keyRole) fold(ctx context.Context) error {
 	service, err := k.open(ctx)
-	if errors.Is(err, backup.ErrKeysBusy) {
+	if errors.Is(err, keys.ErrBusy) {
 		k.log.Info("keys are taken in by another process", "why", err)
 		return nil
 	}
@@ -75,7 +76,7 @@ func (k *keyRole) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !errors.Is(err, backup.ErrKeysBusy) {
+		if !errors.Is(err, keys.ErrBusy) {
 			return fmt.Errorf("key service: %w", err)
 		}
 		if !said {
@@ -91,9 +92,9 @@ func (k *keyRole) run(ctx context.Context) error {
 }
 
 // serve takes in keys and answers readers until ctx ends or the socket fails.
-func (k *keyRole) serve(ctx context.Context, service *backup.KeyService) (err error) {
+func (k *keyRole) serve(ctx context.Context, service *keys.Service) (err error) {
 	defer func() { err = errors.Join(err, service.Close()) }()
-	l, err := backup.ListenKeys(k.socket())
+	l, err := keys.Listen(k.socket())
 	if err != nil {
 		return fmt.Errorf("socket of the key service: %w", err)
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // cmdCrash captures a file and kills the capturing process when everything is in the spool, before it can close its
@@ -37,7 +37,7 @@ func cmdErase(ts *testscript.TestScript, neg bool, args []string) {
 	ctx := context.Background()
 	store, err := dirstore.Open(ts.MkAbs("archive"), dirstore.Options{})
 	ts.Check(err)
-	keys, err := backup.OpenKeyService(ctx, backup.KeyServiceConfig{
+	keys, err := keys.Open(ctx, keys.Config{
 		Store: store, Trust: []byte(ts.ReadFile("trust.stele")), Identity: []byte(ts.ReadFile("keys/keyservice.stele")),
 		Path: ts.MkAbs("keys/keys.db"), From: "file://" + ts.MkAbs("spool"),
 	})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/probe"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -35,7 +35,7 @@ The exit code is 13 if the store does not hold what it should, 1 if anything els
 
 // check is one question and its answer.
 type check struct {
-	backup.ProbeResult
+	probe.Result
 	Warning bool   `json:"warning,omitempty"` // worth a look, and no failure
 	Fixed   bool   `json:"fixed,omitempty"`
 	Hint    string `json:"hint,omitempty"`
@@ -48,7 +48,7 @@ type doctorAnswer struct {
 
 func (d *doctorAnswer) print(w io.Writer) {
 	for _, c := range d.Checks {
-		line := probeLine(c.ProbeResult)
+		line := probeLine(c.Result)
 		switch {
 		case c.Fixed:
 			line = "fixed" + line[4:]
@@ -98,11 +98,11 @@ func (a *app) doctor(ctx context.Context, fix bool) (answer, error) {
 }
 
 func (e *exam) ok(name, format string, args ...any) {
-	e.add(check{ProbeResult: backup.ProbeResult{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}})
+	e.add(check{Result: probe.Result{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}})
 }
 
 func (e *exam) look(name, hint, format string, args ...any) {
-	e.add(check{ProbeResult: backup.ProbeResult{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}, Warning: true, Hint: hint})
+	e.add(check{Result: probe.Result{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}, Warning: true, Hint: hint})
 }
 
 func (e *exam) bad(name, hint string, err error) {
@@ -110,12 +110,12 @@ func (e *exam) bad(name, hint string, err error) {
 	if hint == "" {
 		hint = f.hint
 	}
-	e.add(check{ProbeResult: backup.ProbeResult{Name: name, Detail: f.Error()}, Hint: hint})
+	e.add(check{Result: probe.Result{Name: name, Detail: f.Error()}, Hint: hint})
 }
 
 // repair reports a fault, and repairs it if that was asked for.
 func (e *exam) repair(name, what string, do func() error) {
-	c := check{ProbeResult: backup.ProbeResult{Name: name, Detail: what}, Hint: "'stele doctor --fix' repairs it"}
+	c := check{Result: probe.Result{Name: name, Detail: what}, Hint: "'stele doctor --fix' repairs it"}
 	if e.fix {
 		if err := do(); err != nil {
 			c.Detail += "; " + err.Error()

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 )
 
@@ -48,7 +48,7 @@ func (e *exam) transport(ctx context.Context) {
 		}
 	}
 	for _, c := range checks {
-		e.add(check{ProbeResult: c, Hint: "'stele topics create' makes what is missing; what exists is changed with Kafka's own tools"})
+		e.add(check{Result: c, Hint: "'stele topics create' makes what is missing; what exists is changed with Kafka's own tools"})
 	}
 }
 
@@ -121,7 +121,7 @@ func (e *exam) roles() {
 
 // innocent checks that a role that must not read payloads cannot.
 func (e *exam) innocent(role, dir string) {
-	found, err := backup.PayloadReaders(dir)
+	found, err := keys.PayloadReaders(dir)
 	switch {
 	case err != nil:
 		e.bad(role, "", err)

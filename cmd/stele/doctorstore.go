@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
 )
@@ -86,7 +87,7 @@ func (e *exam) locks(ctx context.Context, store backup.Store, trust []byte, arch
 	}
 	results, err := probe.Run(ctx, store, probe.Options{Lock: lock})
 	for _, r := range results {
-		c := check{ProbeResult: r}
+		c := check{Result: r}
 		if r.Name == probe.Clock && !r.OK {
 			c.Hint = "set the clock of this machine, or of the store: locks end by it"
 		} else if !r.OK {
@@ -102,13 +103,13 @@ func (e *exam) locks(ctx context.Context, store backup.Store, trust []byte, arch
 	e.logProbe(ctx, store, trust, results)
 }
 
-func (e *exam) logProbe(ctx context.Context, store backup.Store, trust []byte, results []backup.ProbeResult) {
+func (e *exam) logProbe(ctx context.Context, store backup.Store, trust []byte, results []probe.Result) {
 	root, err := e.site.role("admin", "root.stele")
 	if err != nil {
 		e.ok("probe logged", "no: the admin folder is not here, which is as it should be")
 		return
 	}
-	admin, err := backup.OpenAdmin(ctx, store, trust, root)
+	admin, err := admin.Open(ctx, store, trust, root)
 	if err == nil {
 		err = admin.LogProbe(ctx, results)
 	}

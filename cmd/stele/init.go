@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/cmd/internal/settings"
@@ -65,19 +66,19 @@ a long one be undone: init asks for confirmation, or wants --yes.`,
 
 // initAnswer says what was made.
 type initAnswer struct {
-	Archive  string               `json:"archive"`
-	ID       string               `json:"id"`
-	Name     string               `json:"name"`
-	To       string               `json:"to"`
-	Lock     string               `json:"lock"`
-	KeepDays int                  `json:"keep_days"`
-	Config   string               `json:"config"`
-	Trust    string               `json:"trust"`
-	Checksum string               `json:"trust_sha256"`
-	Writer   string               `json:"writer"`
-	Roles    map[string]string    `json:"roles"`
-	Offline  []string             `json:"offline"`
-	Probe    []backup.ProbeResult `json:"probe"`
+	Archive  string            `json:"archive"`
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	To       string            `json:"to"`
+	Lock     string            `json:"lock"`
+	KeepDays int               `json:"keep_days"`
+	Config   string            `json:"config"`
+	Trust    string            `json:"trust"`
+	Checksum string            `json:"trust_sha256"`
+	Writer   string            `json:"writer"`
+	Roles    map[string]string `json:"roles"`
+	Offline  []string          `json:"offline"`
+	Probe    []probe.Result    `json:"probe"`
 }
 
 func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, error) {
@@ -109,7 +110,7 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 	if err := a.initTransport(ctx, to, f); err != nil {
 		return nil, err
 	}
-	setup, err := backup.Init(ctx, backup.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
+	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
 		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Probe: results})
 	if err != nil {
 		return nil, err
@@ -124,7 +125,7 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 }
 
 // try finds out what the store enforces, and refuses one that does not hold what is asked for.
-func (a *app) try(ctx context.Context, store backup.Store, f initFlags) ([]backup.ProbeResult, error) {
+func (a *app) try(ctx context.Context, store backup.Store, f initFlags) ([]probe.Result, error) {
 	for v, err := range store.Versions(ctx, "control/", "") {
 		if err != nil {
 			return nil, fmt.Errorf("the store cannot be listed: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 )
 
 func (a *app) keyCommand() *cobra.Command {
@@ -176,7 +177,7 @@ func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, er
 }
 
 // renewIntake makes the intake keys that are missing, if the file for their private halves is here.
-func (s *site) renewIntake(ctx context.Context, admin *backup.Admin, path string) (file string, weeks int, err error) {
+func (s *site) renewIntake(ctx context.Context, admin *admin.Admin, path string) (file string, weeks int, err error) {
 	named := path != ""
 	if !named {
 		path = s.beside("keys", "keyservice.stele")
@@ -233,7 +234,7 @@ func (a *app) keyList(ctx context.Context) (answer, error) {
 }
 
 // admin opens the archive with the identity of the policy root.
-func (a *app) admin(ctx context.Context) (*backup.Admin, *site, error) {
+func (a *app) admin(ctx context.Context) (*admin.Admin, *site, error) {
 	s, err := a.site("admin")
 	if err != nil {
 		return nil, nil, err
@@ -246,6 +247,6 @@ func (a *app) admin(ctx context.Context) (*backup.Admin, *site, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	admin, err := backup.OpenAdmin(ctx, store, trust, root)
+	admin, err := admin.Open(ctx, store, trust, root)
 	return admin, s, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
@@ -172,9 +173,9 @@ func (s *site) unlock(ctx context.Context, archive *backup.Archive) (r *backup.R
 
 // keySource is where wrapped keys come from: the key service at its socket or, if none runs and its folder is here, one
 // opened for the time of this command.
-func (s *site) keySource(ctx context.Context) (backup.KeySource, func(), error) {
+func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	if answers(ctx, s.Keys) {
-		return backup.NewKeyClient(s.Keys), func() {}, nil
+		return keys.NewClient(s.Keys), func() {}, nil
 	}
 	id, err := os.ReadFile(s.beside("keys", "keyservice.stele"))
 	if err != nil {
@@ -188,16 +189,16 @@ func (s *site) keySource(ctx context.Context) (backup.KeySource, func(), error) 
 	if err := s.transport("from"); err != nil {
 		return nil, nil, err
 	}
-	cfg := backup.KeyServiceConfig{Store: store, Trust: trust, Identity: id, Path: s.beside("keys", "keys.db"),
+	cfg := keys.Config{Store: store, Trust: trust, Identity: id, Path: s.beside("keys", "keys.db"),
 		From: s.From, Username: s.KafkaUsername, Password: s.KafkaPassword}
 	for deadline := time.Now().Add(busyWait); ; {
-		service, err := backup.OpenKeyService(ctx, cfg)
+		service, err := keys.Open(ctx, cfg)
 		switch {
 		case err == nil:
 			return service, func() { service.Close() }, nil
-		case errors.Is(err, backup.ErrKeysBusy) && answers(ctx, s.Keys):
-			return backup.NewKeyClient(s.Keys), func() {}, nil
-		case !errors.Is(err, backup.ErrKeysBusy) || time.Now().After(deadline) || ctx.Err() != nil:
+		case errors.Is(err, keys.ErrBusy) && answers(ctx, s.Keys):
+			return keys.NewClient(s.Keys), func() {}, nil
+		case !errors.Is(err, keys.ErrBusy) || time.Now().After(deadline) || ctx.Err() != nil:
 			return nil, nil, fmt.Errorf("key service: %w", err)
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -11,8 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/probe"
 )
 
 func (a *app) topicsCommand() *cobra.Command {
@@ -50,8 +51,8 @@ be is left alone; one that differs is reported and left alone, too.`,
 
 // checksAnswer lists questions and answers.
 type checksAnswer struct {
-	URL    string               `json:"url"`
-	Checks []backup.ProbeResult `json:"checks"`
+	URL    string         `json:"url"`
+	Checks []probe.Result `json:"checks"`
 }
 
 func (c checksAnswer) print(w io.Writer) {
@@ -62,7 +63,7 @@ func (c checksAnswer) print(w io.Writer) {
 }
 
 // probeLine puts an answer first, so that the eye finds what is wrong.
-func probeLine(r backup.ProbeResult) string {
+func probeLine(r probe.Result) string {
 	state := "ok  "
 	if !r.OK {
 		state = "FAIL"
@@ -132,8 +133,8 @@ func unreached(err error, url string) error {
 	return err
 }
 
-func (s *site) topics(url string) backup.Topics {
-	return backup.Topics{URL: url, Username: s.KafkaUsername, Password: s.KafkaPassword}
+func (s *site) topics(url string) admin.Topics {
+	return admin.Topics{URL: url, Username: s.KafkaUsername, Password: s.KafkaPassword}
 }
 
 // partitions is what the archive was made for, which every credential says.
@@ -162,6 +163,6 @@ func (a *app) kafkaSite() (*site, error) {
 
 func isKafka(url string) bool { return strings.HasPrefix(url, "kafka://") }
 
-func allOK(checks []backup.ProbeResult) bool {
-	return !slices.ContainsFunc(checks, func(c backup.ProbeResult) bool { return !c.OK })
+func allOK(checks []probe.Result) bool {
+	return !slices.ContainsFunc(checks, func(c probe.Result) bool { return !c.OK })
 }

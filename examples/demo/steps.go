@@ -17,6 +17,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/local"
 	"github.com/stelelog/stele/examples/demo/chatserver"
 	"github.com/stelelog/stele/examples/demo/chatserver/traffic"
@@ -36,7 +37,7 @@ type demo struct {
 	plan  []traffic.Request
 
 	local *local.Local
-	keys  *backup.KeyService
+	keys  *keys.Service
 	seen  sent // what went through the server, to compare with what comes back
 	kinds map[logpipe.Kind]int
 	bytes int64
@@ -318,7 +319,7 @@ func (d *demo) erase(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("after the erasure: exit code %d, %d records gone, %d left of %d", code, gone, left, d.seen.n)
 	}
 	return fmt.Sprintf("%s, %s unreadable, %d left; the archive still verifies (%s)",
-		count(scopes, "scope"), count(gone, "record"), left, backup.DevelopmentStore), nil
+		count(scopes, "scope"), count(gone, "record"), left, keys.DevelopmentStore), nil
 }
 
 // count writes "1 stream", "2 streams".

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -259,6 +260,15 @@ func (p *Policy) Class(name string) Class {
 		}
 	}
 	return Class{Name: name, Keep: p.Lock.Keep}
+}
+
+// Longest is how long the longest-kept class is kept: as long as that, commits, indexes and the control log are needed.
+func (p *Policy) Longest() time.Duration {
+	keep := p.Lock.Keep
+	for _, c := range p.Classes {
+		keep = max(keep, c.Keep)
+	}
+	return keep.Duration()
 }
 
 func (p *Policy) compactor(archive, by string) string {

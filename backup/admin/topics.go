@@ -1,4 +1,4 @@
-package backup
+package admin
 
 import (
 	"context"
@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/internal/kafka"
+	"github.com/stelelog/stele/internal/transport"
 )
 
 // Topics names the two topics of an archive and how to reach them.
@@ -20,7 +22,7 @@ type Topics struct {
 // Create makes both topics: partitions for the frames, one for the grants, with the settings that the archive needs.
 // Topics that are there with these settings are left alone.
 func (t Topics) Create(ctx context.Context, partitions, replication int) error {
-	frames, grants, err := openTopics(t.URL, CompactorConfig{Username: t.Username, Password: t.Password, TLS: t.TLS})
+	frames, grants, err := transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
 	if err != nil {
 		return err
 	}
@@ -33,14 +35,14 @@ func (t Topics) Create(ctx context.Context, partitions, replication int) error {
 }
 
 // Check looks at both topics: that they exist, have the right number of partitions and settings that lose nothing.
-func (t Topics) Check(ctx context.Context, partitions int) ([]ProbeResult, error) {
-	frames, grants, err := openTopics(t.URL, CompactorConfig{Username: t.Username, Password: t.Password, TLS: t.TLS})
+func (t Topics) Check(ctx context.Context, partitions int) ([]probe.Result, error) {
+	frames, grants, err := transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
 	if err != nil {
 		return nil, err
 	}
 	defer frames.Close()
 	defer grants.Close()
-	var out []ProbeResult
+	var out []probe.Result
 	for _, c := range []struct {
 		client     *kafka.Client
 		partitions int
@@ -51,7 +53,7 @@ func (t Topics) Check(ctx context.Context, partitions int) ([]ProbeResult, error
 			return nil, err
 		}
 		if err != nil {
-			out = append(out, ProbeResult{Name: "topic", Detail: err.Error()})
+			out = append(out, probe.Result{Name: "topic", Detail: err.Error()})
 			continue
 		}
 		out = append(out, judgeTopic(topic, c.partitions, c.forever)...)
@@ -60,20 +62,27 @@ func (t Topics) Check(ctx context.Context, partitions int) ([]ProbeResult, error
 }
 
 // judgeTopic compares the settings of a topic with what the archive needs.
-func judgeTopic(t kafka.Topic, partitions int, forever bool) []ProbeResult {
-	out := []ProbeResult{{Name: t.Name + " partitions", OK: t.Partitions() == partitions,
+func judgeTopic(t kafka.Topic, partitions int, forever bool) []probe.Result {
+	out := []probe.Result{{Name: t.Name + " partitions", OK: t.Partitions() == partitions,
 		Detail: fmt.Sprintf("%d, the archive was made for %d", t.Partitions(), partitions)}}
 	s := t.Settings
 	if s == nil {
-		return append(out, ProbeResult{Name: t.Name + " settings", Detail: "this user may not read them; allow DescribeConfigs"})
+		return append(out, probe.Result{Name: t.Name + " settings", Detail: "this user may not read them; allow DescribeConfigs"})
 	}
 	if forever {
-		return append(out, ProbeResult{Name: t.Name + " retention", OK: s.Retention < 0,
+		return append(out, probe.Result{Name: t.Name + " retention", OK: s.Retention < 0,
 			Detail: "grants must not expire by time: set retention.ms=-1"})
 	}
 	return append(out,
-		ProbeResult{Name: t.Name + " retention", OK: s.Retention < 0 || s.Retention >= 24*time.Hour,
+		probe.Result{Name: t.Name + " retention", OK: s.Retention < 0 || s.Retention >= 24*time.Hour,
 			Detail: fmt.Sprintf("%v; keep at least seven times the longest outage of the compactors", s.Retention)},
-		ProbeResult{Name: t.Name + " min.insync.replicas", OK: t.Replicas == 1 || s.MinInSync >= 2,
-			Detail: fmt.Sprintf("%d of %s", s.MinInSync, number(t.Replicas, "replica"))})
+		probe.Result{Name: t.Name + " min.insync.replicas", OK: t.Replicas == 1 || s.MinInSync >= 2,
+			Detail: fmt.Sprintf("%d of %s", s.MinInSync, replicas(t.Replicas))})
+}
+
+func replicas(n int) string {
+	if n == 1 {
+		return "1 replica"
+	}
+	return fmt.Sprintf("%d replicas", n)
 }

@@ -1,4 +1,4 @@
-package backup
+package keys
 
 import (
 	"bytes"
@@ -21,22 +21,22 @@ import (
 	"github.com/stelelog/stele/internal/keystore"
 )
 
-// KeySource answers signed requests for wrapped keys: a [KeyService] in this process, or a client of one.
-type KeySource interface {
+// Source answers signed requests for wrapped keys: a [Service] in this process, or a client of one.
+type Source interface {
 	// Keys answers a request of docs/formats/keyservice.md, a signed note.
-	Keys(ctx context.Context, request []byte) (*KeyAnswer, error)
+	Keys(ctx context.Context, request []byte) (*Answer, error)
 }
 
-// KeyAnswer holds wrapped keys. They open nothing without a reader's identity.
-type KeyAnswer struct {
+// Answer holds wrapped keys. They open nothing without a reader's identity.
+type Answer struct {
 	Stele       string           `json:"stele"`
 	Folded      map[string]int64 `json:"folded"`
-	Keys        []WrappedKey     `json:"keys"`
+	Keys        []Wrapped        `json:"keys"`
 	Certificate string           `json:"certificate"`
 }
 
-// WrappedKey is the answer about one scope.
-type WrappedKey struct {
+// Wrapped is the answer about one scope.
+type Wrapped struct {
 	Scope   commit.Hex16 `json:"scope"`
 	State   string       `json:"state"` // "live", "erased", "unknown"
 	Stream  commit.Hex16 `json:"stream"`
@@ -46,8 +46,8 @@ type WrappedKey struct {
 	Wrapped []byte       `json:"wrapped,omitempty"`
 }
 
-// keyRequest is what a reader asks.
-type keyRequest struct {
+// Request is what a reader asks, for Scopes, or for all scopes that carry one of Tags.
+type Request struct {
 	Stele   string         `json:"stele"`
 	Archive commit.Hex16   `json:"archive"`
 	Reader  string         `json:"reader"`
@@ -59,8 +59,9 @@ type keyRequest struct {
 }
 
 const (
+	// MaxScopes is how many scopes one request may ask for.
+	MaxScopes   = 10_000
 	keysFormat  = "keys/v1"
-	maxScopes   = 10_000
 	maxTags     = 16
 	requestSkew = 2 * time.Minute
 	maxRequest  = 1 << 20
@@ -68,7 +69,8 @@ const (
 
 var errRefused = errors.New("key service: request refused")
 
-func signKeyRequest(q keyRequest, signer note.Signer) ([]byte, error) {
+// Sign makes the request's bytes with the signing key of a reader, under a nonce of its own.
+func (q Request) Sign(signer note.Signer) ([]byte, error) {
 	q.Stele = keysFormat
 	rand.Read(q.Nonce[:])
 	line, err := commit.MarshalLine(q)
@@ -78,8 +80,8 @@ func signKeyRequest(q keyRequest, signer note.Signer) ([]byte, error) {
 	return note.Sign(&note.Note{Text: string(line)}, signer)
 }
 
-// Keys implements [KeySource]. It folds what the grants transport holds before it answers.
-func (k *KeyService) Keys(ctx context.Context, request []byte) (*KeyAnswer, error) {
+// Keys implements [Source]. It folds what the grants transport holds before it answers.
+func (k *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	q, err := k.admit(ctx, request)
 	if err != nil {
 		return nil, err
@@ -87,7 +89,7 @@ func (k *KeyService) Keys(ctx context.Context, request []byte) (*KeyAnswer, erro
 	if err := k.Fold(ctx); err != nil {
 		return nil, err
 	}
-	answer := &KeyAnswer{Stele: keysFormat, Certificate: DevelopmentStore}
+	answer := &Answer{Stele: keysFormat, Certificate: DevelopmentStore}
 	if answer.Folded, err = k.store.Positions(); err != nil {
 		return nil, err
 	}
@@ -106,7 +108,7 @@ func (k *KeyService) Keys(ctx context.Context, request []byte) (*KeyAnswer, erro
 		if err != nil {
 			return nil, err
 		}
-		w := WrappedKey{Scope: id, State: [...]string{"unknown", "live", "erased"}[state]}
+		w := Wrapped{Scope: id, State: [...]string{"unknown", "live", "erased"}[state]}
 		if state == keystore.Live {
 			w.Stream, w.Start, w.Class, w.Encap, w.Wrapped = key.Stream, time.Unix(0, key.Start).UTC(), key.Class, key.Encap, key.Inner[:]
 		}
@@ -117,20 +119,20 @@ func (k *KeyService) Keys(ctx context.Context, request []byte) (*KeyAnswer, erro
 }
 
 // admit checks who asks, and that the request is fresh.
-func (k *KeyService) admit(ctx context.Context, request []byte) (*keyRequest, error) {
+func (k *Service) admit(ctx context.Context, request []byte) (*Request, error) {
 	text, _, ok := strings.Cut(string(request), "\n\n")
 	if !ok || len(request) > maxRequest {
 		return nil, fmt.Errorf("%w: not a signed note", errRefused)
 	}
-	var q keyRequest
+	var q Request
 	if err := commit.UnmarshalLine(text+"\n", keysFormat, &q); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
-	if err := k.control.refresh(ctx); err != nil {
+	if err := k.control.Refresh(ctx); err != nil {
 		return nil, err
 	}
 	var key string
-	k.control.view(func(s *control.State) { key = s.ReaderKey(q.Reader) })
+	k.control.View(func(s *control.State) { key = s.ReaderKey(q.Reader) })
 	v, err := note.NewVerifier(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q is no reader of this archive", errRefused, q.Reader)
@@ -142,14 +144,14 @@ func (k *KeyService) admit(ctx context.Context, request []byte) (*keyRequest, er
 	if age := now.Sub(q.Time).Abs(); age > requestSkew || q.Archive != k.trust.Archive {
 		return nil, fmt.Errorf("%w: it is of another archive, or %v from this clock", errRefused, age.Round(time.Second))
 	}
-	if len(q.Scopes) > maxScopes || len(q.Tags) > maxTags {
-		return nil, fmt.Errorf("%w: over %d scopes or %d tags", errRefused, maxScopes, maxTags)
+	if len(q.Scopes) > MaxScopes || len(q.Tags) > maxTags {
+		return nil, fmt.Errorf("%w: over %d scopes or %d tags", errRefused, MaxScopes, maxTags)
 	}
 	return &q, k.fresh(q.Nonce.String(), now)
 }
 
 // fresh refuses a nonce that was seen within the time in which requests are taken.
-func (k *KeyService) fresh(nonce string, now time.Time) error {
+func (k *Service) fresh(nonce string, now time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for n, at := range k.nonces {
@@ -165,11 +167,11 @@ func (k *KeyService) fresh(nonce string, now time.Time) error {
 }
 
 // Handler serves requests over HTTP, see docs/formats/keyservice.md.
-func (k *KeyService) Handler() http.Handler {
+func (k *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/keys", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-		var answer *KeyAnswer
+		var answer *Answer
 		if err == nil {
 			answer, err = k.Keys(r.Context(), body)
 		}
@@ -188,20 +190,20 @@ func (k *KeyService) Handler() http.Handler {
 	return mux
 }
 
-// NewKeyClient asks the key service that serves a unix socket.
-func NewKeyClient(socket string) KeySource {
-	return &keyClient{socket, http.Client{Transport: &http.Transport{
+// NewClient asks the key service that serves a unix socket.
+func NewClient(socket string) Source {
+	return &client{socket, http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}}}}
 }
 
-type keyClient struct {
+type client struct {
 	socket string
 	http   http.Client
 }
 
-func (c *keyClient) Keys(ctx context.Context, request []byte) (*KeyAnswer, error) {
+func (c *client) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://keys/v1/keys", bytes.NewReader(request))
 	if err != nil {
 		return nil, err
@@ -216,7 +218,7 @@ func (c *keyClient) Keys(ctx context.Context, request []byte) (*KeyAnswer, error
 		json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&e)
 		return nil, fmt.Errorf("key service: %s: %s", resp.Status, e.Error)
 	}
-	var a KeyAnswer
+	var a Answer
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<20)).Decode(&a); err != nil {
 		return nil, fmt.Errorf("key service: answer: %w", err)
 	}

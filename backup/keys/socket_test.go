@@ -1,4 +1,4 @@
-package backup_test
+package keys_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // At no moment has the socket another mode than 0600, in a folder that everybody may look into.
@@ -41,7 +41,7 @@ func TestKeySocketIsNeverOpen(t *testing.T) {
 		seen <- worst
 	}()
 	for range 500 {
-		l, err := ListenKeys(path)
+		l, err := keys.Listen(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,11 +69,11 @@ func TestKeySocketIsOne(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "new", "keys.sock")
-	first, err := ListenKeys(path)
+	first, err := keys.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenKeys(path); !errors.Is(err, ErrKeysBusy) {
+	if _, err := keys.Listen(path); !errors.Is(err, keys.ErrBusy) {
 		t.Errorf("a second one: %v", err)
 	}
 	if c, err := net.Dial("unix", path); err != nil {
@@ -91,7 +91,7 @@ func TestKeySocketIsOne(t *testing.T) {
 	if err := os.Rename(left, path); err != nil {
 		t.Fatal(err)
 	}
-	second, err := ListenKeys(path)
+	second, err := keys.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestKeySocketIsOne(t *testing.T) {
 	if err := os.WriteFile(path, []byte("notes"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenKeys(path); err == nil {
+	if _, err := keys.Listen(path); err == nil {
 		t.Error("a file was taken for a socket that is left over")
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "notes" {

@@ -1,11 +1,11 @@
-package backup
+// Package keys is the key service of an archive: it takes in grants, keeps wrapped scope keys, and answers readers.
+package keys
 
 import (
 	"context"
 	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,11 +19,14 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/keystore"
+	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/internal/transport"
 )
 
-// KeyServiceConfig configures a [KeyService]. Store, Trust, Identity, Path and From are required.
-type KeyServiceConfig struct {
-	Store    Store
+// Config configures a [Service]. Store, Trust, Identity, Path and From are required.
+type Config struct {
+	Store    objstore.Store
 	Trust    []byte // content of trust.stele
 	Identity []byte // content of keyservice.stele
 	Path     string // of the key store's file
@@ -38,14 +41,14 @@ type KeyServiceConfig struct {
 	Logger *slog.Logger
 }
 
-// KeyService takes in grants and answers scope ids or tags with wrapped keys, which only readers can open. In this
+// Service takes in grants and answers scope ids or tags with wrapped keys, which only readers can open. In this
 // version it keeps them in a local file: a development store, for which no certificate of erasure can be given.
-type KeyService struct {
-	cfg     KeyServiceConfig
+type Service struct {
+	cfg     Config
 	trust   identity.Trust
 	intake  map[uint16]hpke.PrivateKey
 	store   *keystore.Store
-	control *controlLog
+	control *ledger.Log
 	log     *slog.Logger
 
 	mu     sync.Mutex // one Fold at a time; guards what follows
@@ -54,8 +57,8 @@ type KeyService struct {
 	nonces map[string]time.Time
 }
 
-// ErrKeysBusy says that another process holds the role of the key service.
-var ErrKeysBusy = keystore.ErrBusy
+// ErrBusy says that another process holds the role of the key service.
+var ErrBusy = keystore.ErrBusy
 
 // DevelopmentStore is what reports say of keys that were erased in a store like this one.
 const DevelopmentStore = "development store, no certificate"
@@ -77,9 +80,9 @@ type grantSource interface {
 	close()
 }
 
-// OpenKeyService takes the role: its store is locked until Close. A second process gets an error that says so.
-func OpenKeyService(ctx context.Context, cfg KeyServiceConfig) (*KeyService, error) {
-	k := &KeyService{cfg: cfg, log: cfg.Logger, intake: map[uint16]hpke.PrivateKey{},
+// Open takes the role: its store is locked until Close. A second process gets an error that says so.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	k := &Service{cfg: cfg, log: cfg.Logger, intake: map[uint16]hpke.PrivateKey{},
 		weeks: map[wrapID]*keyscope.IntakeWrap{}, nonces: map[string]time.Time{}}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
@@ -94,7 +97,7 @@ func OpenKeyService(ctx context.Context, cfg KeyServiceConfig) (*KeyService, err
 		return nil, err
 	}
 	var err error
-	if k.control, err = openControl(ctx, cfg.Store, k.trust); err != nil {
+	if k.control, err = ledger.Open(ctx, cfg.Store, k.trust); err != nil {
 		return nil, err
 	}
 	if k.grants, err = openGrants(cfg); err != nil {
@@ -108,7 +111,7 @@ func OpenKeyService(ctx context.Context, cfg KeyServiceConfig) (*KeyService, err
 }
 
 // load takes in the intake keys of the role file.
-func (k *KeyService) load(file []byte) error {
+func (k *Service) load(file []byte) error {
 	var id identity.KeyService
 	if err := identity.Parse(file, identity.KeyServiceFormat, &id); err != nil {
 		return fmt.Errorf("key service identity: %w", err)
@@ -127,27 +130,27 @@ func (k *KeyService) load(file []byte) error {
 }
 
 // Close gives the role up.
-func (k *KeyService) Close() error {
+func (k *Service) Close() error {
 	k.grants.close()
 	return k.store.Close()
 }
 
 // Run folds grants until ctx ends, and returns ctx.Err() then.
-func (k *KeyService) Run(ctx context.Context) error {
+func (k *Service) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := k.Fold(ctx); err != nil && ctx.Err() == nil {
 			k.log.Error("folding grants", "err", err)
 		}
-		pause(ctx, k.cfg.FoldEvery)
+		objstore.Pause(ctx, k.cfg.FoldEvery)
 	}
 	return ctx.Err()
 }
 
 // Fold takes in all grants that the transport holds now. When it returns nil they are durable in the key store.
-func (k *KeyService) Fold(ctx context.Context) error {
+func (k *Service) Fold(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.control.refresh(ctx); err != nil {
+	if err := k.control.Refresh(ctx); err != nil {
 		return err
 	}
 	next, err := k.store.Positions()
@@ -187,7 +190,7 @@ func (k *KeyService) Fold(ctx context.Context) error {
 
 // open checks a message of the grants transport and opens the grants in it. What is wrong with it is logged: a scope
 // whose grant was not taken shows as unreadable. An error says that the message is to be opened later.
-func (k *KeyService) open(lane string, m message) (keys []keystore.Key, err error) {
+func (k *Service) open(lane string, m message) (keys []keystore.Key, err error) {
 	refuse := func(err error) ([]keystore.Key, error) {
 		if errors.Is(err, errWait) {
 			return nil, err
@@ -210,7 +213,7 @@ func (k *KeyService) open(lane string, m message) (keys []keystore.Key, err erro
 	}
 	// A writer that was revoked goes on with the streams that it had opened, so its name is enough.
 	var name string
-	k.control.view(func(s *control.State) { name, err = s.Service(ed25519.PublicKey(g.Cert.ServiceKey[:]), s.Size()) })
+	k.control.View(func(s *control.State) { name, err = s.Service(ed25519.PublicKey(g.Cert.ServiceKey[:]), s.Size()) })
 	if name == "" {
 		return refuse(err)
 	}
@@ -235,7 +238,7 @@ func (k *KeyService) open(lane string, m message) (keys []keystore.Key, err erro
 var errWait = errors.New("grants wait")
 
 // wrap opens the intake wrap of a message, or finds the one that was opened for the message before.
-func (k *KeyService) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
+func (k *Service) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
 	id := wrapID{g.Cert.Stream, keyscope.EncapsulationID(&g.Intake)}
 	if w := k.weeks[id]; w != nil {
 		return w, nil
@@ -270,19 +273,19 @@ func (k *KeyService) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
 }
 
 // behind reports whether the access policy has intake keys up to a week, and the role file ends before.
-func (k *KeyService) behind(week uint16) bool {
+func (k *Service) behind(week uint16) bool {
 	for have := range k.intake {
 		if have >= week {
 			return false
 		}
 	}
-	p := k.control.policy()
+	p := k.control.Policy()
 	return p != nil && slices.ContainsFunc(p.Intake, func(i control.Intake) bool { return i.Week == week })
 }
 
 // Erase deletes the keys of all scopes that carry the tag of a subject. It is the development store's erasure: at once,
 // without approvals, and without a certificate.
-func (k *KeyService) Erase(ctx context.Context, pepper []byte, subject string) (scopes int, err error) {
+func (k *Service) Erase(ctx context.Context, pepper []byte, subject string) (scopes int, err error) {
 	if err := k.Fold(ctx); err != nil {
 		return 0, err
 	}
@@ -298,19 +301,19 @@ func (k *KeyService) Erase(ctx context.Context, pepper []byte, subject string) (
 }
 
 // openGrants opens the grants transport that belongs to a frames transport.
-func openGrants(cfg KeyServiceConfig) (grantSource, error) {
+func openGrants(cfg Config) (grantSource, error) {
 	if !strings.HasPrefix(cfg.From, "file:") {
-		_, grants, err := openTopics(cfg.From, CompactorConfig{Username: cfg.Username, Password: cfg.Password, TLS: cfg.TLS, Logger: cfg.Logger})
+		_, grants, err := transport.Open(cfg.From, transport.Access{Username: cfg.Username, Password: cfg.Password, TLS: cfg.TLS, Logger: cfg.Logger})
 		if err != nil {
 			return nil, err
 		}
 		return &kafkaGrants{grants}, nil
 	}
-	path, err := filePath(cfg.From)
+	path, err := transport.FilePath(cfg.From)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := openSpool(path)
+	dir, err := transport.OpenSpool(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; if it is lost, and this is to read with a copy of keys.db, an empty directory will do", err)
 	}
@@ -319,5 +322,3 @@ func openGrants(cfg KeyServiceConfig) (grantSource, error) {
 	}
 	return &spoolGrants{dir: dir}, nil
 }
-
-func hexID(id [16]byte) string { return hex.EncodeToString(id[:]) }

@@ -1,4 +1,4 @@
-package backup
+package objstore
 
 import (
 	"context"
@@ -11,26 +11,27 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 )
 
-// numbered is a row of numbered objects in a store, the chain.Space of commits and of the control log.
-type numbered struct {
-	store  Store
-	prefix string // ends in "/"
-	lock   func() Lock
+// Numbered is a row of numbered objects in a store, the chain.Space of commits, the control log and root records.
+type Numbered struct {
+	Store  Store
+	Prefix string      // ends in "/"
+	Lock   func() Lock // of what Create makes; not needed for reading
 }
 
-func (s numbered) key(n uint64) string { return fmt.Sprintf("%s%020d", s.prefix, n) }
+// Key is where object n lies.
+func (s Numbered) Key(n uint64) string { return fmt.Sprintf("%s%020d", s.Prefix, n) }
 
 // Create implements chain.Space.
-func (s numbered) Create(ctx context.Context, n uint64, data []byte) error {
-	_, err := s.store.Create(ctx, s.key(n), data, s.lock())
+func (s Numbered) Create(ctx context.Context, n uint64, data []byte) error {
+	_, err := s.Store.Create(ctx, s.Key(n), data, s.Lock())
 	return err
 }
 
 // From implements chain.Space. Keys that are no number are passed over: they cannot be taken for one.
-func (s numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, error] {
+func (s Numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, error] {
 	after := ""
 	if n > 0 {
-		after = s.key(n - 1)
+		after = s.Key(n - 1)
 	}
 	return func(yield func(chain.Object, error) bool) {
 		var group []Version
@@ -42,9 +43,9 @@ func (s numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, er
 			group = group[:0]
 			return !ok || yield(o, nil)
 		}
-		for v, err := range s.store.Versions(ctx, s.prefix, after) {
+		for v, err := range s.Store.Versions(ctx, s.Prefix, after) {
 			if err != nil {
-				yield(chain.Object{}, fmt.Errorf("list %s: %w", s.prefix, err))
+				yield(chain.Object{}, fmt.Errorf("list %s: %w", s.Prefix, err))
 				return
 			}
 			if len(group) > 0 && group[0].Key != v.Key && !flush() {
@@ -57,8 +58,8 @@ func (s numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, er
 }
 
 // object reads the oldest version of a key.
-func (s numbered) object(ctx context.Context, versions []Version) (o chain.Object, ok bool) {
-	digits := strings.TrimPrefix(versions[0].Key, s.prefix)
+func (s Numbered) object(ctx context.Context, versions []Version) (o chain.Object, ok bool) {
+	digits := strings.TrimPrefix(versions[0].Key, s.Prefix)
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || len(digits) != 20 {
 		return o, false
@@ -79,12 +80,12 @@ func (s numbered) object(ctx context.Context, versions []Version) (o chain.Objec
 		return o, false // markers over nothing: as if nobody had been here
 	}
 	o.Version = oldest.ID
-	o.Data, o.Err = s.store.Read(ctx, oldest.Key, oldest.ID, Range{})
+	o.Data, o.Err = s.Store.Read(ctx, oldest.Key, oldest.ID, Range{})
 	return o, true
 }
 
-// lockFor is the lock of an object made at now.
-func lockFor(mode string, keep time.Duration, now time.Time) Lock {
+// LockFor is the lock of an object made at now.
+func LockFor(mode string, keep time.Duration, now time.Time) Lock {
 	if mode == string(LockNone) || mode == "" {
 		return Lock{Mode: LockNone}
 	}

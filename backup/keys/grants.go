@@ -1,7 +1,8 @@
-package backup
+package keys
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,17 +11,26 @@ import (
 
 	"github.com/stelelog/stele/internal/kafka"
 	"github.com/stelelog/stele/internal/spool"
+	"github.com/stelelog/stele/internal/transport"
 )
+
+// message is one message of the grants transport.
+type message struct {
+	Pos  int64
+	Time time.Time // when the transport took it, never the writer's clock
+	Data []byte
+	Err  error // the transport could not decode it; Data is what there is
+}
 
 // spoolGrants reads the grants of all lanes of a spool.
 type spoolGrants struct{ dir *spool.Dir }
 
 func (g *spoolGrants) ends(context.Context) (map[string]int64, error) {
-	return spoolEnds(g.dir, spool.Grants)
+	return transport.SpoolEnds(g.dir, spool.Grants)
 }
 
 func (g *spoolGrants) read(ctx context.Context, lane string, from int64) ([]message, error) {
-	id, err := laneID(lane)
+	id, err := transport.LaneID(lane)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +55,7 @@ func (g *spoolGrants) folded(next map[string]int64) {
 	}
 	for _, l := range lanes {
 		// A lane without grants must be trimmed too: only then does it count as read.
-		if g.dir.Trim(l.ID, spool.Grants, uint64(next[hexID(l.ID)])) == nil && l.Ended && !l.Held {
+		if g.dir.Trim(l.ID, spool.Grants, uint64(next[hex.EncodeToString(l.ID[:])])) == nil && l.Ended && !l.Held {
 			g.dir.Remove(l.ID) // refuses while frames are left
 		}
 	}

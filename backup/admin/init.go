@@ -1,4 +1,5 @@
-package backup
+// Package admin makes archives and changes their access policies. It holds the policy root.
+package admin
 
 import (
 	"context"
@@ -7,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,10 +15,12 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
-	"github.com/stelelog/stele/merkle"
+	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
 // intakeWeeks is how many weekly intake keys a credential holds.
@@ -26,21 +28,14 @@ const intakeWeeks = 26
 
 // InitConfig describes a new archive. Store, Name, To and Dir are required.
 type InitConfig struct {
-	Store      Store
-	Name       string        // of the archive: 1 to 63 of a–z 0–9 . -
-	To         string        // URL of the transport, written into credentials
-	Dir        string        // where the trust file, credentials and role directories go; must not hold an archive yet
-	Lock       LockMode      // how objects are held; governance if empty
-	Keep       time.Duration // how long objects are locked at least, in whole days; 30 days if 0
-	Partitions int           // 1 if 0
-	Probe      []ProbeResult // what the store was seen to enforce; goes into the control log
-}
-
-// ProbeResult is one question put to a store, and the answer.
-type ProbeResult struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"`
+	Store      objstore.Store
+	Name       string            // of the archive: 1 to 63 of a–z 0–9 . -
+	To         string            // URL of the transport, written into credentials
+	Dir        string            // where the trust file, credentials and role directories go; must not hold an archive yet
+	Lock       objstore.LockMode // how objects are held; governance if empty
+	Keep       time.Duration     // how long objects are locked at least, in whole days; 30 days if 0
+	Partitions int               // 1 if 0
+	Probe      []probe.Result    // what the store was seen to enforce; goes into the control log
 }
 
 // Setup says where Init has put what.
@@ -60,13 +55,13 @@ func Init(ctx context.Context, cfg InitConfig) (*Setup, error) {
 		return nil, fmt.Errorf("archive name %q: use 1 to 63 of a–z 0–9 . -", cfg.Name)
 	}
 	if cfg.Lock == "" {
-		cfg.Lock = LockGovernance
+		cfg.Lock = objstore.LockGovernance
 	}
 	if cfg.Keep <= 0 {
 		cfg.Keep = 30 * 24 * time.Hour
 	}
 	cfg.Partitions = max(1, cfg.Partitions)
-	for _, prefix := range []string{controlPrefix, logsPrefix} {
+	for _, prefix := range []string{ledger.Prefix, "logs/"} {
 		for v, err := range cfg.Store.Versions(ctx, prefix, "") {
 			if err != nil {
 				return nil, fmt.Errorf("the store cannot be listed: %w", err)
@@ -239,11 +234,11 @@ func fillWriter(w *identity.Writer, p *control.Policy, read []control.ReadKey) {
 
 // bootstrap writes the first object of the control log.
 func (n *newKeys) bootstrap(ctx context.Context, cfg InitConfig) error {
-	root, err := signerOf(identity.RootName(cfg.Name), n.root.Key)
+	root, err := identity.Signer(identity.RootName(cfg.Name), n.root.Key)
 	if err != nil {
 		return err
 	}
-	sealer, err := signerOf(identity.ControlOrigin(cfg.Name), n.root.Control)
+	sealer, err := identity.Signer(identity.ControlOrigin(cfg.Name), n.root.Control)
 	if err != nil {
 		return err
 	}
@@ -266,15 +261,15 @@ func (n *newKeys) bootstrap(ctx context.Context, cfg InitConfig) error {
 		}
 		entries = append(entries, e)
 	}
-	log, err := openControl(ctx, cfg.Store, n.trust)
+	log, err := ledger.Open(ctx, cfg.Store, n.trust)
 	if err != nil {
 		return err
 	}
-	log.space.lock = func() Lock { return lockFor(string(cfg.Lock), longest(&n.policy), now) }
-	return log.append(ctx, sealer, entries...)
+	log.LockWith(func() objstore.Lock { return objstore.LockFor(string(cfg.Lock), n.policy.Longest(), now) })
+	return log.Append(ctx, sealer, entries...)
 }
 
-func probeEntry(mode LockMode, results []ProbeResult) control.Probe {
+func probeEntry(mode objstore.LockMode, results []probe.Result) control.Probe {
 	p := control.Probe{Lock: string(mode)}
 	for _, r := range results {
 		p.Results = append(p.Results, control.ProbeResult(r))
@@ -313,13 +308,6 @@ func secret() []byte {
 	b := make([]byte, 32)
 	rand.Read(b)
 	return b
-}
-
-func signerOf(name string, seed []byte) (note.Signer, error) {
-	if len(seed) != ed25519.SeedSize {
-		return nil, errors.New("a key seed has a wrong length")
-	}
-	return merkle.NewSigner(name, ed25519.NewKeyFromSeed(seed))
 }
 
 func vkeyOf(name string, seed []byte) (string, error) {

@@ -1,4 +1,4 @@
-package backup
+package keys
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"github.com/stelelog/stele/internal/keystore"
 )
 
-// ListenKeys listens on a unix socket that only this user can reach. A socket that nobody serves any more is replaced.
-func ListenKeys(path string) (net.Listener, error) {
+// Listen listens on a unix socket that only this user can reach. A socket that nobody serves any more is replaced.
+func Listen(path string) (net.Listener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("%s: %w", path, keystore.ErrBusy)

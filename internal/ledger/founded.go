@@ -1,4 +1,4 @@
-package backup
+package ledger
 
 import (
 	"context"
@@ -8,13 +8,13 @@ import (
 	"github.com/stelelog/stele/internal/control"
 )
 
-// errNoControl says that the control log is empty.
-var errNoControl = errors.New("the control log is empty")
+// ErrEmpty says that the control log is empty.
+var ErrEmpty = errors.New("the control log is empty")
 
-// founded reports whether the control log has an access policy that the trust file vouches for. If not, the error says
+// Founded reports whether the control log has an access policy that the trust file vouches for. If not, the error says
 // what lies there instead, which has to be taken at its word: no key of the trust file signed it. Requires a single caller.
-func (c *controlLog) founded(ctx context.Context) error {
-	if c.policy() != nil {
+func (c *Log) Founded(ctx context.Context) error {
+	if c.Policy() != nil {
 		return nil
 	}
 	trust := c.state.Trust
@@ -32,8 +32,8 @@ func (c *controlLog) founded(ctx context.Context) error {
 				o.Key, name)
 		}
 	}
-	if list := c.findings.list; len(list) > 0 {
+	if list := c.findings.List; len(list) > 0 {
 		return fmt.Errorf("nothing in the control log can be read, the first is %w: 'stele verify' says what is wrong", list[0])
 	}
-	return errNoControl
+	return ErrEmpty
 }

@@ -1,4 +1,4 @@
-package backup
+package admin
 
 import (
 	"bytes"
@@ -11,28 +11,24 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Admin changes the access policy. It holds the policy root.
 type Admin struct {
 	root    identity.Root
-	control *controlLog
+	control *ledger.Log
 	signer  note.Signer
 	sealer  note.Signer
 }
 
-// WriterInfo is a writer as the access policy knows it.
-type WriterInfo struct {
-	Name    string     `json:"name"`
-	Key     []byte     `json:"key"` // Ed25519 public key
-	Revoked *time.Time `json:"revoked,omitempty"`
-}
-
-// OpenAdmin opens the control log with the identity of the policy root: the contents of trust.stele and root.stele.
-func OpenAdmin(ctx context.Context, store Store, trust, rootIdentity []byte) (*Admin, error) {
+// Open opens the control log with the identity of the policy root: the contents of trust.stele and root.stele.
+func Open(ctx context.Context, store objstore.Store, trust, rootIdentity []byte) (*Admin, error) {
 	a := new(Admin)
 	var t identity.Trust
 	if err := t.UnmarshalText(trust); err != nil {
@@ -45,30 +41,19 @@ func OpenAdmin(ctx context.Context, store Store, trust, rootIdentity []byte) (*A
 		return nil, errors.New("policy root and trust file are of different archives")
 	}
 	var err error
-	if a.signer, err = signerOf(identity.RootName(t.Name), a.root.Key); err != nil {
+	if a.signer, err = identity.Signer(identity.RootName(t.Name), a.root.Key); err != nil {
 		return nil, err
 	}
-	if a.sealer, err = signerOf(t.Origin(), a.root.Control); err != nil {
+	if a.sealer, err = identity.Signer(t.Origin(), a.root.Control); err != nil {
 		return nil, err
 	}
-	if a.control, err = openControl(ctx, store, t); err != nil {
+	if a.control, err = ledger.Open(ctx, store, t); err != nil {
 		return nil, err
 	}
-	if err := a.control.founded(ctx); err != nil {
+	if err := a.control.Founded(ctx); err != nil {
 		return nil, fmt.Errorf("the store holds no archive %s: %w", t.Name, err)
 	}
 	return a, nil
-}
-
-// writersOf lists the writers of a policy, which may be nil.
-func writersOf(p *control.Policy) []WriterInfo {
-	out := []WriterInfo{}
-	if p != nil {
-		for _, w := range p.Writers {
-			out = append(out, WriterInfo(w))
-		}
-	}
-	return out
 }
 
 // AddWriter lets a new writer in and returns its credential. When it returns, the policy is in the control log.
@@ -113,10 +98,10 @@ func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.control.refresh(ctx); err != nil {
+	if err := a.control.Refresh(ctx); err != nil {
 		return nil, err
 	}
-	p := a.control.policy()
+	p := a.control.Policy()
 	key := w.SigningKey().Public().(ed25519.PublicKey)
 	i := slices.IndexFunc(p.Writers, func(have control.Writer) bool { return bytes.Equal(have.Key, key) })
 	if i < 0 {
@@ -174,26 +159,26 @@ func (a *Admin) RenewIntake(ctx context.Context, keyService []byte, save func([]
 var errNothingToDo = errors.New("nothing to do")
 
 // LogProbe puts what a store was seen to enforce into the control log.
-func (a *Admin) LogProbe(ctx context.Context, results []ProbeResult) error {
-	p := probeEntry(LockMode(a.control.policy().Lock.Mode), results)
+func (a *Admin) LogProbe(ctx context.Context, results []probe.Result) error {
+	p := probeEntry(objstore.LockMode(a.control.Policy().Lock.Mode), results)
 	e, err := control.Sign(a.root.Archive, control.TypeProbe, time.Now(), p, a.signer)
 	if err != nil {
 		return err
 	}
-	return a.control.append(ctx, a.sealer, e)
+	return a.control.Append(ctx, a.sealer, e)
 }
 
 func (a *Admin) readKeys() (keys []control.ReadKey) {
-	a.control.view(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
+	a.control.View(func(s *control.State) { keys = slices.Clone(s.ReadKeys) })
 	return keys
 }
 
 // change makes the next version of the policy.
 func (a *Admin) change(ctx context.Context, edit func(*control.Policy) error) error {
-	if err := a.control.refresh(ctx); err != nil {
+	if err := a.control.Refresh(ctx); err != nil {
 		return err
 	}
-	next := *a.control.policy()
+	next := *a.control.Policy()
 	next.Version++
 	next.Writers = slices.Clone(next.Writers)
 	if err := edit(&next); err != nil {
@@ -203,8 +188,8 @@ func (a *Admin) change(ctx context.Context, edit func(*control.Policy) error) er
 	if err != nil {
 		return err
 	}
-	if err := a.control.append(ctx, a.sealer, e); err != nil {
+	if err := a.control.Append(ctx, a.sealer, e); err != nil {
 		return err
 	}
-	return a.control.effective(e)
+	return a.control.Effective(e)
 }

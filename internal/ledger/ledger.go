@@ -1,4 +1,6 @@
-package backup
+// Package ledger reads and extends the control log of an archive in its store: docs/formats/control.md. What the
+// entries mean is package control's.
+package ledger
 
 import (
 	"context"
@@ -16,78 +18,91 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
+// Where things lie in the store.
 const (
-	controlPrefix = "control/log/"
-	headsPrefix   = "control/checkpoints/"
-	inboxPrefix   = "control/inbox/"
+	Prefix      = "control/log/"
+	HeadsPrefix = "control/checkpoints/"
+	InboxPrefix = "control/inbox/"
 	// maxBatch bounds the entries of one object of the control log.
 	maxBatch = 256
 )
 
-// controlLog reads and extends the control log. Safe for concurrent use.
-type controlLog struct {
-	store Store
-	space numbered
+// Log reads and extends the control log. Safe for concurrent use.
+type Log struct {
+	store objstore.Store
+	space objstore.Numbered
 
 	mu        sync.Mutex // guards what follows
 	state     *control.State
 	tail      chain.Tail
-	findings  findings
+	findings  chain.Findings
 	whole     bool   // no checkpoint was seen beyond its end
 	missing   error  // the log builds on what is not there: nothing may be added
 	published uint64 // size of the newest checkpoint that this process knows to be in the store
 }
 
-func openControl(ctx context.Context, store Store, trust identity.Trust) (*controlLog, error) {
+// Open reads the control log. That it is there, and this archive's, is for [Log.Founded] to say.
+func Open(ctx context.Context, store objstore.Store, trust identity.Trust) (*Log, error) {
 	state, err := control.NewState(trust)
 	if err != nil {
 		return nil, err
 	}
-	c := &controlLog{store: store, state: state}
-	c.space = numbered{store, controlPrefix, c.lockNow}
-	return c, c.refresh(ctx)
+	c := &Log{store: store, state: state}
+	c.space = objstore.Numbered{Store: store, Prefix: Prefix, Lock: c.lockNow}
+	return c, c.Refresh(ctx)
+}
+
+// LockWith says how objects are locked that this process adds, whatever the policy says.
+func (c *Log) LockWith(lock func() objstore.Lock) { c.space.Lock = lock }
+
+// Findings are what the chain holds that it should not.
+func (c *Log) Findings() (f chain.Findings) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.findings
 }
 
 // lockNow is the lock of control objects: like data, by the policy in force. Requires mu or a single caller.
-func (c *controlLog) lockNow() Lock {
+func (c *Log) lockNow() objstore.Lock {
 	p := c.state.Policy()
 	if p == nil {
-		return Lock{Mode: LockNone}
+		return objstore.Lock{Mode: objstore.LockNone}
 	}
-	return lockFor(p.Lock.Mode, p.Lock.Keep.Duration(), time.Now())
+	return objstore.LockFor(p.Lock.Mode, p.Lock.Keep.Duration(), time.Now())
 }
 
-// refresh reads on to the end of the log.
-func (c *controlLog) refresh(ctx context.Context) error {
+// Refresh reads on to the end of the log.
+func (c *Log) Refresh(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.read(ctx)
 }
 
-func (c *controlLog) read(ctx context.Context) error {
+func (c *Log) read(ctx context.Context) error {
 	c.missing = nil
 	tail, err := chain.Read(ctx, c.space, c.tail, c.state.Judge, func(f chain.Finding) {
 		if f.Kind == chain.Missing {
 			c.missing = f
 		}
-		c.findings.add(f)
+		c.findings.Add(f)
 	})
 	c.tail = tail
 	return err
 }
 
-// view calls use with the state; use must not keep it.
-func (c *controlLog) view(use func(*control.State)) {
+// View calls use with the state; use must not keep it.
+func (c *Log) View(use func(*control.State)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	use(c.state)
 }
 
-// commitKeys returns the verifiers of commits now, and fails if the policy does not name the key name by.
-func (c *controlLog) commitKeys(by string) (vs note.Verifiers, err error) {
-	c.view(func(s *control.State) {
+// CommitKeys returns the verifiers of commits now, and fails if the policy does not name the key name by.
+func (c *Log) CommitKeys(by string) (vs note.Verifiers, err error) {
+	c.View(func(s *control.State) {
 		vs, err = s.Commits(s.Size())
 		if err == nil && !s.MayCommit(by) {
 			err = fmt.Errorf("%s is in the access policy of no compactor", by)
@@ -96,9 +111,9 @@ func (c *controlLog) commitKeys(by string) (vs note.Verifiers, err error) {
 	return vs, err
 }
 
-// told reports whether the log holds this divergence already.
-func (c *controlLog) told(d control.Divergence) (yes bool) {
-	c.view(func(s *control.State) {
+// Told reports whether the log holds this divergence already.
+func (c *Log) Told(d control.Divergence) (yes bool) {
+	c.View(func(s *control.State) {
 		for _, have := range s.Divergences {
 			same := have.Detail == d.Detail
 			if d.Stream != nil { // one for each stream: it could make any number of them
@@ -110,9 +125,9 @@ func (c *controlLog) told(d control.Divergence) (yes bool) {
 	return yes
 }
 
-// head is the newest head of a log, zero if there is none.
-func (c *controlLog) head(log string) (h control.Head) {
-	c.view(func(s *control.State) {
+// Head is the newest head of a log, zero if there is none.
+func (c *Log) Head(log string) (h control.Head) {
+	c.View(func(s *control.State) {
 		for _, have := range s.Heads[log] {
 			if h.Log == "" || have.Commit >= h.Commit {
 				h = have
@@ -122,16 +137,16 @@ func (c *controlLog) head(log string) (h control.Head) {
 	return h
 }
 
-// next is the key of the object that would follow what was read.
-func (c *controlLog) next() string {
+// Next is the key of the object that would follow what was read.
+func (c *Log) Next() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.space.key(c.tail.Next)
+	return c.space.Key(c.tail.Next)
 }
 
-// periods are those of the logs that have a head here and whose origin starts with prefix.
-func (c *controlLog) periods(prefix string) (out []string) {
-	c.view(func(s *control.State) {
+// Periods are those of the logs that have a head here and whose origin starts with prefix.
+func (c *Log) Periods(prefix string) (out []string) {
+	c.View(func(s *control.State) {
 		for log := range s.Heads {
 			if period, ok := strings.CutPrefix(log, prefix); ok {
 				out = append(out, period)
@@ -141,18 +156,20 @@ func (c *controlLog) periods(prefix string) (out []string) {
 	return out
 }
 
-func (c *controlLog) size() (n uint64) {
-	c.view(func(s *control.State) { n = s.Size() })
+// Size is how many entries were read.
+func (c *Log) Size() (n uint64) {
+	c.View(func(s *control.State) { n = s.Size() })
 	return n
 }
 
-func (c *controlLog) policy() (p *control.Policy) {
-	c.view(func(s *control.State) { p = s.Policy() })
+// Policy is the access policy in force, nil without one.
+func (c *Log) Policy() (p *control.Policy) {
+	c.View(func(s *control.State) { p = s.Policy() })
 	return p
 }
 
-// append puts entries into the log, those that are not in it yet, and returns when they are. signer holds the control key.
-func (c *controlLog) append(ctx context.Context, signer note.Signer, entries ...string) error {
+// Append puts entries into the log, those that are not in it yet, and returns when they are. signer holds the control key.
+func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
@@ -182,10 +199,10 @@ func (c *controlLog) append(ctx context.Context, signer note.Signer, entries ...
 	}
 }
 
-// effective says why an entry that is in the log has no effect: another took its place meanwhile, say.
-func (c *controlLog) effective(entry string) (err error) {
+// Effective says why an entry that is in the log has no effect: another took its place meanwhile, say.
+func (c *Log) Effective(entry string) (err error) {
 	hash := commit.Hex32(sha256.Sum256([]byte(entry)))
-	c.view(func(s *control.State) {
+	c.View(func(s *control.State) {
 		for _, l := range s.Listed {
 			if l.Hash == hash && l.Unauthorised != nil {
 				err = fmt.Errorf("the change came too late and has no effect, somebody else made one meanwhile; make it again: %w", l.Unauthorised)
@@ -197,15 +214,15 @@ func (c *controlLog) effective(entry string) (err error) {
 
 // checkWhole looks once, before this process adds anything, whether a checkpoint was published for more than there is:
 // a log that was cut must not grow another end. Requires mu.
-func (c *controlLog) checkWhole(ctx context.Context) error {
+func (c *Log) checkWhole(ctx context.Context) error {
 	if c.whole {
 		return nil
 	}
-	for v, err := range c.store.Versions(ctx, headsPrefix, fmt.Sprintf("%s%020d", headsPrefix, c.state.Size())) {
+	for v, err := range c.store.Versions(ctx, HeadsPrefix, fmt.Sprintf("%s%020d", HeadsPrefix, c.state.Size())) {
 		if err != nil {
 			return err
 		}
-		file, err := c.store.Read(ctx, v.Key, v.ID, Range{})
+		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -224,39 +241,39 @@ func (c *controlLog) checkWhole(ctx context.Context) error {
 }
 
 // put tries to make data the next object until it is decided who won, or somebody must mend the store first. Requires mu.
-func (c *controlLog) put(ctx context.Context, data []byte) error {
-	err := persist(ctx, func() error {
+func (c *Log) put(ctx context.Context, data []byte) error {
+	err := objstore.Persist(ctx, func() error {
 		_, err := chain.Append(ctx, c.space, c.tail, data)
 		return err
-	}, func(err error, _ time.Duration) bool { return !permanent(err) })
+	}, func(err error, _ time.Duration) bool { return !objstore.Permanent(err) })
 	if err != nil {
 		return fmt.Errorf("control log: %w", err)
 	}
 	return nil
 }
 
-// drop leaves an entry in the inbox for whoever holds the control key.
-func (c *controlLog) drop(ctx context.Context, entry string) error {
+// Drop leaves an entry in the inbox for whoever holds the control key.
+func (c *Log) Drop(ctx context.Context, entry string) error {
 	sum := sha256.Sum256([]byte(entry))
-	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", inboxPrefix, sum), []byte(entry), Lock{Mode: LockNone})
+	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", InboxPrefix, sum), []byte(entry), objstore.Lock{Mode: objstore.LockNone})
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	return err
 }
 
-// inbox returns the entries of the inbox that would have an effect and are not in the log yet. An entry that cannot be
+// Inbox returns the entries of the inbox that would have an effect and are not in the log yet. An entry that cannot be
 // read does not keep the others out.
-func (c *controlLog) inbox(ctx context.Context) (entries []string, err error) {
+func (c *Log) Inbox(ctx context.Context) (entries []string, err error) {
 	seen := ""
-	for v, err := range c.store.Versions(ctx, inboxPrefix, "") {
+	for v, err := range c.store.Versions(ctx, InboxPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
 		if v.Deleted || v.Key == seen || v.Size > control.MaxEntry || c.taken(v.Key) {
 			continue
 		}
-		data, err := c.store.Read(ctx, v.Key, v.ID, Range{})
+		data, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, err
@@ -265,7 +282,7 @@ func (c *controlLog) inbox(ctx context.Context) (entries []string, err error) {
 		}
 		seen = v.Key
 		e := string(data)
-		c.view(func(s *control.State) {
+		c.View(func(s *control.State) {
 			if !s.Has(e) && s.Check(e) == nil {
 				entries = append(entries, e)
 			}
@@ -275,10 +292,10 @@ func (c *controlLog) inbox(ctx context.Context) (entries []string, err error) {
 }
 
 // taken reports whether the entry that a key of the inbox names is in the log.
-func (c *controlLog) taken(key string) (yes bool) {
+func (c *Log) taken(key string) (yes bool) {
 	var sum commit.Hex32
-	if sum.UnmarshalText([]byte(strings.TrimPrefix(key, inboxPrefix))) == nil {
-		c.view(func(s *control.State) { yes = s.HasHash(sum) })
+	if sum.UnmarshalText([]byte(strings.TrimPrefix(key, InboxPrefix))) == nil {
+		c.View(func(s *control.State) { yes = s.HasHash(sum) })
 	}
 	return yes
 }
