@@ -90,7 +90,7 @@ func (a *testArchive) sequence(body any, by note.Signer) error {
 	if err != nil {
 		return err
 	}
-	data, err := state.Build(chain.Tail{Next: uint64(len(objects))}, []string{e}, signer(a.t, trust.Origin(), id.Control))
+	data, err := state.Build(chain.Tail{Next: uint64(len(objects))}, []string{e}, time.Now(), signer(a.t, trust.Origin(), id.Control))
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,21 @@ const (
 	TypeDivergence = "divergence"
 	TypeAck        = "ack"
 	TypeDisclosure = "disclosure"
+	// what needs two persons, and what follows from it
+	TypeRequest = "request"
+	TypeApprove = "approve"
+	TypeReject  = "reject"
+	TypeHold    = "hold"
+	TypeRefusal = "refusal"
+	// what key services and those who look after the archive say that they did
+	TypeIntake     = "intake"
+	TypeKeyRoot    = "keyroot"
+	TypeOutcome    = "outcome"
+	TypeErased     = "erased"
+	TypeDestroyed  = "destroyed"
+	TypeSupplement = "supplement"
+	TypeDrill      = "drill"
+	TypeExpired    = "expired"
 )
 
 // Entry is one signed statement.
@@ -40,72 +55,6 @@ type Entry struct {
 	Time    time.Time       `json:"time"`
 	By      string          `json:"by"` // key name of the signer
 	Body    json.RawMessage `json:"body"`
-}
-
-// Policy is who may do what, whole; each version replaces the one before.
-type Policy struct {
-	Version    uint64       `json:"version"`
-	Classes    []Class      `json:"classes"`
-	Root       string       `json:"root"`
-	Compactors []Named      `json:"compactors"`
-	Readers    []Reader     `json:"readers"`
-	Writers    []Writer     `json:"writers"`
-	Intake     []Intake     `json:"intake"`
-	Revoked    []Revocation `json:"revoked,omitempty"`
-	Lock       Lock         `json:"lock"`
-	Partitions uint32       `json:"partitions"`
-	Period     string       `json:"period"` // "quarter"
-}
-
-// Class is a retention class.
-type Class struct {
-	Name string `json:"name"`
-	Keep Days   `json:"keep"`          // how long its objects are locked
-	TTL  Days   `json:"ttl,omitempty"` // when its keys die by themselves; 0: never
-}
-
-// Days is a number of days.
-type Days uint16
-
-// Duration is d days.
-func (d Days) Duration() time.Duration { return time.Duration(d) * 24 * time.Hour }
-
-// Named is a key with the name of its holder.
-type Named struct {
-	Name string `json:"name"`
-	Key  string `json:"key"` // vkey
-}
-
-// Reader may open payloads.
-type Reader struct {
-	Name string `json:"name"`
-	Key  []byte `json:"key"`  // HPKE public key
-	Sign string `json:"sign"` // vkey
-}
-
-// Writer may append. With Revoked set it opens no new stream.
-type Writer struct {
-	Name    string     `json:"name"`
-	Key     []byte     `json:"key"` // Ed25519 public key of the service
-	Revoked *time.Time `json:"revoked,omitempty"`
-}
-
-// Intake is the public intake key of a week.
-type Intake struct {
-	Week uint16 `json:"week"`
-	Key  []byte `json:"key"`
-}
-
-// Revocation withdraws a compactor's key: commits up to Last stand, none in other logs.
-type Revocation struct {
-	Key  string            `json:"key"` // vkey
-	Last map[string]uint64 `json:"last"`
-}
-
-// Lock is how objects are held.
-type Lock struct {
-	Mode string `json:"mode"`
-	Keep Days   `json:"keep"`
 }
 
 // ReadKey is the read key of a year: public half, and the seed wrapped to each reader.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -25,6 +26,7 @@ type Object struct {
 	Burnt   []uint64     `json:"burnt,omitempty"`
 	Size    uint64       `json:"size"` // of the log with these entries
 	Root    merkle.Hash  `json:"root"`
+	Time    time.Time    `json:"time,omitzero"` // when it was made, by the clock of who made it
 	Entries []string     `json:"entries"`
 }
 
@@ -66,7 +68,7 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 	}
 	return obj.Burnt, func() {
 		for _, e := range obj.Entries {
-			s.apply(e)
+			s.apply(e, obj.Time)
 		}
 		s.roots[obj.Size] = obj.Root
 	}, nil
@@ -92,10 +94,10 @@ func (s *State) grown(entries []string) merkle.Frontier {
 	return next
 }
 
-// Build makes the next object of the log: number n after the burnt ones, with entries, signed by the control key.
-func (s *State) Build(t chain.Tail, entries []string, signer note.Signer) ([]byte, error) {
+// Build makes the next object of the log: number n after the burnt ones, with entries, at a time, signed by the control key.
+func (s *State) Build(t chain.Tail, entries []string, at time.Time, signer note.Signer) ([]byte, error) {
 	next := s.grown(entries)
-	line, err := commit.MarshalLine(Object{objectFormat, s.Trust.Archive, t.Next, t.Burnt, next.Size(), next.Root(), entries})
+	line, err := commit.MarshalLine(Object{objectFormat, s.Trust.Archive, t.Next, t.Burnt, next.Size(), next.Root(), at.UTC(), entries})
 	if err != nil {
 		return nil, err
 	}

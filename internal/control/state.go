@@ -25,12 +25,19 @@ type State struct {
 	Acks        []Ack
 	Policies    []InForce
 	Divergences []Divergence
+	Requests    []*Request // in order; callers do not change them
+	Holds       []*Hold    // as Requests
+	KeyRoots    []KeyRoot
+	Erasures    []LoggedErasure
 
 	log      note.Verifier
 	root     note.Verifier
 	frontier merkle.Frontier
 	known    map[commit.Hex32]bool  // entries already in the log
 	roots    map[uint64]merkle.Hash // by size, at the ends of objects
+	made     map[string]bool        // keys of the approvers of the first policy
+	refused  map[commit.Hex32]bool
+	refusals map[string]int // by day and author
 }
 
 // Listed is an entry of the log with its verdict.
@@ -43,8 +50,19 @@ type Listed struct {
 
 // InForce is a policy and the size of the log from which on it holds.
 type InForce struct {
-	Size uint64
+	Size   uint64
+	Entry  commit.Hex32 // that put it in force
+	Single bool         // not decided by two approvers with keys that init did not make
 	*Policy
+}
+
+// LoggedErasure is an erasure and its entry.
+type LoggedErasure struct {
+	Entry commit.Hex32
+	Index uint64
+	By    string
+	Time  time.Time
+	Erased
 }
 
 // NewState starts from the trust file.
@@ -57,7 +75,8 @@ func NewState(t identity.Trust) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust file: policy root: %w", err)
 	}
-	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{}}, nil
+	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
+		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{}}, nil
 }
 
 // Size is the number of entries.
@@ -82,120 +101,61 @@ func (s *State) PolicyAt(size uint64) *Policy {
 	return nil
 }
 
-// apply takes an entry into the state, or lists it as not authorised.
-func (s *State) apply(file string) {
+// apply takes an entry of an object of the given time into the state, or lists it as not authorised.
+func (s *State) apply(file string, at time.Time) {
 	hash := commit.Hex32(sha256.Sum256([]byte(file)))
 	l := Listed{Index: s.Size(), Hash: hash}
 	e, err := s.open(file)
 	if e != nil {
 		l.Entry = *e
 	}
+	var effect func()
+	if err == nil {
+		effect, err = s.plan(&l, at)
+	}
+	if s.known[hash] {
+		err = refuse(whyReplayed, "it is in the log already")
+	}
 	s.frontier.Append(merkle.LeafHash([]byte(file)))
 	s.known[hash] = true
-	if err == nil {
-		err = s.effect(e)
+	if err == nil && effect != nil {
+		effect()
 	}
 	l.Unauthorised = err
 	s.Listed = append(s.Listed, l)
 }
 
-// Check reports whether an entry would have an effect now: who signed it, and whether they may.
-func (s *State) Check(file string) error {
-	_, err := s.open(file)
+// Check reports whether an entry would have an effect if it came into the log now: who signed it, whether they may, and
+// whether what it says can be. The error is a [*Refused].
+func (s *State) Check(file string, now time.Time) error {
+	e, err := s.open(file)
+	if err != nil {
+		return err
+	}
+	_, err = s.plan(&Listed{Entry: *e, Index: s.Size(), Hash: sha256.Sum256([]byte(file))}, now)
 	return err
 }
 
+// open reads an entry and verifies that its author may write such.
 func (s *State) open(file string) (*Entry, error) {
 	e, err := peek(file)
 	if err != nil {
-		return nil, err
+		return nil, refuse(whyInvalid, "%w", err)
 	}
 	if e.Archive != s.Trust.Archive {
-		return e, errors.New("control: entry is for another archive")
+		return e, refuse(whyArchive, "entry is for another archive")
 	}
 	v, err := s.verifier(e)
 	if err != nil {
 		return e, err
 	}
 	if _, err := note.Open([]byte(file), note.VerifierList(v)); err != nil {
-		return e, fmt.Errorf("control: %s entry: %w", e.Type, err)
+		return e, refuse(whyAltered, "%s entry: %w", e.Type, err)
+	}
+	if !canonical([]byte(file)) {
+		return e, refuse(whyAltered, "%s entry: not written as it must be", e.Type)
 	}
 	return e, nil
-}
-
-// verifier is the key that may write e: the one of its signer, if the policy lets it.
-func (s *State) verifier(e *Entry) (note.Verifier, error) {
-	root := e.By == s.root.Name()
-	var key string
-	p := s.Policy()
-	switch e.Type {
-	case TypePolicy, TypeReadKey:
-		if root {
-			return s.root, nil
-		}
-	case TypeProbe:
-		if root {
-			return s.root, nil
-		}
-		key = p.compactor(s.Trust.Name, e.By)
-	case TypeAck:
-		if root {
-			return s.root, nil
-		}
-		key = p.reader(s.Trust.Name, e.By)
-	case TypeDisclosure:
-		key = p.reader(s.Trust.Name, e.By)
-	case TypeHeads, TypeQuarantine, TypeDivergence:
-		key = p.compactor(s.Trust.Name, e.By)
-	default:
-		return nil, fmt.Errorf("control: entries of type %q are not known here; a newer stele may know them", e.Type)
-	}
-	if key == "" {
-		return nil, fmt.Errorf("control: %s may not write %s entries", e.By, e.Type)
-	}
-	return note.NewVerifier(key)
-}
-
-// effect takes an authorised entry into the state.
-func (s *State) effect(e *Entry) error {
-	switch e.Type {
-	case TypePolicy:
-		p := new(Policy)
-		if err := e.Into(p); err != nil {
-			return err
-		}
-		if old := s.Policy(); old != nil && p.Version != old.Version+1 || old == nil && p.Version != 1 {
-			return fmt.Errorf("control: policy version %d does not follow", p.Version)
-		}
-		s.Policies = append(s.Policies, InForce{s.Size(), p})
-	case TypeReadKey:
-		var k ReadKey
-		if err := e.Into(&k); err != nil {
-			return err
-		}
-		s.ReadKeys = append(s.ReadKeys, k)
-	case TypeHeads:
-		var h Heads
-		if err := e.Into(&h); err != nil {
-			return err
-		}
-		for _, head := range h.Heads {
-			s.Heads[head.Log] = append(s.Heads[head.Log], head)
-		}
-	case TypeDivergence:
-		var d Divergence
-		if err := e.Into(&d); err != nil {
-			return err
-		}
-		s.Divergences = append(s.Divergences, d)
-	case TypeAck:
-		var a Ack
-		if err := e.Into(&a); err != nil {
-			return err
-		}
-		s.Acks = append(s.Acks, a)
-	}
-	return nil
 }
 
 // Commits verifies commit files made when the control log had the given size.
@@ -216,7 +176,9 @@ func (s *State) Commits(size uint64) (note.Verifiers, error) {
 }
 
 // MayCommit reports whether the newest policy names a compactor with this key name.
-func (s *State) MayCommit(by string) bool { return s.Policy().compactor(s.Trust.Name, by) != "" }
+func (s *State) MayCommit(by string) bool {
+	return s.Policy().keyOf(s.Trust.Name, RoleCompactor, by) != ""
+}
 
 // Accepts reports whether the newest policy lets commit n of log, signed under the key name by, stand.
 func (s *State) Accepts(by, log string, n uint64) bool {
@@ -250,50 +212,7 @@ func (s *State) Service(key ed25519.PublicKey, size uint64) (string, error) {
 }
 
 // ReaderKey is the vkey of the reader with a key name, "" if the newest policy knows none.
-func (s *State) ReaderKey(by string) string { return s.Policy().reader(s.Trust.Name, by) }
-
-// Class returns a retention class of the policy; one that it does not name is treated as default.
-func (p *Policy) Class(name string) Class {
-	for _, c := range p.Classes {
-		if c.Name == name {
-			return c
-		}
-	}
-	return Class{Name: name, Keep: p.Lock.Keep}
-}
-
-// Longest is how long the longest-kept class is kept: as long as that, commits, indexes and the control log are needed.
-func (p *Policy) Longest() time.Duration {
-	keep := p.Lock.Keep
-	for _, c := range p.Classes {
-		keep = max(keep, c.Keep)
-	}
-	return keep.Duration()
-}
-
-func (p *Policy) compactor(archive, by string) string {
-	if p == nil {
-		return ""
-	}
-	for _, c := range p.Compactors {
-		if identity.KeyName(archive, "compactor", c.Name) == by {
-			return c.Key
-		}
-	}
-	return ""
-}
-
-func (p *Policy) reader(archive, by string) string {
-	if p == nil {
-		return ""
-	}
-	for _, r := range p.Readers {
-		if identity.KeyName(archive, "reader", r.Name) == by {
-			return r.Sign
-		}
-	}
-	return ""
-}
+func (s *State) ReaderKey(by string) string { return s.Policy().keyOf(s.Trust.Name, RoleReader, by) }
 
 func strictJSON(raw []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))

@@ -189,7 +189,7 @@ func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string)
 		if err := c.checkpoint(ctx, signer); err != nil || len(fresh) == 0 {
 			return err
 		}
-		data, err := c.state.Build(c.tail, fresh, signer)
+		data, err := c.state.Build(c.tail, fresh, time.Now(), signer)
 		if err != nil {
 			return err
 		}
@@ -283,7 +283,7 @@ func (c *Log) Inbox(ctx context.Context) (entries []string, err error) {
 		seen = v.Key
 		e := string(data)
 		c.View(func(s *control.State) {
-			if !s.Has(e) && s.Check(e) == nil {
+			if !s.Has(e) && s.Check(e, time.Now()) == nil {
 				entries = append(entries, e)
 			}
 		})

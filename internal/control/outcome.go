@@ -1,0 +1,134 @@
+package control
+
+import (
+	"time"
+
+	"github.com/stelelog/stele/internal/commit"
+)
+
+const (
+	// refusalsADay bounds the refusals of one author that are logged in a day.
+	refusalsADay = 16
+	// forgeriesADay bounds those of entries that nobody here signed.
+	forgeriesADay = 4
+	// patience is how long an entry may wait in the inbox for the one that it names.
+	patience = 10 * time.Minute
+)
+
+// checkOutcome accepts what is said about a request that is approved and for the key service to carry out.
+func (s *State) checkOutcome(o *Outcome) error {
+	r := s.Request(o.Request)
+	switch {
+	case r == nil:
+		return refuse(whyUnknown, "no request %v is in the log before this", o.Request)
+	case r.What != WhatErase && r.What != WhatRecovery:
+		return refuse(whyInvalid, "request %v is for %q", o.Request, r.What)
+	case r.Standing != Approved:
+		return refuse(whyClosed, "request %v is %s, not approved", o.Request, r.Standing)
+	}
+	return nil
+}
+
+func (s *State) noteOutcome(o *Outcome) {
+	r := s.Request(o.Request)
+	r.Outcomes = append(r.Outcomes, *o)
+	if o.Complete() && (o.Erased > 0 || o.Nothing || r.What == WhatRecovery) {
+		r.Standing = Done
+	}
+}
+
+// checkErased accepts an erasure that was decided: by requests that are approved, or by the policy in force.
+func (s *State) checkErased(e *Erased) error {
+	if e.To != e.From+1 || e.From == 0 || e.Root.N <= e.Before.N || e.Control > s.Size() {
+		return refuse(whyInvalid, "erasure from generation %d to %d, record %d to %d", e.From, e.To, e.Before.N, e.Root.N)
+	}
+	single := false
+	switch {
+	case (e.Cause == CauseRequest) != (len(e.Requests) > 0):
+		return refuse(whyInvalid, "erasure by %q with %d requests", e.Cause, len(e.Requests))
+	case e.Cause == CauseRequest:
+		seen := map[commit.Hex32]bool{}
+		for i := range e.Requests {
+			o := &e.Requests[i]
+			if err := s.checkOutcome(o); err != nil {
+				return err
+			}
+			if seen[o.Request] {
+				return refuse(whyInvalid, "request %v is there twice", o.Request)
+			}
+			seen[o.Request] = true
+			single = single || s.Request(o.Request).Single
+		}
+	default:
+		p := s.Policy()
+		if p == nil || p.Erasure == nil || e.Cause == CauseTTL && !p.Erasure.TTL || e.Cause == CauseSession && len(p.Erasure.Session) == 0 ||
+			e.Cause != CauseTTL && e.Cause != CauseSession {
+			return refuse(whyRole, "no policy lets anything be erased by %q", e.Cause)
+		}
+		single = s.Single()
+	}
+	if e.Single != single {
+		return refuse(whyInvalid, "erasure says single control %v, which is %v", e.Single, single)
+	}
+	return nil
+}
+
+func (s *State) checkErasure(entry commit.Hex32) error {
+	for i := range s.Erasures {
+		if s.Erasures[i].Entry == entry {
+			return nil
+		}
+	}
+	return refuse(whyUnknown, "no erasure %v is in the log before this", entry)
+}
+
+// Refuse makes the note that an entry of the inbox is not taken. There is none for entries that would be, for types that
+// need no decision, for what may only be early, for what was refused already, and beyond a number a day: nobody can fill
+// the log with what is refused.
+func (s *State) Refuse(file string, now time.Time) (r Refusal, ok bool) {
+	e, err := peek(file)
+	if err != nil || s.Has(file) || !decisive(e.Type) {
+		return r, false
+	}
+	r = Refusal{Entry: commit.Hash([]byte(file)), Type: e.Type}
+	if err = s.Check(file, now); err == nil || s.refused[r.Entry] {
+		return r, false
+	}
+	if r.Why = whyOf(err); r.Why == whyUnknown && now.Before(e.Time.Add(patience)) {
+		return r, false
+	}
+	if s.signedBy(file, e) {
+		r.By = e.By
+	} else if r.Why == whyRole {
+		r.Why = whyAltered // a stranger under a name without rights says nothing about the name
+	}
+	return r, s.room(&r, now)
+}
+
+// decisive reports whether an entry that is refused is worth a note.
+func decisive(kind string) bool { return dated(kind) || kind == TypePolicy || kind == TypeReadKey }
+
+func (s *State) room(r *Refusal, day time.Time) bool {
+	if r.By == "" {
+		return s.refusals[refusalKey(r, day)] < forgeriesADay
+	}
+	return s.refusals[refusalKey(r, day)] < refusalsADay
+}
+
+func refusalKey(r *Refusal, day time.Time) string {
+	return day.UTC().Format(time.DateOnly) + " " + r.By
+}
+
+func (s *State) checkRefusal(l *Listed) func(*Refusal) error {
+	return func(r *Refusal) error {
+		if s.refused[r.Entry] || !s.room(r, l.Time) {
+			return refuse(whyTwice, "it was refused already, or there are too many refusals that day")
+		}
+		return nil
+	}
+}
+
+func (s *State) noteRefusal(r *Refusal, day time.Time) {
+	s.refused[r.Entry] = true
+	s.refusals[refusalKey(r, day)]++
+}
