@@ -121,7 +121,7 @@ func (a *app) auditAck(ctx context.Context, stream, reason string) (answer, erro
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.role("reader", "reader.stele")
+	id, err := s.role("reader", "reader.stele", "recovery.stele")
 	if err != nil {
 		return nil, err
 	}

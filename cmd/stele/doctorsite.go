@@ -171,6 +171,6 @@ func (e *exam) keyService(ctx context.Context) {
 		e.ok("key service", "none runs; its folder is here, so readers on this machine open it by themselves")
 	default:
 		e.look("key service", "start the compactor that has the keys folder, or name its socket with --keys; only readers need it",
-			"none answers at %q", e.site.Keys)
+			"none answers%s", e.site.atKeys())
 	}
 }

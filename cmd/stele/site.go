@@ -128,13 +128,16 @@ func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
 }
 
 // role reads the file of a role. --as names the file, the role's folder, the folder of all roles, or a role's folder
-// beside stele.yaml, which is where the file is without --as.
-func (s *site) role(role, file string) ([]byte, error) {
+// beside stele.yaml, which is where the file is without --as. What --as names may hold another file that does as well.
+func (s *site) role(role, file string, others ...string) ([]byte, error) {
 	places := []string{s.beside(role, file)}
 	if source := s.Source("as"); s.As != "" && source != "" {
-		places = []string{s.As, filepath.Join(s.As, file), filepath.Join(s.As, role, file)}
-		if !filepath.IsAbs(s.As) {
-			places = append(places, s.beside(s.As, file))
+		places = []string{s.As}
+		for _, file := range append([]string{file}, others...) {
+			places = append(places, filepath.Join(s.As, file), filepath.Join(s.As, role, file))
+			if !filepath.IsAbs(s.As) {
+				places = append(places, s.beside(s.As, file))
+			}
 		}
 	}
 	for _, path := range places {
@@ -156,7 +159,7 @@ func (s *site) role(role, file string) ([]byte, error) {
 
 // unlock opens the payloads of an archive with a reader identity. done ends what was opened for it.
 func (s *site) unlock(ctx context.Context, archive *backup.Archive) (r *backup.Reader, done func(), err error) {
-	id, err := s.role("reader", "reader.stele")
+	id, err := s.role("reader", "reader.stele", "recovery.stele")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,6 +174,14 @@ func (s *site) unlock(ctx context.Context, archive *backup.Archive) (r *backup.R
 	return r, done, nil
 }
 
+// atKeys says where the key service should be, if anything says so.
+func (s *site) atKeys() string {
+	if s.Keys == "" {
+		return ": no socket is named"
+	}
+	return " at " + s.Keys
+}
+
 // keySource is where wrapped keys come from: the key service at its socket or, if none runs and its folder is here, one
 // opened for the time of this command.
 func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
@@ -179,7 +190,7 @@ func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	}
 	id, err := os.ReadFile(s.beside("keys", "keyservice.stele"))
 	if err != nil {
-		return nil, nil, hinted(fmt.Errorf("no key service answers at %q", s.Keys),
+		return nil, nil, hinted(fmt.Errorf("no key service answers%s", s.atKeys()),
 			"it runs beside the compactor that has the keys folder; name its socket with --keys")
 	}
 	store, trust, err := s.open(ctx)

@@ -73,7 +73,11 @@ func address(name, env, help string, at func(*Settings) *string) Field {
 	f.path, f.url = false, true
 	f.put = func(s *Settings, v string) error {
 		if !strings.Contains(v, "://") {
-			return errors.New("is no URL, which starts with file:// or s3:// or kafka://")
+			other := "kafka://host:port/topic"
+			if name == "archive" {
+				other = "s3://bucket/prefix"
+			}
+			return errors.New("is no URL: write file:// and an absolute path, as in file:///srv/" + name + ", or " + other)
 		}
 		*at(s) = v
 		return nil
