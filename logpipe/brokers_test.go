@@ -98,9 +98,16 @@ func TestWrongPasswordAtSlowBrokers(t *testing.T) {
 	}
 	t.Cleanup(cluster.Close)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.SASLAuthenticate}, TopLevel: true, Err: kerr.SaslAuthenticationFailed, Count: -1})
+	over := make(chan struct{}) // or the last of these sleepers would look like a leak
+	t.Cleanup(func() { close(over) })
 	cluster.ControlKey(int16(kmsg.SASLHandshake), func(kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		cluster.SleepControl(func() { time.Sleep(signTime + time.Second) })
+		cluster.SleepControl(func() {
+			select {
+			case <-time.After(signTime + time.Second):
+			case <-over:
+			}
+		})
 		return nil, nil, false
 	})
 	_, cfg := login(t, "kafka://"+cluster.ListenAddrs()[0]+"/frames?sasl=plain", "alice", "another-secret")

@@ -211,7 +211,7 @@ func TestSpoolThatIsGone(t *testing.T) {
 	if err := os.Rename(filepath.Join(path, "lanes"), filepath.Join(path, "gone")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := p.Capture(ctx, &Record{Kind: Input}); err == nil || strings.Contains(err.Error(), "deadline") {
 		t.Errorf("Capture: %v, want what the disk says", err)
