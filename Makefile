@@ -25,7 +25,7 @@ demo: ## the whole job on this machine in a minute: capture, commit, verify, tam
 build: ## build bin/compactor and bin/stele; with TAGS=pkcs11 also for hardware security modules
 	$(GO) build -tags '$(TAGS)' -o bin/ ./cmd/compactor ./cmd/stele
 
-setup: ## get the real services that the tests use: Kafka, MinIO, versitygw, Vault, SoftHSM, pyarrow, DuckDB, kcat
+setup: ## get the real services that the tests use: Kafka, MinIO, versitygw, Vault, SoftHSM, litewitness, Trillian, pyarrow, DuckDB, kcat
 	@.ci/packages
 	@$(GO) run ./internal/testbed/prepare
 

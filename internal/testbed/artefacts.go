@@ -16,7 +16,8 @@ import (
 
 // artefacts lists all that Prepare gets, quick ones first.
 func artefacts() []artefact {
-	return []artefact{kcatArtefact(), softhsmArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(), minioArtefact(), vaultArtefact()}
+	return []artefact{kcatArtefact(), softhsmArtefact(), kafkaArtefact(), pythonArtefact(), versitygwArtefact(),
+		fsckArtefact(), litewitnessArtefact(), trillianArtefact(), minioArtefact(), vaultArtefact()}
 }
 
 // Prepare gets everything that the tests of this repository use, and writes one line for each to w: what is there and
@@ -177,7 +178,7 @@ func run(ctx context.Context, dir string, env []string, argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, env
 	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.SysProcAttr = childAttr()
+	cmd.SysProcAttr = childAttr(nil)
 	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, 9) }
 	var err error
 	onChildThread(func() { err = cmd.Run() })

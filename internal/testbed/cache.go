@@ -113,11 +113,15 @@ func newRunDir() (*runDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := filepath.Join(cache, "run")
+	return newRunDirIn(filepath.Join(cache, "run"))
+}
+
+// newRunDirIn makes one in a folder, which it creates.
+func newRunDirIn(run string) (*runDir, error) {
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, err
 	}
-	unlockAll, err := lockFile(filepath.Join(cache, "run.lock"), true)
+	unlockAll, err := lockFile(run+".lock", true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,6 @@
 // Package testbed gives tests and benchmarks the real services that Stele works with: Apache Kafka, two S3 servers
-// with object lock (MinIO and versitygw), HashiCorp Vault, SoftHSM, a Python with pyarrow and DuckDB, and kcat.
+// with object lock (MinIO and versitygw), HashiCorp Vault, SoftHSM, a witness (litewitness), Trillian on PostgreSQL, the log
+// checker of Tessera, a Python with pyarrow and DuckDB, and kcat.
 //
 // A test asks for a service and gets one that answers:
 //

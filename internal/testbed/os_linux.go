@@ -55,9 +55,14 @@ func lockByte(path string, n int64) (unlock func(), err error) {
 	return nil, fmt.Errorf("lock byte %d of %s: %w", n, path, err)
 }
 
-// childAttr puts a child into a process group of its own and has the kernel kill it when the thread that started it ends.
-func childAttr() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+// childAttr puts a child into a process group of its own and has the kernel kill it when the thread that started it ends. It
+// runs as another account if one is given.
+func childAttr(as *account) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if as != nil {
+		attr.Credential = &syscall.Credential{Uid: as.uid, Gid: as.gid}
+	}
+	return attr
 }
 
 // onChildThread runs f, which starts a child and waits for it, on a thread that lives at least as long as f.

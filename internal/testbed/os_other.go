@@ -13,7 +13,7 @@ func lockFile(string, bool) (func(), error) { return nil, errors.ErrUnsupported 
 
 func lockByte(string, int64) (func(), error) { return nil, errors.ErrUnsupported }
 
-func childAttr() *syscall.SysProcAttr { return nil }
+func childAttr(*account) *syscall.SysProcAttr { return nil }
 
 func onChildThread(f func()) { f() }
 

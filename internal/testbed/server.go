@@ -31,6 +31,7 @@ type Server struct {
 	name   string
 	argv   []string
 	env    []string // beside the few variables that baseEnv lets through
+	user   *account // who it runs as, if not who we are
 	ready  func(ctx context.Context) error
 	ports  []*port
 	shared bool
@@ -38,6 +39,9 @@ type Server struct {
 	mu   sync.Mutex // guards proc
 	proc *process   // nil when not running
 }
+
+// account is a user of the system.
+type account struct{ uid, gid uint32 }
 
 // process is one child. Its fields are set before it is handed out, but err, which is set before done is closed.
 type process struct {
@@ -104,7 +108,7 @@ func (s *Server) launch() (*process, error) {
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Dir, cmd.Env = s.Dir, append(baseEnv(s.Dir), s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = childAttr()
+	cmd.SysProcAttr = childAttr(s.user)
 
 	proc := &process{done: make(chan struct{})}
 	started := make(chan error, 1)
