@@ -12,9 +12,6 @@ import (
 	"github.com/stelelog/stele/internal/ledger"
 )
 
-// maxCheckpoint bounds a file that can be a checkpoint, in bytes.
-const maxCheckpoint = 64 << 10
-
 // mostNamed is how many objects of a kind are named in a report; the others are counted.
 const mostNamed = 20
 
@@ -67,7 +64,7 @@ func (v *verifier) readCheckpoint(ctx context.Context, at Version) (size uint64,
 	switch {
 	case at.Deleted:
 		return 0, errors.New("marker: a delete marker"), nil
-	case at.Size > maxCheckpoint:
+	case at.Size > ledger.MaxCheckpoint:
 		return 0, fmt.Errorf("squat: %d bytes are too many for a checkpoint", at.Size), nil
 	}
 	file, readErr := v.a.store.Read(ctx, at.Key, at.ID, Range{})

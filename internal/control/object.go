@@ -71,6 +71,7 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 			s.apply(e, obj.Time)
 		}
 		s.roots[obj.Size] = obj.Root
+		s.places = append(s.places, Place{o.Key, o.Version, obj.Size})
 	}, nil
 }
 

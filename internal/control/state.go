@@ -37,7 +37,9 @@ type State struct {
 	roots    map[uint64]merkle.Hash // by size, at the ends of objects
 	made     map[string]bool        // keys of the approvers of the first policy
 	refused  map[commit.Hex32]bool
-	refusals map[string]int // by day and author
+	refusals map[string]int  // by day and author
+	levels   [][]merkle.Hash // all complete nodes
+	places   []Place
 }
 
 // Listed is an entry of the log with its verdict.
@@ -116,7 +118,7 @@ func (s *State) apply(file string, at time.Time) {
 	if s.known[hash] {
 		err = refuse(whyReplayed, "it is in the log already")
 	}
-	s.frontier.Append(merkle.LeafHash([]byte(file)))
+	s.levels = s.frontier.AppendLevels(s.levels, merkle.LeafHash([]byte(file)))
 	s.known[hash] = true
 	if err == nil && effect != nil {
 		effect()

@@ -1,0 +1,70 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/merkle"
+)
+
+// Place says which object of the log holds the entries up to End.
+type Place struct {
+	Key, Version string
+	End          uint64
+}
+
+// Nodes is the merkle.NodeReader of what was read.
+func (s *State) Nodes(nodes []merkle.Node, hashes []merkle.Hash) error {
+	for i, n := range nodes {
+		if n.Level < 0 || n.Level >= len(s.levels) || n.Index >= uint64(len(s.levels[n.Level])) {
+			return fmt.Errorf("control: node %d of level %d is not complete", n.Index, n.Level)
+		}
+		hashes[i] = s.levels[n.Level][n.Index]
+	}
+	return nil
+}
+
+// RootAt is the root of the first size entries.
+func (s *State) RootAt(size uint64) (merkle.Hash, error) {
+	if size > s.Size() {
+		return merkle.Hash{}, fmt.Errorf("control: the log has %d entries, not %d", s.Size(), size)
+	}
+	var hashes []merkle.Hash
+	for level := 63; level >= 0; level-- {
+		if size>>level&1 == 1 {
+			hashes = append(hashes, s.levels[level][size>>level-1])
+		}
+	}
+	f, err := merkle.NewFrontier(size, hashes)
+	return f.Root(), err
+}
+
+// PlaceOf is the object that holds an entry, and the index of its first entry.
+func (s *State) PlaceOf(entry uint64) (p Place, first uint64, err error) {
+	i := sort.Search(len(s.places), func(i int) bool { return s.places[i].End > entry })
+	if i == len(s.places) {
+		return p, 0, fmt.Errorf("control: the log has %d entries, not %d", s.Size(), entry+1)
+	}
+	if i > 0 {
+		first = s.places[i-1].End
+	}
+	return s.places[i], first, nil
+}
+
+// Entries reads the entries of an object that the state has judged before, which must still be the same: those from index first.
+func (s *State) Entries(file []byte, first uint64) ([]string, error) {
+	text, _, _ := strings.Cut(string(file), "\n\n")
+	var obj Object
+	if err := commit.UnmarshalLine(text+"\n", objectFormat, &obj); err != nil {
+		return nil, err
+	}
+	for i, e := range obj.Entries {
+		if at := first + uint64(i); at >= s.Size() || s.levels[0][at] != merkle.LeafHash([]byte(e)) {
+			return nil, errors.New("control: the object is not the one that was there")
+		}
+	}
+	return obj.Entries, nil
+}
