@@ -77,6 +77,11 @@ func (c *config) serveAll(ctx context.Context, compactor *backup.Compactor, keys
 		log.Info("serving /metrics, /healthz and /readyz", "address", l.Addr().String())
 		g.Go(func() error { return serve(ctx, l, handler(compactor.Stats, keys.held)) })
 	}
+	if c.Tiles != "" {
+		if err := c.serveTiles(ctx, g, keys.store, log); err != nil {
+			return err
+		}
+	}
 	g.Go(func() error { return keys.run(ctx) })
 	g.Go(func() error { return compactor.Run(ctx) })
 	log.Info("compacting", "archive", location.Redact(c.Archive), "from", location.Redact(c.From))

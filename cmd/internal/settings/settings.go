@@ -33,6 +33,7 @@ type Settings struct {
 	Partitions   []int // nil shares them with the other compactors
 
 	Metrics   string // host:port; empty means none
+	Tiles     string // host:port; empty means none
 	LogLevel  string // debug, info, warn or error
 	LogFormat string // text or json
 

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write the logs in a form that other tools check",
+		Long: `Write what an archive holds in a form that tools read which know nothing of Stele. The only form so far
+is that of C2SP logs: 'stele export tiles'.`,
+		Example: `  stele export tiles /srv/logs`,
+	}
+	var only []string
+	tiles := &cobra.Command{
+		Use:   "tiles DIR",
+		Short: "Write logs as C2SP tiles (c2sp.org/tlog-tiles)",
+		Long: `Write the control log and the data logs as tiles: a folder for each log under DIR, by its origin, with
+entries, hashes, the newest signed head in "checkpoint" and the key that signed it in "vkey".
+Everything is computed from the entries and compared with the archive before the head is written.
+
+The entries are the leaves: clear columns and digests, no content. Tools that check such logs, like
+fsck of the Tessera project, take the folder of one log.`,
+		Example: `  stele export tiles /srv/logs
+  stele export tiles /srv/logs --log acme/control
+  fsck --storage_url file:///srv/logs/acme/control/ --public_key /srv/logs/acme/control/vkey --ui=false`,
+		Args: takes("DIR"),
+		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+			return a.exportTiles(cmd.Context(), args[0], only)
+		}),
+	}
+	tiles.Flags().StringSliceVar(&only, "log", nil, "origins of the logs to write; left out, all of them")
+	a.group(cmd)
+	cmd.AddCommand(tiles)
+	return cmd
+}
+
+// exportAnswer lists what was written.
+type exportAnswer struct {
+	Logs []exportedLog `json:"logs"`
+}
+
+type exportedLog struct {
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"`
+	Root   string `json:"root"`
+	Dir    string `json:"dir"`
+	Files  int    `json:"files"`
+}
+
+func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answer, error) {
+	s, err := a.site("")
+	if err != nil {
+		return nil, err
+	}
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tiles, err := backup.OpenTiles(ctx, store, trust)
+	if err != nil {
+		return nil, hinted(err, s.pair())
+	}
+	origins := tiles.Origins()
+	for _, o := range only {
+		if !slices.Contains(origins, o) {
+			return nil, usage("the logs are "+strings.Join(origins, ", "), "--log names no log %q", o)
+		}
+	}
+	if len(only) > 0 {
+		origins = only
+	}
+	ans := exportAnswer{Logs: []exportedLog{}}
+	for _, origin := range origins {
+		l, err := exportLog(ctx, tiles, origin, filepath.Join(dir, filepath.FromSlash(origin)))
+		if errors.Is(err, fs.ErrNotExist) && len(only) == 0 {
+			continue // no head yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		ans.Logs = append(ans.Logs, l)
+	}
+	return ans, nil
+}
+
+func exportLog(ctx context.Context, tiles *backup.Tiles, origin, dir string) (exportedLog, error) {
+	l := exportedLog{Origin: origin, Dir: dir}
+	_, vkey, err := tiles.Checkpoint(ctx, origin)
+	if err != nil {
+		return l, err
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		return l, hinted(fmt.Errorf("%s is there already", dir), "name a folder that does not exist yet: tiles of two exports must not mix")
+	}
+	write := func(path string, data []byte) error {
+		l.Files++
+		name := filepath.Join(dir, filepath.FromSlash(path))
+		return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644))
+	}
+	if err := write("vkey", []byte(vkey+"\n")); err != nil {
+		return l, err
+	}
+	c, err := tiles.Export(ctx, origin, write)
+	l.Size, l.Root = c.Size, c.Root.String()
+	return l, err
+}
+
+func (e exportAnswer) print(w io.Writer) {
+	rows := [][]string{{"LOG", "LEAVES", "FILES", "FOLDER"}}
+	for _, l := range e.Logs {
+		rows = append(rows, []string{l.Origin, grouped(l.Size), grouped(l.Files), l.Dir})
+	}
+	table(w, rows)
+}
