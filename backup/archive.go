@@ -218,4 +218,7 @@ func (l *openLog) commitAt(n uint64) (logCommit, error) {
 	return l.commits[i], nil
 }
 
-var errErased = errors.New("erased")
+var (
+	errErased  = errors.New("erased")
+	errExpired = errors.New("expired by policy")
+)

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -15,6 +17,7 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -64,6 +67,9 @@ type logChain struct {
 	origin  string
 	control *ledger.Log
 	took    func(o chain.Object, c *commit.Commit) // called for each accepted commit; may be nil
+	closed  func(ctx context.Context, end commit.End) (*ending, error)
+
+	before *ending // what the first commit has for a parent; nil in the first log of a partition
 
 	last     *commit.Commit
 	lastHash commit.Hex32
@@ -75,6 +81,12 @@ type logChain struct {
 
 	head      control.Head // newest in the control log, for those who will extend the chain
 	rewritten bool         // the chain holds another commit at head.Commit
+}
+
+// ending is how a log was closed, for the one that follows it.
+type ending struct {
+	hash   commit.Hex32   // of the final commit
+	commit *commit.Commit // nil if the log has expired
 }
 
 // span says which commit holds leaves [from, next) of a stream.
@@ -100,9 +112,12 @@ func (l *logChain) judge(ctx context.Context, o chain.Object) (burnt []uint64, a
 	if err != nil {
 		return nil, nil, err
 	}
+	if l.last == nil && (c.Continues != nil || l.before != nil) {
+		return l.judgeFirst(ctx, o, c)
+	}
 	if err := c.Follows(l.last, l.lastHash); err != nil {
 		switch {
-		case l.parents[c.Prev]:
+		case l.parents[c.Prev], l.last != nil && l.last.Final != nil:
 			err = fmt.Errorf("%w: %w", chain.ErrFork, err)
 		case c.Prev != l.lastHash:
 			err = fmt.Errorf("%w: %w", chain.ErrOrphan, err)
@@ -110,6 +125,80 @@ func (l *logChain) judge(ctx context.Context, o chain.Object) (burnt []uint64, a
 		return nil, nil, err
 	}
 	return c.Burnt, func() { l.accept(o, c) }, nil
+}
+
+// judgeFirst judges the first commit of a log that continues another.
+func (l *logChain) judgeFirst(ctx context.Context, o chain.Object, c *commit.Commit) (burnt []uint64, accept func(), err error) {
+	end := l.before
+	if c.Continues == nil {
+		return nil, nil, fmt.Errorf("%w: it does not continue %s", chain.ErrFork, end.commit.Log)
+	}
+	if end == nil || end.commit == nil || *c.Continues != (commit.End{Log: end.commit.Log, N: end.commit.N}) {
+		end, err = l.closed(ctx, *c.Continues)
+	}
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case end.hash != c.Prev:
+		return nil, nil, fmt.Errorf("%w: it names %s… for commit %d of %s", chain.ErrOrphan, c.Prev.String()[:12], c.Continues.N, c.Continues.Log)
+	case end.commit != nil:
+		if err := c.Follows(end.commit, end.hash); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", chain.ErrFork, err)
+		}
+	default:
+		if err := c.StartsLog(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c.Burnt, func() { l.before = end; l.accept(o, c) }, nil
+}
+
+// endingIn returns commit n of a log, which must be final, as the oldest version of its number says.
+func (l *logChain) endingIn(ctx context.Context, store Store, end commit.End) (*ending, error) {
+	partition, period := commit.SplitOrigin(end.Log)
+	own, _ := commit.SplitOrigin(l.origin)
+	if _, ok := commit.PeriodStart(period); !ok || partition != own {
+		return nil, fmt.Errorf("%w: it says that it continues %q, which is no log of its partition", chain.ErrOrphan, end.Log)
+	}
+	other := newLogChain(l.control, l.archive, end.Log)
+	for o, err := range (objstore.Numbered{Store: store, Prefix: l.commitsOf(period)}).From(ctx, end.N) {
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
+		}
+		if o.N != end.N {
+			break
+		}
+		if o.Err != nil && !errors.Is(o.Err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, o.Err)
+		}
+		c, err := other.parse(ctx, o)
+		if errors.Is(err, chain.ErrUndecided) {
+			return nil, err
+		}
+		if err == nil && c.Final != nil {
+			return &ending{commit.Hash(o.Data), c}, nil
+		}
+		break
+	}
+	return nil, fmt.Errorf("%w: commit %d of %s is no final one, or not there", chain.ErrOrphan, end.N, end.Log)
+}
+
+// commitsOf is where the commits of another period of the partition lie.
+func (l *logChain) commitsOf(period string) string {
+	partition, _ := commit.SplitOrigin(l.origin)
+	number := strings.TrimSuffix(partition, "/")
+	p, _ := strconv.ParseUint(number[strings.LastIndexByte(number, '/')+1:], 10, 32)
+	return commitsPrefix(uint32(p), period)
+}
+
+// follow makes l, which is empty, start where the log before ends.
+func (l *logChain) follow(before *logChain) {
+	l.before = &ending{before.lastHash, before.last}
+	for id, t := range before.tips {
+		t.From, t.Late, t.Encaps = t.Next, nil, nil // the commits that repeat encapsulations are of the log before
+		l.tips[id] = t
+	}
+	maps.Copy(l.lanes, before.lanes)
 }
 
 // parse reads a commit and checks who signed it.

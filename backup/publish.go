@@ -54,10 +54,7 @@ func (w *worker) publish(ctx context.Context) error {
 
 // finish completes the segment, with the encapsulations of its streams.
 func (w *worker) finish() (*segment.Segment, error) {
-	next := uint64(0)
-	if w.chain.last != nil {
-		next = w.chain.tail.Next
-	}
+	next := w.chain.tail.Next
 	for id := range w.batch.streams {
 		for _, e := range w.table.Encaps(id) {
 			w.seg.AddEncap(segment.Encap{Stream: id, Day: e.Day, Year: e.Year, Enc: e.Enc})
@@ -97,6 +94,14 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 	if last == nil || c.N%fullEvery == 0 {
 		maps.Copy(c.Source.Lanes, w.batch.lanes)
 		c.Streams = w.table.Open()
+	}
+	if b := w.chain.before; last == nil && b != nil {
+		c.Prev, c.Continues = b.hash, &commit.End{Log: b.commit.Log, N: b.commit.N}
+		c.Streams = w.table.All()
+	}
+	if next, over := w.nextPeriod(); over && last != nil && !w.dirty() {
+		partition, _ := commit.SplitOrigin(w.origin())
+		c.Final = &commit.Final{Next: partition + next}
 	}
 	for lane := range w.batch.moved {
 		c.Source.Lanes[lane] = w.batch.lanes[lane]
@@ -226,7 +231,11 @@ func (w *worker) won(ctx context.Context, c *commit.Commit, file []byte, seg *se
 	w.src.committed(ctx, next)
 	w.c.stats.commits.Add(1)
 	w.log.Info("committed", "commit", c.N, "leaves", c.Tree.Size-c.Tree.First, "size", c.Tree.Size)
-	return w.c.head(c, w.chain.lastHash)
+	if err := w.c.head(c, w.chain.lastHash); err != nil || c.Final == nil {
+		return err
+	}
+	w.log.Info("the period is over", "log", c.Log, "next", c.Final.Next)
+	return w.load(ctx)
 }
 
 // head signs the checkpoint of a commit that won.

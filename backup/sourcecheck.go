@@ -17,7 +17,7 @@ var errDiverged = errors.New("it does not continue what was committed")
 
 // checkSource compares the transport with what the last commit says of it.
 func (w *worker) checkSource(ctx context.Context) error {
-	last := w.chain.last
+	last := w.parent()
 	if last == nil {
 		return nil
 	}

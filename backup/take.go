@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
@@ -167,49 +166,4 @@ func (w *worker) add(leaves []merkle.Hash) error {
 	w.c.stats.records.Add(uint64(len(leaves)))
 	w.c.stats.bytes.Add(uint64(len(w.frame.Raw)))
 	return w.seg.Add(&w.frame, leaves)
-}
-
-// old decides about a frame below the tip that is no longer in memory: it is a duplicate if the archive holds a frame
-// with this head in this place.
-func (w *worker) old(ctx context.Context) (tips.Verdict, error) {
-	head := frame.Head(w.frame.Raw)
-	for _, n := range w.chain.holding(w.frame.Stream, w.frame.First, w.frame.Next()) {
-		frames, err := w.archivedFrames(ctx, n)
-		if faulty(err) {
-			return tips.Reject, fmt.Errorf("it cannot be compared with what the archive holds: %w", err)
-		}
-		if err != nil {
-			return 0, err
-		}
-		for _, f := range frames {
-			h, err := frame.ParseHeader(f)
-			if err == nil && h.Stream == w.frame.Stream && h.First == w.frame.First && frame.Head(f) == head {
-				return tips.Duplicate, nil
-			}
-		}
-	}
-	return tips.Reject, fmt.Errorf("%w: at %d", tips.ErrEquivocation, w.frame.First)
-}
-
-// archivedFrames reads the frame headers of a commit. Repeats come in runs, so those of the last one are kept.
-func (w *worker) archivedFrames(ctx context.Context, n uint64) ([][]byte, error) {
-	if w.repeats.frames != nil && w.repeats.commit == n {
-		return w.repeats.frames, nil
-	}
-	for o, err := range w.space.From(ctx, n) {
-		if err == nil {
-			err = o.Err
-		}
-		if err != nil {
-			return nil, err
-		}
-		c, err := w.chain.parse(ctx, o)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errAltered, err)
-		}
-		w.repeats.commit = n
-		w.repeats.frames, err = readFrames(ctx, w.c.cfg.Store, c)
-		return w.repeats.frames, err
-	}
-	return nil, fmt.Errorf("commit %d of %s: %w", n, w.origin(), errNoObject)
 }

@@ -38,9 +38,10 @@ type worker struct {
 
 	batch   batch
 	repeats struct { // frame headers of the commit in which repeats were looked up last
-		commit uint64
+		at     commit.End
 		frames [][]byte
 	}
+	past map[string]*logChain // earlier logs in which repeats were looked up
 }
 
 // batch is what the segment in the making holds beside its leaves.
@@ -68,32 +69,35 @@ func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source)
 	w := &worker{c: c, partition: partition, src: src, log: c.log.With("partition", partition)}
 	periods := c.control.Periods(fmt.Sprintf("%s/%d/", c.trust.Name, partition))
 	for _, p := range stored {
-		if len(p) == len("2006Q1") && p[4] == 'Q' {
+		if _, ok := commit.PeriodStart(p); ok {
 			periods = append(periods, p)
 		}
 	}
-	slices.Sort(periods)
+	slices.SortFunc(periods, commit.ComparePeriods)
 	for _, p := range slices.Backward(slices.Compact(periods)) {
-		if err := w.open(ctx, p); err != nil || w.chain.last != nil {
+		if err := w.open(ctx, p, nil); err != nil || w.chain.last != nil {
 			return w, err
 		}
 	}
-	return w, w.open(ctx, periodOf(c.now()))
+	first, err := commit.PeriodOf(c.control.Policy().Period, c.now())
+	if err != nil {
+		return nil, fmt.Errorf("access policy: %w", err)
+	}
+	return w, w.open(ctx, first, nil)
 }
 
-// open takes up the log of a period. The head of its last commit is put into the control log, if whoever made it did
-// not get that far.
-func (w *worker) open(ctx context.Context, period string) error {
+// open takes up the log of a period, behind the one before if that was closed.
+func (w *worker) open(ctx context.Context, period string, before *logChain) error {
 	w.period = period
 	w.space = objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period), Lock: w.c.lockNow}
 	w.chain = newLogChain(w.c.control, w.c.trust.Archive, w.origin())
-	if err := w.load(ctx); err != nil {
-		return err
+	w.chain.closed = func(ctx context.Context, end commit.End) (*ending, error) {
+		return w.chain.endingIn(ctx, w.c.cfg.Store, end)
 	}
-	if last := w.chain.last; last != nil && (w.chain.head.Log == "" || w.chain.head.Commit < last.N) {
-		return w.c.head(last, w.chain.lastHash)
+	if before != nil {
+		w.chain.follow(before)
 	}
-	return nil
+	return w.load(ctx)
 }
 
 // origin is the name of the log.
@@ -124,11 +128,26 @@ func (w *worker) load(ctx context.Context) error {
 	if broken != nil {
 		return w.diverged(string(chain.Missing), broken.Error())
 	}
+	// Whoever made the last commit may not have put its head into the control log.
+	last := w.chain.last
+	if last != nil && (w.chain.head.Log == "" || w.chain.head.Commit < last.N) {
+		if err := w.c.head(last, w.chain.lastHash); err != nil {
+			return err
+		}
+	}
+	if last != nil && last.Final != nil {
+		_, next := commit.SplitOrigin(last.Final.Next)
+		return w.open(ctx, next, w.chain)
+	}
 	before, err := w.chain.frontier()
 	if err != nil {
 		return err
 	}
+	known := w.table
 	w.table = tips.New(w.c.trust.Archive, w.partition, w.chain.allTips(), w.service)
+	if known != nil { // so that the next log has them, too
+		w.table.TakeEncaps(known)
+	}
 	w.seg = segment.NewWriter(w.c.trust.Archive, w.origin(), before)
 	w.batch.lanes = maps.Clone(w.chain.lanes) // and not those of a segment that was thrown away
 	w.reset()
@@ -139,10 +158,18 @@ func (w *worker) load(ctx context.Context) error {
 func (w *worker) reset() {
 	lanes := w.batch.lanes
 	w.batch = batch{lanes: lanes, moved: map[string]bool{}, reasons: map[string]uint64{}, streams: map[[16]byte]bool{}}
-	if w.chain.last != nil {
-		w.batch.sourceTime = w.chain.last.SourceTime
+	if last := w.parent(); last != nil {
+		w.batch.sourceTime = last.SourceTime
 	}
 	w.batch.control = w.c.control.Size()
+}
+
+// parent is the commit that the next one follows; nil for the first of an archive.
+func (w *worker) parent() *commit.Commit {
+	if w.chain.last == nil && w.chain.before != nil {
+		return w.chain.before.commit
+	}
+	return w.chain.last
 }
 
 // service says whether a service key may open a stream under the policy that the commit will name.
@@ -158,10 +185,37 @@ func (w *worker) full() bool {
 
 // due reports whether the segment should be committed now.
 func (w *worker) due() bool {
+	if w.turning() {
+		return true
+	}
 	if !w.batch.started.IsZero() {
 		return w.full() || w.c.now().Sub(w.batch.started) >= w.c.cfg.SegmentAge
 	}
 	return w.dirty() && w.chain.last != nil && w.c.now().Sub(w.chain.last.Time) >= w.c.cfg.IdleAge
+}
+
+// turning reports whether the period of the log is over, or the next log was not begun. A period is over when both the
+// clock here and that of the transport say so: one of them alone may be wrong.
+func (w *worker) turning() bool {
+	if w.chain.last == nil {
+		return w.chain.before != nil
+	}
+	_, over := w.nextPeriod()
+	return over
+}
+
+// nextPeriod names the log in which this one goes on, once its period is over.
+func (w *worker) nextPeriod() (string, bool) {
+	now := w.c.now()
+	if w.batch.sourceTime.Before(now) {
+		now = w.batch.sourceTime
+	}
+	next, err := commit.PeriodOf(w.c.control.Policy().Period, now)
+	if err != nil {
+		w.log.Error("this log goes on, whatever the time", "err", err)
+		return "", false
+	}
+	return next, commit.ComparePeriods(w.period, next) < 0
 }
 
 // dirty reports whether there is anything that a commit would add: leaves, beats, things set aside, positions.
@@ -178,7 +232,7 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 		w.c.works(w.name())
-		if w.due() {
+		for w.due() {
 			if err := w.publish(ctx); err != nil {
 				return err
 			}
@@ -207,13 +261,13 @@ func (w *worker) once(ctx context.Context) error {
 		}
 		ends[lane] = p.End
 	}
-	for w.behind(ends) || w.dirty() { // a segment that loses its number is read again
+	for w.behind(ends) || w.dirty() || w.turning() { // a segment that loses its number is read again
 		busy, err := w.round(ctx, ends)
 		if err != nil {
 			return err
 		}
 		switch {
-		case w.full() || !busy && w.dirty():
+		case w.full() || !busy && (w.dirty() || w.turning()):
 			err = w.publish(ctx)
 		case !busy:
 			// Another compactor may have taken what is missing here.
@@ -285,10 +339,4 @@ func (w *worker) wait() time.Duration {
 		wait = min(wait, w.c.cfg.SegmentAge-w.c.now().Sub(w.batch.started))
 	}
 	return max(wait, time.Millisecond)
-}
-
-// periodOf names the quarter of t.
-func periodOf(t time.Time) string {
-	t = t.UTC()
-	return fmt.Sprintf("%dQ%d", t.Year(), (int(t.Month())+2)/3)
 }

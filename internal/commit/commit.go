@@ -46,6 +46,7 @@ type Commit struct {
 	Quarantined uint64           `json:"quarantined,omitempty"`
 	Duplicates  uint64           `json:"duplicates,omitempty"`
 	Final       *Final           `json:"final,omitempty"`
+	Continues   *End             `json:"continues,omitempty"`
 }
 
 // Tree is the run of leaves of a commit and the compact ranges around it.
@@ -110,6 +111,12 @@ type Lane struct {
 // Final closes a log.
 type Final struct {
 	Next string `json:"next"`
+}
+
+// End is the final commit that the first one of the next log has for a parent.
+type End struct {
+	Log string `json:"log"`
+	N   uint64 `json:"n"`
 }
 
 // Tip is how far a stream has come.
@@ -221,30 +228,40 @@ func (c *Commit) Object(kind, class string) *Object {
 	return nil
 }
 
-// Follows checks that c is a child of parent, whose file has the hash parentHash; parent is nil for the first commit
-// of an archive's first log. It checks the numbers and the tree, not the objects.
+// Follows checks that c is a child of parent, whose file has the hash parentHash; parent is nil for the first commit of
+// the first log of a partition, and the final commit of the log before for the first one of a later log. It checks the
+// numbers and the tree, not the objects.
 func (c *Commit) Follows(parent *Commit, parentHash Hex32) error {
 	if parent == nil {
-		if c.Prev != (Hex32{}) || c.Tree.First != 0 {
-			return fmt.Errorf("commit: not the first of its archive")
+		if c.Prev != (Hex32{}) || c.Continues != nil {
+			return fmt.Errorf("commit: not the first of its partition")
 		}
-		return c.checkTree(merkle.Frontier{})
+		return c.StartsLog()
 	}
 	if c.Prev != parentHash {
 		return fmt.Errorf("commit: names parent %x, not %x", c.Prev[:4], parentHash[:4])
 	}
+	if c.Control < parent.Control || c.SourceTime.Before(parent.SourceTime) {
+		return fmt.Errorf("commit: goes back in the control log or in source time")
+	}
 	if parent.Final != nil {
-		return fmt.Errorf("commit: the log was closed")
+		if c.Log != parent.Final.Next || c.Continues == nil || *c.Continues != (End{parent.Log, parent.N}) {
+			return fmt.Errorf("commit: %s was closed, and goes on in %s", parent.Log, parent.Final.Next)
+		}
+		return c.StartsLog()
+	}
+	if c.Continues != nil || c.Log != parent.Log {
+		return fmt.Errorf("commit: it says that it continues another log")
 	}
 	before, err := merkle.NewFrontier(parent.Tree.Size, parent.Tree.After)
 	if err != nil {
 		return err
 	}
-	if c.Control < parent.Control || c.SourceTime.Before(parent.SourceTime) {
-		return fmt.Errorf("commit: goes back in the control log or in source time")
-	}
 	return c.checkTree(before)
 }
+
+// StartsLog checks that the tree of c is the first of a log: all that can be said of a commit whose parent has expired.
+func (c *Commit) StartsLog() error { return c.checkTree(merkle.Frontier{}) }
 
 func (c *Commit) checkTree(before merkle.Frontier) error {
 	t := &c.Tree
@@ -258,8 +275,11 @@ func (c *Commit) checkTree(before merkle.Frontier) error {
 	if t.Size < t.First || after.Root() != t.Root {
 		return fmt.Errorf("commit: root and compact range differ")
 	}
-	if c.Final != nil && t.Size != t.First {
-		return fmt.Errorf("commit: a final commit has no leaves")
+	if c.Final != nil && (t.Size != t.First || len(c.Objects) > 0) {
+		return fmt.Errorf("commit: a final commit has no leaves and no objects")
+	}
+	if c.Final != nil && !later(c.Log, c.Final.Next) {
+		return fmt.Errorf("commit: %s cannot go on in %s", c.Log, c.Final.Next)
 	}
 	return nil
 }

@@ -276,15 +276,20 @@ func (t *Table) Beat(raw []byte, at time.Time) error {
 	return nil
 }
 
+// All returns the tips of all streams, sorted by id.
+func (t *Table) All() []commit.Tip { return t.tips(func(*stream) bool { return true }) }
+
 // Open returns the tips that are not closed, or changed since Settle, sorted by id.
-func (t *Table) Open() []commit.Tip { return t.tips(true) }
+func (t *Table) Open() []commit.Tip {
+	return t.tips(func(s *stream) bool { return s.changed || !s.Closed })
+}
 
 // Changed returns the tips that changed since Settle, sorted by id.
-func (t *Table) Changed() []commit.Tip { return t.tips(false) }
+func (t *Table) Changed() []commit.Tip { return t.tips(func(s *stream) bool { return s.changed }) }
 
-func (t *Table) tips(open bool) (out []commit.Tip) {
+func (t *Table) tips(wanted func(*stream) bool) (out []commit.Tip) {
 	for _, s := range t.streams {
-		if s.changed || open && !s.Closed {
+		if wanted(s) {
 			out = append(out, s.Tip)
 		}
 	}
@@ -310,10 +315,10 @@ func (t *Table) Encaps(stream [16]byte) []Encap {
 	return nil
 }
 
-// SetEncaps gives a stream the encapsulations read back from the archive, and notes in its tip that commit n repeats them.
-func (t *Table) SetEncaps(stream [16]byte, e []Encap) {
-	if s := t.streams[stream]; s != nil {
-		s.encaps = newest(append(e, s.encaps...))
+// TakeEncaps takes over the encapsulations that another table of the same log, or of the one before, knows of streams.
+func (t *Table) TakeEncaps(from *Table) {
+	for id, s := range t.streams {
+		s.encaps = newest(append(from.Encaps(id), s.encaps...))
 	}
 }
 

@@ -1,0 +1,106 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/internal/tips"
+)
+
+// old decides about a frame below the tip that is no longer in memory: it is a duplicate if the archive holds a frame
+// with this head in this place, in this log or an earlier one.
+func (w *worker) old(ctx context.Context) (tips.Verdict, error) {
+	l := w.chain
+	for l != nil {
+		verdict, err := w.archived(ctx, l)
+		if verdict != 0 || err != nil {
+			return verdict, err
+		}
+		if l, err = w.earlier(ctx, l); errors.Is(err, errExpired) {
+			return tips.Reject, fmt.Errorf("it cannot be compared with what the archive held: %w", err)
+		} else if err != nil {
+			return 0, err
+		}
+	}
+	return tips.Reject, fmt.Errorf("%w: at %d", tips.ErrEquivocation, w.frame.First)
+}
+
+// archived compares the frame with what a log holds in its place. The verdict is 0 if that is nothing.
+func (w *worker) archived(ctx context.Context, l *logChain) (tips.Verdict, error) {
+	head := frame.Head(w.frame.Raw)
+	holding := l.holding(w.frame.Stream, w.frame.First, w.frame.Next())
+	for _, n := range holding {
+		frames, err := w.archivedFrames(ctx, l, n)
+		if faulty(err) {
+			return tips.Reject, fmt.Errorf("it cannot be compared with what the archive holds: %w", err)
+		}
+		if err != nil {
+			return 0, err
+		}
+		for _, f := range frames {
+			h, err := frame.ParseHeader(f)
+			if err == nil && h.Stream == w.frame.Stream && h.First == w.frame.First && frame.Head(f) == head {
+				return tips.Duplicate, nil
+			}
+		}
+	}
+	if len(holding) == 0 {
+		return 0, nil
+	}
+	return tips.Reject, fmt.Errorf("%w: at %d", tips.ErrEquivocation, w.frame.First)
+}
+
+// archivedFrames reads the frame headers of a commit. Repeats come in runs, so those of the last one are kept.
+func (w *worker) archivedFrames(ctx context.Context, l *logChain, n uint64) ([][]byte, error) {
+	at := commit.End{Log: l.origin, N: n}
+	if w.repeats.frames != nil && w.repeats.at == at {
+		return w.repeats.frames, nil
+	}
+	_, period := commit.SplitOrigin(l.origin)
+	for o, err := range (objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period)}).From(ctx, n) {
+		if err == nil {
+			err = o.Err
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := l.parse(ctx, o)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errAltered, err)
+		}
+		w.repeats.at = at
+		w.repeats.frames, err = readFrames(ctx, w.c.cfg.Store, c)
+		return w.repeats.frames, err
+	}
+	return nil, fmt.Errorf("commit %d of %s: %w", n, l.origin, errNoObject)
+}
+
+// earlier is the log that l continues, read once; nil if l is the first of the partition.
+func (w *worker) earlier(ctx context.Context, l *logChain) (*logChain, error) {
+	switch {
+	case l.before == nil:
+		return nil, nil
+	case l.before.commit == nil:
+		return nil, errExpired
+	}
+	origin := l.before.commit.Log
+	if before := w.past[origin]; before != nil {
+		return before, nil
+	}
+	_, period := commit.SplitOrigin(origin)
+	before := newLogChain(w.c.control, w.c.trust.Archive, origin)
+	before.closed = w.chain.closed
+	if err := before.read(ctx, objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period)}, func(chain.Finding) {}); err != nil {
+		return nil, err
+	}
+	if w.past == nil {
+		w.past = map[string]*logChain{}
+	}
+	w.past[origin] = before
+	return before, nil
+}
