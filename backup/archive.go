@@ -36,6 +36,7 @@ type Archive struct {
 type openLog struct {
 	partition uint32
 	period    string
+	before    *openLog // the log that this one continues; nil for none, and where that has expired
 	chain     *logChain
 	commits   []logCommit
 	byNumber  map[uint64]int
@@ -84,6 +85,7 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 		if err != nil {
 			return nil, err
 		}
+		slices.SortFunc(periods, commit.ComparePeriods)
 		for _, period := range periods {
 			if err := a.openLog(ctx, p, period); err != nil {
 				return nil, err
@@ -108,6 +110,7 @@ func (a *Archive) openLog(ctx context.Context, partition uint32, period string) 
 		l.byNumber[c.N] = len(l.commits)
 		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
 	}
+	l.chain.closed = func(_ context.Context, end commit.End) (*ending, error) { return a.closed(l, end) }
 	space := objstore.Numbered{Store: a.store, Prefix: commitsPrefix(partition, period)}
 	err := l.chain.read(ctx, space, l.findings.Add)
 	if err != nil {
@@ -115,6 +118,19 @@ func (a *Archive) openLog(ctx context.Context, partition uint32, period string) 
 	}
 	a.logs = append(a.logs, l)
 	return nil
+}
+
+// closed finds the log that l says it continues, among those of its partition, which were opened before it.
+func (a *Archive) closed(l *openLog, end commit.End) (*ending, error) {
+	for _, other := range a.logs {
+		last := other.chain.last
+		if other.partition != l.partition || other.chain.origin != end.Log || last == nil || last.Final == nil || last.N != end.N {
+			continue
+		}
+		l.before = other
+		return &ending{other.chain.lastHash, last}, nil
+	}
+	return nil, fmt.Errorf("%w: commit %d of %s is no final one, or not there", chain.ErrOrphan, end.N, end.Log)
 }
 
 // missingLogs adds empty logs for those that the control log has heads of and the store has nothing of.

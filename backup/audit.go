@@ -17,19 +17,43 @@ const liveBeats = 3
 // staleAfter is the age of the newest commit at which nothing can be called live any more: three idle intervals.
 const staleAfter = 3 * time.Hour
 
-// logTips is where the streams of a log stand.
+// logTips is where the streams of a partition stand at the end of its logs.
 type logTips struct {
-	log  *logChain
-	tips map[commit.Hex16]commit.Tip
+	partition uint32
+	log       *logChain // the newest
+	tips      map[commit.Hex16]commit.Tip
+	of        map[commit.Hex16]string // origin of the newest log that holds leaves of a stream
+}
+
+// addTips adds where the streams of a log stand, to those of the log that it continues or as others.
+func addTips(said []logTips, l *openLog, tips map[commit.Hex16]commit.Tip) []logTips {
+	n := len(said) - 1
+	if n < 0 || said[n].partition != l.partition || l.chain.before == nil {
+		said = append(said, logTips{l.partition, l.chain, map[commit.Hex16]commit.Tip{}, map[commit.Hex16]string{}})
+		n++
+	}
+	s := &said[n]
+	s.log = l.chain
+	for id, t := range tips {
+		s.tips[id] = t
+		if s.of[id] == "" || len(l.chain.history[id]) > 0 {
+			s.of[id] = l.chain.origin
+		}
+	}
+	return said
 }
 
 // Streams says for each stream how complete it is, from the commits alone.
 func (a *Archive) Streams(now time.Time) []StreamReport {
-	var said []logTips
+	return a.judgeStreams(a.tips(), now)
+}
+
+// tips are where the streams of all logs stand, from the commits alone.
+func (a *Archive) tips() (said []logTips) {
 	for _, l := range a.logs {
-		said = append(said, logTips{l.chain, l.chain.tips})
+		said = addTips(said, l, l.chain.tips)
 	}
-	return a.judgeStreams(said, now)
+	return said
 }
 
 // judgeStreams is the verdict on each stream of all logs. A successor may be in another log than the stream that it follows.
@@ -50,7 +74,7 @@ func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamRepor
 	for _, l := range said {
 		for _, tip := range sortTips(l.tips) {
 			s := judgeStream(&tip, endOf(&tip, heirs[tip.ID]), l.log.last, now)
-			s.Log = l.log.origin
+			s.Log = l.of[tip.ID]
 			if p := tip.Prev; p != nil && p.Seq != record.None {
 				s.follows(&tip, known)
 			}

@@ -67,7 +67,14 @@ func failCall(t *testing.T, n int, way string) {
 	a, keys, records := faultyArchive(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	f := &storetest.Faulty{Store: a.store}
+	a.compact(ctx, nil, failing(a.store, n, way, cancel), segmentsOf(1500)) // it may fail, or get over it
+	a.once(keys)
+	a.intact(keys, records)
+}
+
+// failing is a store whose call n fails in a way: the process of a compaction that dies is one that is cancelled.
+func failing(store Store, n int, way string, cancel func()) *storetest.Faulty {
+	f := &storetest.Faulty{Store: store}
 	switch way {
 	case "lost", "reply lost":
 		fault := storetest.Lost
@@ -105,9 +112,7 @@ func failCall(t *testing.T, n int, way string) {
 			return storetest.None
 		}
 	}
-	a.compact(ctx, nil, f, segmentsOf(1500)) // it may fail, or get over it
-	a.once(keys)
-	a.intact(keys, records)
+	return f
 }
 
 // TestVerifyOfAStoreThatFails: an unreadable store is no damaged archive, and no sound one.

@@ -138,8 +138,8 @@ func (r *Reader) Acknowledge(ctx context.Context, stream, reason string) error {
 	if err != nil || len(id) != 16 {
 		return fmt.Errorf("%q is no stream id (32 hex digits; 'stele audit' lists them)", stream)
 	}
-	for _, l := range r.a.logs {
-		tip, ok := l.chain.tips[commit.Hex16(id)]
+	for _, l := range r.a.tips() {
+		tip, ok := l.tips[commit.Hex16(id)]
 		if !ok {
 			continue
 		}

@@ -39,18 +39,20 @@ func (r *Reader) blockAt(ctx context.Context, l *openLog, leaf *record.Leaf, seq
 		return p, slot, nil
 	}
 	err := errors.New("it is not in the archive")
-	for _, n := range l.chain.holding(leaf.Stream, seq, seq+1) {
-		var c logCommit
-		if c, err = l.commitAt(n); err != nil {
-			continue
-		}
-		if p, slot, ok := r.inRuns(ctx, l, &c, leaf, seq); ok {
-			return p, slot, nil
-		}
-		var p *seal.Plaintext
-		var slot uint16
-		if p, slot, err = r.inIndex(ctx, l, &c, leaf, seq); err == nil {
-			return p, slot, nil
+	for ; l != nil; l = l.before { // a scope may have begun in the log before
+		for _, n := range l.chain.holding(leaf.Stream, seq, seq+1) {
+			var c logCommit
+			if c, err = l.commitAt(n); err != nil {
+				continue
+			}
+			if p, slot, ok := r.inRuns(ctx, l, &c, leaf, seq); ok {
+				return p, slot, nil
+			}
+			var p *seal.Plaintext
+			var slot uint16
+			if p, slot, err = r.inIndex(ctx, l, &c, leaf, seq); err == nil {
+				return p, slot, nil
+			}
 		}
 	}
 	return nil, 0, err

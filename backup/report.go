@@ -75,10 +75,11 @@ type Report struct {
 type LogReport struct {
 	Origin   string    `json:"origin"`
 	Commits  uint64    `json:"commits"`
-	Size     uint64    `json:"size"`     // leaves
-	Root     string    `json:"root"`     // base64
-	Provable uint64    `json:"provable"` // leaves under the newest head in the control log
-	Newest   time.Time `json:"newest"`   // source time of the newest commit
+	Size     uint64    `json:"size"`           // leaves
+	Root     string    `json:"root"`           // base64
+	Provable uint64    `json:"provable"`       // leaves under the newest head in the control log
+	Newest   time.Time `json:"newest"`         // source time of the newest commit
+	Next     string    `json:"next,omitempty"` // the log in which this one goes on, if its period is over
 }
 
 // Fault is something wrong, and where.

@@ -194,7 +194,7 @@ func TestGrantDropped(t *testing.T) {
 				msg, _ = g.Sign(s.key)
 				return msg
 			}
-			d := s.draft(testRecord{"other", "other", "lost"})
+			d := s.draft(testRecord{subject: "other", session: "other", body: "lost"})
 			s.append(spool.Frames, s.encode(d))
 			s.close()
 			a.once(keys)

@@ -102,7 +102,7 @@ func TestStreamInTwoLanes(t *testing.T) {
 		for i := range n {
 			body := make([]byte, 100<<10)
 			rng.Read(body)
-			out = append(out, testRecord{"s", "s", fmt.Sprintf("%d %x", i, body)})
+			out = append(out, testRecord{subject: "s", session: "s", body: fmt.Sprintf("%d %x", i, body)})
 		}
 		return out
 	}

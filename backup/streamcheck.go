@@ -40,6 +40,18 @@ func newStreamCheck(a *Archive, l *openLog) *streamCheck {
 	return &streamCheck{a: a, log: l, streams: map[commit.Hex16]*followed{}, touched: map[commit.Hex16]bool{}}
 }
 
+// start takes the streams as the first commit of a log names them, where the log that it continues has expired.
+func (s *streamCheck) start(c *commit.Commit) {
+	for _, tip := range c.Streams {
+		st := &followed{tip: tip, ends: map[uint64]merkle.Hash{tip.Next: merkle.Hash(tip.Head)}, want: map[uint64]merkle.Hash{}, beat: tip.Beat}
+		for _, g := range tip.Gaps {
+			st.ends[g.From], st.want[g.To] = merkle.Hash(g.Prev), merkle.Hash(g.Head)
+		}
+		st.tip.Gaps, st.tip.Beat = nil, nil
+		s.streams[tip.ID] = st
+	}
+}
+
 // tips are the streams as their frames show them; where frames could not be read, which is a fault of its own, as the
 // commits say.
 func (s *streamCheck) tips() map[commit.Hex16]commit.Tip {

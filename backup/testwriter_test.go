@@ -141,7 +141,10 @@ type testScope struct {
 	key *seal.Scope
 }
 
-type testRecord struct{ subject, session, body string }
+type testRecord struct {
+	subject, session, body string
+	back                   uint64 // the body is that of the record so many before, and only referred to
+}
 
 func (a *testArchive) stream(prev keyscope.Link) *testStream {
 	a.t.Helper()
@@ -205,7 +208,11 @@ func (s *testStream) draft(records ...testRecord) *frame.Draft {
 		if err := b.Scope(nil, []byte(r.subject), []byte(r.session)); err != nil {
 			s.t.Fatal(err)
 		}
-		if err := b.Add(seq, commitment, f, []seal.Part{{Kind: seal.Literal, Data: []byte(r.body)}}); err != nil {
+		part := seal.Part{Kind: seal.Literal, Data: []byte(r.body)}
+		if r.back > 0 {
+			part = seal.Part{Kind: seal.Reference, Distance: r.back}
+		}
+		if err := b.Add(seq, commitment, f, []seal.Part{part}); err != nil {
 			s.t.Fatal(err)
 		}
 		sealed, err := s.codec.Seal(nil, scope.key, &seal.Place{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, Scope: scope.id, Class: "default"}, &b, seal.PackZstd)

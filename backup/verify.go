@@ -38,7 +38,7 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	}
 	r := &Report{Stele: "report/v1", Archive: fmt.Sprintf("%x", a.trust.Archive), Name: a.trust.Name, Time: opt.Now.UTC(),
 		Logs: []LogReport{}, Streams: []StreamReport{}, Faults: []Fault{}, Notices: []Fault{}}
-	v := &verifier{a: a, r: r, opt: opt, mem: checkMemory{piece: piece, blocks: map[string][]uint32{}}}
+	v := &verifier{a: a, r: r, opt: opt, mem: checkMemory{piece: piece, blocks: map[string][]uint32{}}, followed: map[*openLog]*streamCheck{}}
 	for _, l := range a.logs {
 		v.total += l.size()
 	}
@@ -48,7 +48,7 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	}
 	first := map[uint32]string{}
 	for _, l := range a.logs {
-		if other := first[l.partition]; other != "" && len(l.commits) > 0 {
+		if other := first[l.partition]; other != "" && len(l.commits) > 0 && l.chain.before == nil {
 			r.fault(integrity, l.chain.origin, "it starts anew what %s holds: a partition has one history", other)
 		}
 		if len(l.commits) > 0 {
@@ -77,6 +77,7 @@ type verifier struct {
 	opt         VerifyOptions
 	total, done uint64
 	said        []logTips // what the frames say of streams
+	followed    map[*openLog]*streamCheck
 	mem         checkMemory
 
 	locked, unlocked int // objects whose lock was seen to hold, and that claim none
@@ -134,8 +135,8 @@ func (v *verifier) reasons(e *control.Entry) {
 // log verifies one log.
 func (v *verifier) log(ctx context.Context, l *openLog) error {
 	v.r.findings(&l.findings)
-	streams := newStreamCheck(v.a, l)
-	defer func() { v.said = append(v.said, logTips{l.chain, streams.tips()}) }()
+	streams := v.follow(l)
+	defer func() { v.said = addTips(v.said, l, streams.tips()) }()
 	for i := range l.commits {
 		c := &l.commits[i]
 		if err := v.commit(ctx, l, c, streams); err != nil {
@@ -155,10 +156,34 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 	lr := LogReport{Origin: l.chain.origin, Commits: uint64(len(l.commits)), Size: l.size(), Provable: provable}
 	if last := l.chain.last; last != nil {
 		lr.Root, lr.Newest = last.Tree.Root.String(), last.SourceTime
+		if last.Final != nil {
+			lr.Next = last.Final.Next
+		}
 	}
 	v.r.Logs = append(v.r.Logs, lr)
 	v.r.Leaves += l.size()
 	return nil
+}
+
+// follow returns the streams of a log as they were at the end of the one that it continues.
+func (v *verifier) follow(l *openLog) *streamCheck {
+	s := v.followed[l.before]
+	delete(v.followed, l.before)
+	if s == nil {
+		s = newStreamCheck(v.a, l)
+	}
+	s.log = l
+	v.followed[l] = s
+	if l.chain.before == nil {
+		return s
+	}
+	c := l.commits[0]
+	if l.before == nil { // it has expired: then the first commit is all there is
+		s.start(c.Commit)
+	} else if err := c.Repeats(l.before.chain.lanes, l.before.chain.tips); err != nil {
+		v.r.fault(integrity, c.key, "%v", err)
+	}
+	return s
 }
 
 // quarantine counts what a commit set aside.

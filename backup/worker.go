@@ -60,7 +60,7 @@ type batch struct {
 }
 
 // newWorker opens the newest log of the partition that holds an authentic commit, or should hold one; a name alone makes
-// no log. Without one it starts that of the present period.
+// no log. Without one it starts the first.
 func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source) (*worker, error) {
 	stored, err := logPeriods(ctx, c.cfg.Store, partition)
 	if err != nil {
@@ -75,15 +75,30 @@ func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source)
 	}
 	slices.SortFunc(periods, commit.ComparePeriods)
 	for _, p := range slices.Backward(slices.Compact(periods)) {
-		if err := w.open(ctx, p, nil); err != nil || w.chain.last != nil {
+		if err := w.open(ctx, p, nil); err != nil || w.parent() != nil {
 			return w, err
 		}
 	}
-	first, err := commit.PeriodOf(c.control.Policy().Period, c.now())
+	first, err := c.firstPeriod()
 	if err != nil {
-		return nil, fmt.Errorf("access policy: %w", err)
+		return nil, err
 	}
 	return w, w.open(ctx, first, nil)
+}
+
+// firstPeriod is that of the first log of each partition: the one in which the archive was made, because all compactors
+// must begin the same, whatever their clocks say.
+func (c *Compactor) firstPeriod() (period string, err error) {
+	c.control.View(func(s *control.State) {
+		for _, l := range s.Listed {
+			if l.Type == control.TypePolicy && l.Unauthorised == nil {
+				period, err = commit.PeriodOf(s.Policies[0].Period, l.Time)
+				return
+			}
+		}
+		err = errors.New("the control log holds no access policy")
+	})
+	return period, err
 }
 
 // open takes up the log of a period, behind the one before if that was closed.
@@ -128,13 +143,10 @@ func (w *worker) load(ctx context.Context) error {
 	if broken != nil {
 		return w.diverged(string(chain.Missing), broken.Error())
 	}
-	// Whoever made the last commit may not have put its head into the control log.
-	last := w.chain.last
-	if last != nil && (w.chain.head.Log == "" || w.chain.head.Commit < last.N) {
-		if err := w.c.head(last, w.chain.lastHash); err != nil {
-			return err
-		}
+	if err := w.provable(); err != nil {
+		return err
 	}
+	last := w.chain.last
 	if last != nil && last.Final != nil {
 		_, next := commit.SplitOrigin(last.Final.Next)
 		return w.open(ctx, next, w.chain)
@@ -152,6 +164,23 @@ func (w *worker) load(ctx context.Context) error {
 	w.batch.lanes = maps.Clone(w.chain.lanes) // and not those of a segment that was thrown away
 	w.reset()
 	return w.checkSource(ctx)
+}
+
+// provable puts the heads of the last commit, and of the log before, into the control log: whoever made them may not have
+// got so far.
+func (w *worker) provable() error {
+	if b := w.chain.before; b != nil && b.commit != nil {
+		if have := w.c.control.Head(b.commit.Log); have.Log == "" || have.Commit < b.commit.N {
+			if err := w.c.head(b.commit, b.hash); err != nil {
+				return err
+			}
+		}
+	}
+	last := w.chain.last
+	if last == nil || w.chain.head.Log != "" && w.chain.head.Commit >= last.N {
+		return nil
+	}
+	return w.c.head(last, w.chain.lastHash)
 }
 
 // reset empties the batch, but keeps where the lanes go on.
@@ -194,14 +223,23 @@ func (w *worker) due() bool {
 	return w.dirty() && w.chain.last != nil && w.c.now().Sub(w.chain.last.Time) >= w.c.cfg.IdleAge
 }
 
+// begin makes the first commit of a log that continues another: it says where everything was, and nothing else.
+func (w *worker) begin(ctx context.Context) error {
+	for w.begins() {
+		if err := w.publish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) begins() bool { return w.chain.last == nil && w.chain.before != nil }
+
 // turning reports whether the period of the log is over, or the next log was not begun. A period is over when both the
 // clock here and that of the transport say so: one of them alone may be wrong.
 func (w *worker) turning() bool {
-	if w.chain.last == nil {
-		return w.chain.before != nil
-	}
 	_, over := w.nextPeriod()
-	return over
+	return w.begins() || over && w.chain.last != nil
 }
 
 // nextPeriod names the log in which this one goes on, once its period is over.
@@ -227,6 +265,9 @@ func (w *worker) dirty() bool {
 func (w *worker) run(ctx context.Context) error {
 	w.patient = true
 	for ctx.Err() == nil {
+		if err := w.begin(ctx); err != nil {
+			return err
+		}
 		busy, err := w.round(ctx, nil)
 		if err != nil {
 			return err
@@ -262,6 +303,9 @@ func (w *worker) once(ctx context.Context) error {
 		ends[lane] = p.End
 	}
 	for w.behind(ends) || w.dirty() || w.turning() { // a segment that loses its number is read again
+		if err := w.begin(ctx); err != nil {
+			return err
+		}
 		busy, err := w.round(ctx, ends)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -35,6 +36,7 @@ type InitConfig struct {
 	Lock       objstore.LockMode // how objects are held; governance if empty
 	Keep       time.Duration     // how long objects are locked at least, in whole days; 30 days if 0
 	Partitions int               // 1 if 0
+	Period     string            // after which a log is closed and the next begun: year, quarter, month (day, hour, minute for tests); quarter if empty
 	Probe      []probe.Result    // what the store was seen to enforce; goes into the control log
 }
 
@@ -61,6 +63,12 @@ func Init(ctx context.Context, cfg InitConfig) (*Setup, error) {
 		cfg.Keep = 30 * 24 * time.Hour
 	}
 	cfg.Partitions = max(1, cfg.Partitions)
+	if cfg.Period == "" {
+		cfg.Period = "quarter"
+	}
+	if _, err := commit.PeriodOf(cfg.Period, time.Now()); err != nil {
+		return nil, err
+	}
 	for _, prefix := range []string{ledger.Prefix, "logs/"} {
 		for v, err := range cfg.Store.Versions(ctx, prefix, "") {
 			if err != nil {
@@ -114,7 +122,7 @@ func newArchive(cfg InitConfig) (*newKeys, error) {
 		return nil, err
 	}
 	n.policy = control.Policy{Version: 1, Classes: shippedClasses(cfg.Keep), Root: n.trust.Root,
-		Lock: control.Lock{Mode: string(cfg.Lock), Keep: days(cfg.Keep)}, Partitions: uint32(cfg.Partitions), Period: "quarter"}
+		Lock: control.Lock{Mode: string(cfg.Lock), Keep: days(cfg.Keep)}, Partitions: uint32(cfg.Partitions), Period: cfg.Period}
 	vkey, err := vkeyOf(identity.KeyName(cfg.Name, "compactor", "default"), n.compactor.Key)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ const longKeep = 400 * 24 * time.Hour
 
 type initFlags struct {
 	out, name, lock, keep   string
+	period                  string
 	partitions, replication int
 	yes                     bool
 	span                    time.Duration // keep
@@ -58,6 +59,7 @@ a long one be undone: init asks for confirmation, or wants --yes.`,
 	flags.StringVar(&f.name, "name", "", "name of the archive (default: the last part of its URL)")
 	flags.StringVar(&f.lock, "lock", "", "none, governance or compliance (default governance; advisory in a directory, which has no other)")
 	flags.StringVar(&f.keep, "keep", "30d", "how long objects are locked at least")
+	flags.StringVar(&f.period, "period", "quarter", "when a log is closed and the next begun: year, quarter or month; day, hour and minute are for tests")
 	flags.IntVar(&f.partitions, "partitions", 3, "partitions of the topic; one log each")
 	flags.IntVar(&f.replication, "replication", 1, "replicas of the topics")
 	flags.BoolVar(&f.yes, "yes", false, "do not ask")
@@ -111,7 +113,7 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 		return nil, err
 	}
 	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
-		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Probe: results})
+		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Period: f.period, Probe: results})
 	if err != nil {
 		return nil, err
 	}

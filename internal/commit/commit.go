@@ -236,7 +236,7 @@ func (c *Commit) Follows(parent *Commit, parentHash Hex32) error {
 		if c.Prev != (Hex32{}) || c.Continues != nil {
 			return fmt.Errorf("commit: not the first of its partition")
 		}
-		return c.StartsLog()
+		return c.checkTree(merkle.Frontier{})
 	}
 	if c.Prev != parentHash {
 		return fmt.Errorf("commit: names parent %x, not %x", c.Prev[:4], parentHash[:4])
@@ -260,8 +260,14 @@ func (c *Commit) Follows(parent *Commit, parentHash Hex32) error {
 	return c.checkTree(before)
 }
 
-// StartsLog checks that the tree of c is the first of a log: all that can be said of a commit whose parent has expired.
-func (c *Commit) StartsLog() error { return c.checkTree(merkle.Frontier{}) }
+// StartsLog checks that c is empty, as the first commit of a log that continues another is: all that can be said of it
+// where its parent has expired.
+func (c *Commit) StartsLog() error {
+	if c.Tree.Size > 0 || len(c.Objects) > 0 || c.Final != nil {
+		return fmt.Errorf("commit: the first one of a later log has no leaves and no objects")
+	}
+	return c.checkTree(merkle.Frontier{})
+}
 
 func (c *Commit) checkTree(before merkle.Frontier) error {
 	t := &c.Tree

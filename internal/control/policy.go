@@ -32,7 +32,7 @@ type Policy struct {
 	Lock        Lock         `json:"lock"`
 	Erasure     *Erasure     `json:"erasure,omitempty"` // what is erased without a request
 	Partitions  uint32       `json:"partitions"`
-	Period      string       `json:"period"` // "quarter"
+	Period      string       `json:"period"` // of logs: commit.Periods
 }
 
 // Class is a retention class.
