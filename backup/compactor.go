@@ -275,7 +275,7 @@ func (c *Compactor) runHeads(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// flush puts new heads, entries and the inbox into the control log, in one go.
+// flush puts new heads, entries and the inbox into the control log.
 func (c *Compactor) flush(ctx context.Context) error {
 	c.mu.Lock()
 	heads := make([]control.Head, 0, len(c.heads))
@@ -292,10 +292,10 @@ func (c *Compactor) flush(ctx context.Context) error {
 		}
 		entries = append(entries, e)
 	}
-	inbox, inboxErr := c.control.Inbox(ctx)
-	if err := c.control.Append(ctx, c.sealer, append(entries, inbox...)...); err != nil {
+	if err := c.control.Append(ctx, c.sealer, entries...); err != nil {
 		return err
 	}
+	inboxErr := c.control.TakeIn(ctx, c.sealer, c.refusal)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries = c.entries[own:]
@@ -305,6 +305,12 @@ func (c *Compactor) flush(ctx context.Context) error {
 		}
 	}
 	return inboxErr
+}
+
+// refusal is the note that an entry of the inbox is not taken.
+func (c *Compactor) refusal(r control.Refusal) (string, error) {
+	c.log.Warn("an entry in the inbox is refused", "type", r.Type, "by", r.By, "why", r.Why)
+	return control.Sign(c.trust.Archive, control.TypeRefusal, c.now(), r, c.signer)
 }
 
 // Stats returns the counts.

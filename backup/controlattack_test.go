@@ -34,8 +34,23 @@ func TestInboxAndControlLog(t *testing.T) {
 	store.Overwrite("control/inbox/"+strings.Repeat("0", 64), []byte("rubbish\n\nrubbish\n"))
 	before := len(keysOf(t, store, "control/log/"))
 	a.once(keys)
-	if n := len(keysOf(t, store, "control/log/")); n != before {
-		t.Errorf("entries of strangers went into the control log: %d objects, were %d", n, before)
+	var refused []string
+	for _, key := range keysOf(t, store, "control/log/")[before:] {
+		for _, e := range a.entries(key) {
+			var r control.Refusal
+			if e.Type != control.TypeRefusal || e.Into(&r) != nil {
+				t.Errorf("an entry of a stranger went into the control log: %+v", e)
+			}
+			refused = append(refused, r.Type+" "+r.By+" "+r.Why)
+		}
+	}
+	slices.Sort(refused)
+	if want := []string{"policy  altered", "policy test/compactor/default role"}; !slices.Equal(refused, want) {
+		t.Errorf("refused: %q, want %q", refused, want)
+	}
+	logged := len(keysOf(t, store, "control/log/"))
+	if a.once(keys); len(keysOf(t, store, "control/log/")) != logged {
+		t.Error("what was refused is refused again")
 	}
 	report := a.verify(VerifyOptions{Now: time.Now().Add(time.Hour)})
 	wantExit(t, report, 11)

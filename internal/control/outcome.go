@@ -91,7 +91,7 @@ func (s *State) Refuse(file string, now time.Time) (r Refusal, ok bool) {
 		return r, false
 	}
 	r = Refusal{Entry: commit.Hash([]byte(file)), Type: e.Type}
-	if err = s.Check(file, now); err == nil || s.refused[r.Entry] {
+	if _, err = s.Check(file, now); err == nil || s.refused[r.Entry] {
 		return r, false
 	}
 	if r.Why = whyOf(err); r.Why == whyUnknown && now.Before(e.Time.Add(patience)) {

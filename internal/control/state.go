@@ -128,15 +128,18 @@ func (s *State) apply(file string, at time.Time) {
 }
 
 // Check reports whether an entry would have an effect if it came into the log now: who signed it, whether they may, and
-// whether what it says can be. The error is a [*Refused].
-func (s *State) Check(file string, now time.Time) error {
+// whether what it says can be. The error is a [*Refused]; made is the entry's own time.
+func (s *State) Check(file string, now time.Time) (made time.Time, err error) {
 	e, err := s.open(file)
 	if err != nil {
-		return err
+		return made, err
 	}
 	_, err = s.plan(&Listed{Entry: *e, Index: s.Size(), Hash: sha256.Sum256([]byte(file))}, now)
-	return err
+	return e.Time, err
 }
+
+// Refused reports whether the log holds a refusal of the entry with this SHA-256.
+func (s *State) Refused(sum commit.Hex32) bool { return s.refused[sum] }
 
 // open reads an entry and verifies that its author may write such.
 func (s *State) open(file string) (*Entry, error) {

@@ -107,7 +107,7 @@ func (w *world) signAt(by, kind string, at time.Time, body any) string {
 // add puts an entry into the log and returns why it has no effect.
 func (w *world) add(entry string) error {
 	w.t.Helper()
-	check := w.state.Check(entry, w.now)
+	_, check := w.state.Check(entry, w.now)
 	data, err := w.state.Build(chain.Tail{Next: w.n}, []string{entry}, w.now, w.keys["test/control"])
 	if err != nil {
 		w.t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ const (
 	InboxPrefix = "control/inbox/"
 	// maxBatch bounds the entries of one object of the control log.
 	maxBatch = 256
+	// maxRounds bounds how often TakeIn looks at the inbox: entries name others, which go before them.
+	maxRounds = 8
 )
 
 // Log reads and extends the control log. Safe for concurrent use.
@@ -262,13 +265,15 @@ func (c *Log) Drop(ctx context.Context, entry string) error {
 	return err
 }
 
-// Inbox returns the entries of the inbox that would have an effect and are not in the log yet. An entry that cannot be
-// read does not keep the others out.
-func (c *Log) Inbox(ctx context.Context) (entries []string, err error) {
-	seen := ""
+// Inbox returns the entries of the inbox that would have an effect now and are not in the log yet, oldest first, and those
+// whose refusal is worth a note. An entry that cannot be read does not keep the others out. What names another entry may
+// have an effect only when that one is in the log: who sequences looks again until nothing comes.
+func (c *Log) Inbox(ctx context.Context) (entries []string, refused []control.Refusal, err error) {
+	seen, now := "", time.Now()
+	times := map[string]time.Time{}
 	for v, err := range c.store.Versions(ctx, InboxPrefix, "") {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if v.Deleted || v.Key == seen || v.Size > control.MaxEntry || c.taken(v.Key) {
 			continue
@@ -276,26 +281,75 @@ func (c *Log) Inbox(ctx context.Context) (entries []string, err error) {
 		data, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue // the next look at the inbox comes soon
 		}
 		seen = v.Key
 		e := string(data)
 		c.View(func(s *control.State) {
-			if !s.Has(e) && s.Check(e, time.Now()) == nil {
-				entries = append(entries, e)
+			switch at, err := s.Check(e, now); {
+			case s.Has(e):
+			case err == nil:
+				entries, times[e] = append(entries, e), at
+			default:
+				if r, ok := s.Refuse(e, now); ok {
+					refused = append(refused, r)
+				}
 			}
 		})
 	}
-	return entries, nil
+	slices.SortStableFunc(entries, func(a, b string) int { return times[a].Compare(times[b]) })
+	return entries, refused, nil
 }
 
-// taken reports whether the entry that a key of the inbox names is in the log.
+// TakeIn puts what is in the inbox into the log, and after it the notes of what is refused, which note makes entries of.
+// signer holds the control key.
+func (c *Log) TakeIn(ctx context.Context, signer note.Signer, note func(control.Refusal) (string, error)) error {
+	for range maxRounds {
+		entries, refused, err := c.Inbox(ctx)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 && len(refused) == 0 {
+			return nil
+		}
+		before := c.Size()
+		if err := c.Append(ctx, signer, entries...); err != nil {
+			return err
+		}
+		for _, r := range refused {
+			e, err := note(r)
+			if err != nil {
+				return err
+			}
+			if c.fits(e) { // one after the other: there is room for only so many
+				if err := c.Append(ctx, signer, e); err != nil {
+					return err
+				}
+			}
+		}
+		if c.Size() == before {
+			return nil
+		}
+	}
+	return nil
+}
+
+// fits reports whether an entry would have an effect now.
+func (c *Log) fits(e string) (ok bool) {
+	c.View(func(s *control.State) {
+		_, err := s.Check(e, time.Now())
+		ok = err == nil
+	})
+	return ok
+}
+
+// taken reports whether the entry that a key of the inbox names is in the log, or was refused.
 func (c *Log) taken(key string) (yes bool) {
 	var sum commit.Hex32
 	if sum.UnmarshalText([]byte(strings.TrimPrefix(key, InboxPrefix))) == nil {
-		c.View(func(s *control.State) { yes = s.HasHash(sum) })
+		c.View(func(s *control.State) { yes = s.HasHash(sum) || s.Refused(sum) })
 	}
 	return yes
 }
