@@ -106,7 +106,7 @@ func (r *Reader) openReadKeys() error {
 			if w.Reader != r.id.By {
 				continue
 			}
-			seed, err := openWrap(&w, r.key, r.id.Archive, k.Year)
+			seed, err := w.Open(r.key, r.id.Archive, k.Year)
 			if err != nil {
 				return fmt.Errorf("read key of %d: %w", k.Year, err)
 			}
@@ -119,16 +119,6 @@ func (r *Reader) openReadKeys() error {
 		return fmt.Errorf("no read key of this archive is wrapped to %s", r.id.By)
 	}
 	return nil
-}
-
-func openWrap(w *control.Wrap, key hpke.PrivateKey, archive [16]byte, year uint16) (seed [32]byte, err error) {
-	var s keyscope.SealedReadKey
-	if len(w.Enc) != len(s.Encapsulation) || len(w.Sealed) != len(s.Sealed) {
-		return seed, errors.New("wrap has a wrong length")
-	}
-	copy(s.Encapsulation[:], w.Enc)
-	copy(s.Sealed[:], w.Sealed)
-	return s.Open(key, archive, year)
 }
 
 // Acknowledge takes note of what a stream lost: it stays visible and no longer fails. The entry is in force once a

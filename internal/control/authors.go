@@ -118,3 +118,6 @@ func whyOf(err error) string {
 	}
 	return whyInvalid
 }
+
+// Early reports whether the entry may have an effect once what it names is in the log.
+func (r *Refused) Early() bool { return r.Why == whyUnknown }

@@ -222,3 +222,6 @@ func (s *State) reject(r *Request, v Voice) {
 		r.Standing, r.Effect, r.At = Pending, 0, time.Time{}
 	}
 }
+
+// MadeByInit reports whether init made the key of an approver: it is in the first policy.
+func (s *State) MadeByInit(a Named) bool { return s.made[keyBytes(a.Key)] }

@@ -100,3 +100,28 @@ func TagOf(pepper *[32]byte, kind, value string) (tag commit.Hex16, err error) {
 	}
 	return tag, fmt.Errorf("%s has no tag", kind)
 }
+
+// Selected is what a request to erase, or a hold, selects, and who wrote it, if the entry is authentic: in the log, or
+// fit to be.
+func (s *State) Selected(file string) (sel Selection, by string, err error) {
+	e, err := s.open(file)
+	if err != nil {
+		return sel, "", err
+	}
+	switch e.Type {
+	case TypeRequest:
+		var r RequestBody
+		if err := e.Into(&r); err != nil {
+			return sel, "", err
+		}
+		if r.Select == nil {
+			return sel, "", errors.New("the request selects nothing")
+		}
+		return *r.Select, e.By, nil
+	case TypeHold:
+		var h HoldBody
+		err := e.Into(&h)
+		return h.Selection, e.By, err
+	}
+	return sel, "", fmt.Errorf("it is a %s entry", e.Type)
+}

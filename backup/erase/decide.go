@@ -1,0 +1,93 @@
+package erase
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+)
+
+// Opened is what a request file says, checked.
+type Opened struct {
+	ID string // of the request or hold that the file is of
+	Target
+	Kind    string
+	By      string // key name of who asks
+	Checked bool   // the tag was seen to be of the value: this role file has the pepper
+}
+
+// OpenFile reads a request file and checks it: that the entry is signed by who may ask, that what is written in clear is
+// what the entry names, and, with a pepper, that the tag by which the key service will select is of the value in it.
+func (d *Desk) OpenFile(file []byte) (*Opened, error) {
+	var f requestFile
+	dec := json.NewDecoder(strings.NewReader(string(file)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil || f.Stele != requestFormat {
+		return nil, errors.New("this is no request file")
+	}
+	var named control.Selection
+	var by string
+	var err error
+	d.log.View(func(s *control.State) { named, by, err = s.Selected(f.Entry) })
+	if err != nil {
+		return nil, fmt.Errorf("request file: %w", err)
+	}
+	s, err := control.ParseSelector([]byte(f.Line), &named, d.trust.Archive)
+	if err != nil {
+		return nil, fmt.Errorf("request file: %w", err)
+	}
+	o := &Opened{ID: commit.Hash([]byte(f.Entry)).String(), Kind: s.Kind, By: by, Target: Target{Asked: s.Asked, Reason: s.Reason}}
+	for _, id := range s.Scopes {
+		o.Scopes = append(o.Scopes, id)
+	}
+	switch s.Kind {
+	case control.KindTenant:
+		o.Tenant = s.Value
+	case control.KindSubject:
+		o.Subject = s.Value
+	case control.KindSession:
+		o.Session = s.Value
+	default:
+		o.Class = s.Value
+		return o, nil
+	}
+	if len(d.pepper) != 32 {
+		return o, nil
+	}
+	tag, err := control.TagOf((*[32]byte)(d.pepper), s.Kind, s.Value)
+	if err == nil && tag != *s.Tag {
+		err = fmt.Errorf("request file: it says %s %q, but what would be erased is somebody else's", s.Kind, s.Value)
+	}
+	o.Checked = true
+	return o, err
+}
+
+// Approve approves a request, named by its id or the beginning of it. It takes effect when two approvers have, or at once if
+// this is the policy root and there are not two approvers.
+func (d *Desk) Approve(ctx context.Context, id string) (*Request, error) {
+	return d.decide(ctx, control.TypeApprove, id)
+}
+
+// Reject takes an approval back, or says no. Two approvers, or who made a request that is not approved, end it.
+func (d *Desk) Reject(ctx context.Context, id string) (*Request, error) {
+	return d.decide(ctx, control.TypeReject, id)
+}
+
+func (d *Desk) decide(ctx context.Context, kind, id string) (*Request, error) {
+	full, err := d.find(ctx, "request", id, requestIDs)
+	var unknown *UnknownError
+	if errors.As(err, &unknown) && full.UnmarshalText([]byte(id)) == nil {
+		err = nil // it may be in the inbox
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.say(ctx, kind, control.Decision{Request: full}); err != nil {
+		return nil, err
+	}
+	return d.request(full), nil
+}

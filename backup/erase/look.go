@@ -1,0 +1,160 @@
+package erase
+
+import (
+	"context"
+	"time"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+)
+
+// Request is a request of the control log.
+type Request struct {
+	ID        string    `json:"id"`
+	What      string    `json:"what"`           // "erase", "policy", "release", "recovery"
+	Kind      string    `json:"kind,omitempty"` // erase: by what it selects
+	Hold      string    `json:"hold,omitempty"` // release
+	Urgent    bool      `json:"urgent,omitempty"`
+	By        string    `json:"by"` // key name
+	Time      time.Time `json:"time"`
+	Until     time.Time `json:"until"`    // no approval counts later
+	Standing  string    `json:"standing"` // "pending", "approved", "done", "rejected", "superseded", "expired"
+	Approved  []Voice   `json:"approved"`
+	Rejected  []Voice   `json:"rejected,omitempty"`
+	Single    bool      `json:"single_control"` // of a request that was decided
+	Erased    uint64    `json:"erased,omitempty"`
+	Held      uint64    `json:"held,omitempty"`     // scopes that a hold keeps
+	Retained  uint64    `json:"retained,omitempty"` // scopes whose minimum retention is not over
+	Deferred  time.Time `json:"deferred_until,omitzero"`
+	Nothing   bool      `json:"nothing,omitempty"` // nothing is known that it selects
+	Problem   string    `json:"problem,omitempty"` // of the key service with it
+	Certified bool      `json:"certified"`         // there is an erasure to make a certificate of
+}
+
+// Voice is what one person said about a request.
+type Voice struct {
+	By   string    `json:"by"`
+	Time time.Time `json:"time"`
+}
+
+// HoldInfo is a hold of the control log.
+type HoldInfo struct {
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"`
+	By       string    `json:"by"`
+	Time     time.Time `json:"time"`
+	Released bool      `json:"released"`
+}
+
+// Refusal is an entry that was submitted and not taken.
+type Refusal struct {
+	Entry string    `json:"entry"`
+	Type  string    `json:"type"`
+	By    string    `json:"by,omitempty"`
+	Why   string    `json:"why"` // a word of docs/formats/control.md
+	Time  time.Time `json:"time"`
+}
+
+// Requests lists all requests, oldest first.
+func (d *Desk) Requests(ctx context.Context) ([]Request, error) {
+	if err := d.log.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	out := []Request{}
+	d.log.View(func(s *control.State) {
+		for _, r := range s.Requests {
+			out = append(out, *d.told(s, r))
+		}
+	})
+	return out, nil
+}
+
+// Find returns the request whose id begins with the given digits, at least eight. The error may be an [*UnknownError].
+func (d *Desk) Find(ctx context.Context, id string) (*Request, error) {
+	full, err := d.find(ctx, "request", id, requestIDs)
+	if err != nil {
+		return nil, err
+	}
+	return d.request(full), nil
+}
+
+// request is a request of the log, or what is known of one that is still in the inbox: its id.
+func (d *Desk) request(id commit.Hex32) (out *Request) {
+	d.log.View(func(s *control.State) {
+		if r := s.Request(id); r != nil {
+			out = d.told(s, r)
+		}
+	})
+	if out == nil {
+		out = &Request{ID: id.String(), Standing: "unsequenced", Approved: []Voice{}}
+	}
+	return out
+}
+
+func (d *Desk) told(s *control.State, r *control.Request) *Request {
+	out := &Request{ID: r.ID.String(), What: r.What, Urgent: r.Urgent, By: r.By, Time: r.Time, Until: r.Until, Standing: string(r.Standing),
+		Approved: voices(r.Yes), Rejected: voices(r.No), Single: r.Single && r.Standing != control.Pending}
+	if r.Select != nil {
+		out.Kind = r.Select.Kind
+	}
+	if r.RequestBody.Hold != nil {
+		out.Hold = r.RequestBody.Hold.String()
+	}
+	if r.Expired(d.now()) {
+		out.Standing = "expired"
+	}
+	for i, o := range r.Outcomes {
+		out.Erased += o.Erased
+		if i == len(r.Outcomes)-1 {
+			out.Held, out.Retained, out.Nothing, out.Problem = o.Held, o.Retained, o.Nothing, o.Problem
+			if o.Until != nil {
+				out.Deferred = *o.Until
+			}
+		}
+	}
+	for i := range s.Erasures {
+		for _, o := range s.Erasures[i].Requests {
+			out.Certified = out.Certified || o.Request == r.ID
+		}
+	}
+	return out
+}
+
+func voices(in []control.Voice) []Voice {
+	out := make([]Voice, len(in))
+	for i, v := range in {
+		out[i] = Voice{v.By, v.Time}
+	}
+	return out
+}
+
+// Holds lists all holds, oldest first.
+func (d *Desk) Holds(ctx context.Context) ([]HoldInfo, error) {
+	if err := d.log.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	out := []HoldInfo{}
+	d.log.View(func(s *control.State) {
+		for _, h := range s.Holds {
+			out = append(out, HoldInfo{h.Entry.String(), h.Kind, h.By, h.Time, h.Released != 0})
+		}
+	})
+	return out, nil
+}
+
+// Refusals lists what was refused, oldest first.
+func (d *Desk) Refusals(ctx context.Context) ([]Refusal, error) {
+	if err := d.log.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	out := []Refusal{}
+	d.log.View(func(s *control.State) {
+		for _, l := range s.Listed {
+			var r control.Refusal
+			if l.Type == control.TypeRefusal && l.Unauthorised == nil && l.Into(&r) == nil {
+				out = append(out, Refusal{r.Entry.String(), r.Type, r.By, r.Why, l.Time})
+			}
+		}
+	})
+	return out, nil
+}
