@@ -265,7 +265,10 @@ func TestReverseProxy(t *testing.T) {
 		for _, e := range events {
 			io.WriteString(w, e)
 			w.(http.Flusher).Flush()
-			<-next
+			select {
+			case <-next:
+			case <-r.Context().Done():
+			}
 		}
 	}))
 	defer back.Close()
@@ -288,6 +291,27 @@ func TestReverseProxy(t *testing.T) {
 		}
 		next <- struct{}{}
 	}
+	a.want(t, "input output", "")
+}
+
+// A transport looks for the end of a body that it has sent whole; by then net/http may have closed it.
+func TestEndOfBodyAfterAnswerBegan(t *testing.T) {
+	a, s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadFull(r.Body, make([]byte, r.ContentLength)); err != nil {
+			t.Error(err)
+		}
+		stream(events[0])(w, r)
+		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("behind the end of the body: %d, %v", n, err)
+		}
+		stream(events[1:]...)(w, r)
+	}, httplog.Options{})
+	resp, err := s.Client().Post(s.URL+path, "application/json", strings.NewReader(question))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
 	a.want(t, "input output", "")
 }
 

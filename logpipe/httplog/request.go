@@ -42,8 +42,19 @@ func (b *request) Read(p []byte) (int, error) {
 		return 0, b.then
 	}
 	n, err := b.under.Read(p)
+	if n == 0 && err != nil && b.complete() {
+		err = io.EOF
+	}
 	b.took(p[:max(0, min(n, len(p)))], err)
 	return n, err
+}
+
+// complete reports whether all that the head announced was read. net/http closes such a body when the answer begins, and
+// a proxy whose transport looks once more for the end must not take that for a fault and cut the answer off.
+func (b *request) complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.length > 0 && b.size >= b.length
 }
 
 // Close implements io.Closer.
@@ -56,10 +67,10 @@ func (b *request) Close() error {
 func (b *request) took(p []byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.size += int64(len(p))
 	if b.recorded {
 		return
 	}
-	b.size += int64(len(p))
 	b.buf = appendKept(b.buf, p, b.x.o.MaxBody, b.length)
 	switch {
 	case err == io.EOF, b.length > 0 && b.size >= b.length:
