@@ -147,6 +147,9 @@ func (a *Archive) missingLogs() {
 	}
 }
 
+// ID is the id of the archive, in hex.
+func (a *Archive) ID() string { return fmt.Sprintf("%x", a.trust.Archive) }
+
 // Name is the name of the archive.
 func (a *Archive) Name() string { return a.trust.Name }
 

@@ -63,12 +63,19 @@ type Report struct {
 	QuarantinedFor map[string]uint64 `json:"quarantined_for,omitempty"`
 	Quarantine     []string          `json:"quarantine,omitempty"`
 
+	Since   []SinceReport  `json:"since,omitempty"` // heads that were seen before and are continued
 	Logs    []LogReport    `json:"logs"`
 	Streams []StreamReport `json:"streams"`
 	Faults  []Fault        `json:"faults"`  // the first hundred of each verdict
 	Notices []Fault        `json:"notices"` // what was seen and breaks nothing; the first hundred of each verdict
 
 	faults, notices map[string]uint64 // by verdict
+}
+
+// SinceReport is a head of the control log that was seen before.
+type SinceReport struct {
+	Size  uint64 `json:"size"`  // entries
+	Added uint64 `json:"added"` // entries since
 }
 
 // LogReport is one log.

@@ -255,9 +255,15 @@ func (t *Tiles) controlTile(ctx context.Context, tile merkle.Tile, first merkle.
 	for i := range nodes {
 		nodes[i] = merkle.Node{Level: first.Level, Index: first.Index + uint64(i)}
 	}
-	t.control.View(func(s *control.State) { err = s.Nodes(nodes, hashes) })
+	err = t.controlNodes(nodes, hashes)
 	for i := range hashes {
 		data = append(data, hashes[i][:]...)
 	}
 	return data, err
+}
+
+// controlNodes is the merkle.NodeReader of the control log.
+func (t *Tiles) controlNodes(nodes []merkle.Node, hashes []merkle.Hash) (err error) {
+	t.control.View(func(s *control.State) { err = s.Nodes(nodes, hashes) })
+	return err
 }

@@ -21,6 +21,7 @@ import (
 type VerifyOptions struct {
 	Reader   *Reader                  // also open every block and check the commitments to the plaintext
 	Progress func(done, total uint64) // leaves; called now and then from one goroutine
+	Since    [][]byte                 // signed heads of the control log that were seen before: the log must continue them
 	Now      time.Time                // to judge what lives and what is still locked; the present if zero
 }
 
@@ -44,6 +45,9 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	}
 	v.controlLog()
 	if err := v.checkpoints(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.since(); err != nil {
 		return nil, err
 	}
 	first := map[uint32]string{}

@@ -43,6 +43,8 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"audit", "audit", 0},
 		{"audit-ack", "audit ack 00000000000000000000000000000000 --reason lost", exitFailed},
 		{"segments", "segments", 0},
+		{"export-tiles", "export tiles " + at("tiles"), 0},
+		{"diff", "diff file://" + at("archive") + " file://" + at("archive"), 0},
 		{"search", "search", 0},
 		{"show", "show nothing", exitFailed},
 		{"restore", "restore --out " + at("restored"), 0},

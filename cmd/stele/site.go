@@ -87,6 +87,9 @@ func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
 	if err == nil {
 		err = hinted(archive.Founded(), s.pair())
 	}
+	if err == nil {
+		err = s.forward(ctx, archive)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ const maxFaults = 50
 
 func (a *app) verifyCommand() *cobra.Command {
 	var require []string
+	var since []string
 	var unlock bool
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -27,6 +28,10 @@ complete each writer's stream is. Verify trusts nothing but the public keys in t
 no key that opens a payload. With --unlock and a reader identity it also opens every record and
 compares it with the commitment that the writer signed.
 
+Stele keeps the newest head of the control log that you saw of an archive, and an archive that does not
+continue it has no integrity. --since does the same for heads from elsewhere: what an auditor kept, or
+what a witness cosigned.
+
 Each question has its own verdict: ` + strings.Join(backup.VerdictNames(), ", ") + `.
 There is no single word for all of them. Without --require every verdict that was checked must hold.
 With it those that are named must, and unchecked then counts as not holding. The exit code says which
@@ -34,16 +39,18 @@ failed: 'stele help exit-codes'.`,
 		Example: `  stele verify
   stele verify --require integrity,completeness --json
   stele verify --archive file:///media/copy --trust trust.stele      # a plain copy is as good
+  stele verify --since last-year.checkpoint
   stele verify --unlock --as /etc/stele/reader`,
 		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
 			if cmd.Flags().Changed("require") && len(require) == 0 {
 				return nil, usage("name verdicts, or leave --require out", "--require is empty, so that nothing would be required")
 			}
-			return a.verify(cmd.Context(), require, unlock)
+			return a.verify(cmd.Context(), require, since, unlock)
 		}),
 	}
 	cmd.Flags().StringSliceVar(&require, "require", nil, "verdicts that must hold: "+strings.Join(backup.VerdictNames(), ","))
+	cmd.Flags().StringSliceVar(&since, "since", nil, "files with signed heads of the control log that were seen before: the archive must continue them")
 	cmd.Flags().BoolVar(&unlock, "unlock", false, "open every record, with a reader identity, and check its commitment")
 	return cmd
 }
@@ -55,7 +62,7 @@ type verifyAnswer struct {
 	Report  *backup.Report `json:"report"`
 }
 
-func (a *app) verify(ctx context.Context, require []string, unlock bool) (answer, error) {
+func (a *app) verify(ctx context.Context, require, since []string, unlock bool) (answer, error) {
 	for _, name := range require {
 		if !slices.Contains(backup.VerdictNames(), name) {
 			return nil, usage("the verdicts are "+strings.Join(backup.VerdictNames(), ", "), "--require names no verdict %q", name)
@@ -69,8 +76,12 @@ func (a *app) verify(ctx context.Context, require []string, unlock bool) (answer
 	if err != nil {
 		return nil, err
 	}
+	opt := backup.VerifyOptions{}
+	if opt.Since, err = s.headsBefore(ctx, archive, since); err != nil {
+		return nil, err
+	}
 	p := a.progress("verifying")
-	opt := backup.VerifyOptions{Progress: p.leaves}
+	opt.Progress = p.leaves
 	if unlock && archive.Founded() == nil {
 		r, done, err := s.unlock(ctx, archive)
 		if err != nil {
@@ -101,6 +112,9 @@ func (v verifyAnswer) print(w io.Writer) {
 		rows = append(rows, []string{name, state, r.Verdicts[name].Detail})
 	}
 	table(w, rows)
+	for _, since := range r.Since {
+		fmt.Fprintf(w, "\ncontinues the head of %s that was seen before; %s since\n", count(since.Size, "entry"), count(since.Added, "entry"))
+	}
 	if r.Disclosures > 0 {
 		fmt.Fprintf(w, "\n%s in the control log: records left the archive unsealed\n", count(r.Disclosures, "disclosure"))
 	}

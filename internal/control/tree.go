@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strings"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/merkle"
 )
@@ -67,4 +69,30 @@ func (s *State) Entries(file []byte, first uint64) ([]string, error) {
 		}
 	}
 	return obj.Entries, nil
+}
+
+// CheckHead holds a signed head of this log that was seen elsewhere against what was read. It may have any size and any
+// other signatures. size is 0 if it is no head of this log, and the error says why; else the error says how it contradicts the log.
+func (s *State) CheckHead(file []byte) (size uint64, err error) {
+	cp, err := merkle.OpenCheckpoint(file, s.Trust.Origin(), note.VerifierList(s.log))
+	if err != nil {
+		return 0, err
+	}
+	if cp.Size > s.Size() {
+		return cp.Size, &HeadError{cp.Size, s.Size(), "the log ends before it: it was cut, or this is an older copy"}
+	}
+	if root, err := s.RootAt(cp.Size); err != nil || root != cp.Root {
+		return cp.Size, &HeadError{cp.Size, s.Size(), "the log holds other entries: it was rewritten, or forked"}
+	}
+	return cp.Size, nil
+}
+
+// A HeadError says that the log contradicts a signed head of it.
+type HeadError struct {
+	Head, Size uint64 // of the head, and of the log
+	Why        string
+}
+
+func (e *HeadError) Error() string {
+	return fmt.Sprintf("control: a signed head of size %d was seen, and of %d entries %s", e.Head, e.Size, e.Why)
 }
