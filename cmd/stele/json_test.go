@@ -13,7 +13,7 @@ import (
 )
 
 // TestEveryVerbAnswersWithOneObject runs each verb with --json, with nothing set up and in an archive: programs get exactly
-// one object, whose name and exit code are those of the run. A verb that is not listed here fails the test.
+// one object, whose name and exit code are those of the run.
 func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 	dir := t.TempDir()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -51,22 +51,15 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"version", "version", 0},
 	}
 	for _, run := range all {
-		if run.verb != "init" { // which needs no settings
-			answerOf(t, run.verb, run.args, "", anyExit)
-		}
 		answerOf(t, run.verb, run.args, at("stele.yaml"), run.exit)
-		answerOf(t, run.verb, run.args+" --nonsense", at("stele.yaml"), exitUsage)
 	}
 	verbs(new(app).root(), func(cmd *cobra.Command) {
 		if cmd.Name() == "help" || cmd.Parent().Name() == "completion" {
 			return // they are for people and for shells
 		}
-		for _, run := range all {
-			if run.verb == verbName(cmd) {
-				return
-			}
-		}
-		t.Errorf("%s is not tried here", cmd.CommandPath())
+		path := strings.TrimPrefix(cmd.CommandPath(), "stele ")
+		answerOf(t, verbName(cmd), path, "", anyExit)
+		answerOf(t, verbName(cmd), path+" --nonsense", at("stele.yaml"), exitUsage)
 	})
 }
 
