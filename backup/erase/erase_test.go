@@ -42,7 +42,7 @@ func newPlace(t *testing.T, people ...string) *place {
 	}
 	for _, who := range people {
 		role, name, _ := strings.Cut(who, "/")
-		if _, err := p.desk("root").AddKey(t.Context(), p.key(role, name)); err != nil {
+		if _, err := p.desk("root").AddKey(t.Context(), role, p.key(role, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -370,7 +370,7 @@ func TestHoldAndRelease(t *testing.T) {
 // TestPolicyTakesTwo: from the second approver on, the root alone adds nobody; a reader needs a reader and two approvers.
 func TestPolicyTakesTwo(t *testing.T) {
 	p := newPlace(t, "approver/anna", "approver/bert")
-	f, err := p.desk("root").AddKey(t.Context(), p.key("approver", "carl"))
+	f, err := p.desk("root").AddKey(t.Context(), "approver", p.key("approver", "carl"))
 	if err != nil || f.Done {
 		t.Fatalf("%+v %v", f, err)
 	}
@@ -384,17 +384,17 @@ func TestPolicyTakesTwo(t *testing.T) {
 	}
 
 	public := p.key("reader", "second")
-	if _, err := p.desk("root").AddKey(t.Context(), public); err == nil {
+	if _, err := p.desk("root").AddKey(t.Context(), "reader", public); err == nil {
 		t.Error("the root wraps read keys that it does not have")
 	}
-	if f, err = p.desk("reader").AddKey(t.Context(), public); err != nil || f.Done {
+	if f, err = p.desk("reader").AddKey(t.Context(), "reader", public); err != nil || f.Done {
 		t.Fatalf("%+v %v", f, err)
 	}
 	p.sequence()
 	p.approve("carl", f.ID)
 	p.approve("bert", f.ID)
 	// The new reader can open the read keys: it could wrap them to another.
-	if _, err := p.desk("second").AddKey(t.Context(), p.key("reader", "third")); err != nil {
+	if _, err := p.desk("second").AddKey(t.Context(), "reader", p.key("reader", "third")); err != nil {
 		t.Error(err)
 	}
 
@@ -432,7 +432,7 @@ func TestBootstrap(t *testing.T) {
 		t.Fatalf("%+v %v", r, err)
 	}
 	public := p.key("reader", "second")
-	if f, err = p.desk("reader").AddKey(t.Context(), public); err != nil {
+	if f, err = p.desk("reader").AddKey(t.Context(), "reader", public); err != nil {
 		t.Fatal(err)
 	}
 	p.sequence()
@@ -440,16 +440,19 @@ func TestBootstrap(t *testing.T) {
 		t.Fatalf("%+v %v", r, err)
 	}
 	stolen := p.key("approver", "anna")
-	if _, err := p.desk("root").AddKey(t.Context(), bytes.Replace(stolen, []byte(`"anna"`), []byte(`"dora"`), 1)); err == nil {
+	if _, err := p.desk("root").AddKey(t.Context(), "approver", bytes.Replace(stolen, []byte(`"anna"`), []byte(`"dora"`), 1)); err == nil {
 		t.Error("a public half that its holder did not sign is enrolled")
 	}
-	if _, err := newPlace(t).desk("root").AddKey(t.Context(), stolen); err == nil {
+	if _, err := p.desk("root").AddKey(t.Context(), "holder", stolen); err == nil {
+		t.Error("the key of an approver is enrolled as a holder's")
+	}
+	if _, err := newPlace(t).desk("root").AddKey(t.Context(), "approver", stolen); err == nil {
 		t.Error("a key for another archive is enrolled")
 	}
-	if _, err := p.desk("root").AddKey(t.Context(), stolen); err != nil {
+	if _, err := p.desk("root").AddKey(t.Context(), "approver", stolen); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.desk("root").AddKey(t.Context(), stolen); err == nil {
+	if _, err := p.desk("root").AddKey(t.Context(), "approver", stolen); err == nil {
 		t.Error("an approver is enrolled twice")
 	}
 }

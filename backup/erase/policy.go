@@ -90,11 +90,15 @@ func (d *Desk) propose(ctx context.Context, p *control.Policy, keys []control.Re
 
 // AddKey enters the public half of a role file, made with [NewKey], into the access policy. The policy root does it alone
 // while there are fewer than two approvers; otherwise it is a request that two approve. For a reader it takes the
-// identity of another reader, who alone can wrap the read keys to them, and in any case an approval.
-func (d *Desk) AddKey(ctx context.Context, public []byte) (*Filed, error) {
+// identity of another reader, who alone can wrap the read keys to them, and in any case an approval. role is what the
+// caller takes the key for: "approver", "holder" or "reader".
+func (d *Desk) AddKey(ctx context.Context, role string, public []byte) (*Filed, error) {
 	pub, err := identity.ParsePublic(public)
 	if err != nil {
 		return nil, err
+	}
+	if pub.Role != role {
+		return nil, fmt.Errorf("this is a key for the role %s, not %s", pub.Role, role)
 	}
 	if pub.Archive != identity.ID(d.trust.Archive) {
 		return nil, fmt.Errorf("the key of %s %s is for another archive", pub.Role, pub.Name)

@@ -34,6 +34,7 @@ const (
 	groupSetUp   = "setup"
 	groupWork    = "work"
 	groupArchive = "archive"
+	groupPeople  = "people"
 )
 
 // root is the command with all its verbs.
@@ -51,6 +52,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupSetUp, Title: "Set up and look after:"},
 		&cobra.Group{ID: groupWork, Title: "Put records in:"},
 		&cobra.Group{ID: groupArchive, Title: "Check the archive and read from it:"},
+		&cobra.Group{ID: groupPeople, Title: "Decide, two together:"},
 	)
 	a.flags.add(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer with one JSON object")
@@ -63,6 +65,7 @@ func (a *app) root() *cobra.Command {
 	add(groupSetUp, a.initCommand(), a.keyCommand(), a.topicsCommand(), a.doctorCommand(), a.envCommand())
 	add(groupWork, a.captureCommand(), a.spoolCommand())
 	add(groupArchive, a.verifyCommand(), a.auditCommand(), a.diffCommand(), a.segmentsCommand(), a.exportCommand(), a.searchCommand(), a.showCommand(), a.restoreCommand())
+	add(groupPeople, a.policyCommand(), a.eraseCommand(), a.holdCommand())
 	root.AddCommand(a.versionCommand())
 	root.AddCommand(helpTopics()...)
 	return root

@@ -48,6 +48,17 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"search", "search", 0},
 		{"show", "show nothing", exitFailed},
 		{"restore", "restore --out " + at("restored"), 0},
+		{"key-new", "key new approver anna --out " + at("anna.stele"), 0},
+		{"policy-show", "policy show", 0},
+		{"policy-propose", "policy propose nothing", exitFailed},
+		{"policy-approve", "policy approve 00000000", exitFailed},
+		{"erase-request", "erase request --class state --out " + at("request.json"), 0},
+		{"erase-approve", "erase approve 00000000", exitFailed},
+		{"erase-reject", "erase reject 00000000", exitFailed},
+		{"erase-status", "erase status", 0},
+		{"hold-place", "hold place --subject user-17 --out " + at("hold.json"), 0},
+		{"hold-release", "hold release 00000000", exitFailed},
+		{"hold-list", "hold list", 0},
 		{"version", "version", 0},
 	}
 	for _, run := range all {

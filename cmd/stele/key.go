@@ -19,7 +19,7 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Let writers in, list them, revoke them, renew their credentials",
+		Short: "Let writers and people in, list writers, revoke them, renew their credentials",
 		Long: `Change who may write. Every change is a new version of the access policy in the archive's control
 log, signed with the admin's key: bring the admin folder back for it, or name it with --as.
 
@@ -30,11 +30,18 @@ Revoking keeps a writer from opening new streams. What it wrote stays and verifi
   stele key revoke writer checkout`,
 	}
 	f := keyFlags{}
-	add := a.keyVerb("add", "Let a new writer in and write its credential", a.keyAdd, &f)
+	add := a.keyVerb("add", "Let a writer in and write its credential, or enter the key of a person", a.keyAdd, &f)
+	a.addsRoles(add)
 	add.Long = `Let a new writer in: a service, which gets keys of its own. The credential is all that it needs, and lets it
-append and nothing else. Needs the admin folder.`
+append and nothing else. Needs the admin folder.
+
+Or enter the key of an approver, a holder or a reader, made with 'stele key new', into the access policy. The
+admin folder alone does it while the archive has fewer than two approvers; from then on it is a request that
+two approve. A reader is added by another reader, who wraps the read keys to them, and always needs approval.`
 	add.Example = `  stele key add writer checkout
-  stele key add writer checkout --as /media/usb/admin --out /etc/checkout/writer.stele`
+  stele key add writer checkout --as /media/usb/admin --out /etc/checkout/writer.stele
+  stele key add approver anna.stele.pub
+  stele key add reader second.stele.pub --as reader`
 	renew := a.keyVerb("renew", "Give a credential, and the archive, the keys of the weeks to come", a.keyRenew, &f)
 	renew.Long = `Write a credential anew, with the same service key and with the public keys and classes of now. Needs the
 admin folder.
@@ -62,7 +69,7 @@ only.`,
 		Example: "  stele key list writer\n  stele key list --json | jq -r '.writers[].name'",
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.keyList(cmd.Context()) }),
 	}
-	cmd.AddCommand(add, list, revoke, renew)
+	cmd.AddCommand(a.keyNewCommand(), add, list, revoke, renew)
 	return a.group(cmd)
 }
 

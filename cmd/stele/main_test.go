@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"flip":   cmdFlip,
 			"lines":  cmdLines,
 			"json":   cmdJSON,
+			"let":    cmdLet,
 			"crash":  cmdCrash,
 			"erase":  cmdErase,
 			"broker": cmdBroker, "topic": cmdTopic, "consume": cmdConsume,

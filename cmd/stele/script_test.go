@@ -37,18 +37,32 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if dec.More() {
 		ts.Fatalf("%s holds more than one JSON value", args[0])
 	}
-	for _, step := range strings.Split(args[1], ".") {
-		v = into(v, step)
-	}
-	got, text := v.(string)
-	if !text {
-		raw, err := json.Marshal(v)
-		ts.Check(err)
-		got = string(raw)
-	}
+	got := at(ts, v, args[1])
 	if (got == args[2]) == neg {
 		ts.Fatalf("%s is %s, want %s (negated: %v)", args[1], got, args[2], neg)
 	}
+}
+
+// cmdLet sets a variable to what cmdJSON would compare: let NAME FILE PATH
+func cmdLet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: let NAME FILE PATH")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &v))
+	ts.Setenv(args[0], at(ts, v, args[2]))
+}
+
+func at(ts *testscript.TestScript, v any, path string) string {
+	for _, step := range strings.Split(path, ".") {
+		v = into(v, step)
+	}
+	if text, ok := v.(string); ok {
+		return text
+	}
+	raw, err := json.Marshal(v)
+	ts.Check(err)
+	return string(raw)
 }
 
 func into(v any, step string) any {

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup/erase"
+)
+
+func (a *app) keyNewCommand() *cobra.Command {
+	var out, like string
+	cmd := &cobra.Command{
+		Use:   "new approver|holder|reader NAME",
+		Short: "Make the role file of an approver, a holder or a reader",
+		Long: `Make a role file with keys of its own, and FILE.pub beside it. Whoever will play the role runs this, on a machine
+of theirs: the role file never leaves it, and goes to nobody. FILE.pub goes to who looks after the archive, who
+enters it with 'stele key add'. Only trust.stele is needed.
+
+The pepper by which people are found is taken from a role file or credential that has it: --like names one, such
+as a reader's. Readers need it. An approver without it cannot check whose records a request would erase.`,
+		Example: `  stele key new approver anna --out anna.stele --like reader/reader.stele
+  stele key new holder legal --out legal.stele --like reader/reader.stele`,
+		Args: takes("ROLE", "NAME"),
+		RunE: a.verb(func(_ *cobra.Command, args []string) (answer, error) { return a.keyNew(args[0], args[1], out, like) }),
+	}
+	cmd.Flags().StringVar(&out, "out", "", "the role file (required)")
+	cmd.Flags().StringVar(&like, "like", "", "a role file or credential of this archive that has the pepper")
+	return cmd
+}
+
+// roleAnswer is about a key of a person.
+type roleAnswer struct {
+	Role   string `json:"role,omitempty"`
+	Name   string `json:"name,omitempty"`
+	File   string `json:"file,omitempty"`
+	Public string `json:"public,omitempty"`
+	ID     string `json:"id,omitempty"`
+	Done   bool   `json:"done"` // the key is in the access policy
+}
+
+func (r roleAnswer) print(w io.Writer) {
+	switch {
+	case r.File != "":
+		fmt.Fprintf(w, "made %s: keep it, and show it to nobody\nmade %s: enter it with 'stele key add %s %s'\n", r.File, r.Public, r.Role, r.Public)
+	case r.Done:
+		fmt.Fprintln(w, "entered into the access policy")
+	default:
+		fmt.Fprintf(w, "proposed, for approval: %s\n", r.ID)
+	}
+}
+
+func (a *app) keyNew(role, name, out, like string) (answer, error) {
+	if out == "" {
+		return nil, usage("", "name the role file with --out")
+	}
+	s, err := a.site("")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Need("trust"); err != nil {
+		return nil, usage("", "%w", err)
+	}
+	trust, err := os.ReadFile(s.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	var pepper []byte
+	if like != "" {
+		if pepper, err = os.ReadFile(like); err != nil {
+			return nil, err
+		}
+	}
+	private, public, err := erase.NewKey(trust, role, name, pepper)
+	if err != nil {
+		return nil, usage("'stele key new --help' says more", "%w", err)
+	}
+	ans := roleAnswer{Role: role, Name: name, File: out, Public: out + ".pub"}
+	for _, path := range []string{ans.File, ans.Public} {
+		if _, err := os.Lstat(path); err == nil {
+			return nil, usage("choose another file with --out", "%s exists", path)
+		}
+	}
+	if err := errors.Join(replaceFile(ans.File, private), replaceFile(ans.Public, public)); err != nil {
+		return nil, err
+	}
+	return ans, nil
+}
+
+// addsRoles makes 'key add' take the keys of people, too.
+func (a *app) addsRoles(add *cobra.Command) {
+	writer, run := add.Args, add.RunE
+	person := func(args []string) bool {
+		return len(args) == 2 && slices.Contains([]string{"approver", "holder", "reader"}, args[0])
+	}
+	add.Use = "add writer NAME | approver FILE.pub | holder FILE.pub | reader FILE.pub"
+	add.Args = func(cmd *cobra.Command, args []string) error {
+		if person(args) {
+			return nil
+		}
+		return writer(cmd, args)
+	}
+	people := a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+		return a.keyAddRole(cmd.Context(), args[0], args[1])
+	})
+	add.RunE = func(cmd *cobra.Command, args []string) error {
+		if person(args) {
+			return people(cmd, args)
+		}
+		return run(cmd, args)
+	}
+}
+
+// keyAddRole enters the public half of a role file into the access policy, or asks for it.
+func (a *app) keyAddRole(ctx context.Context, role, path string) (answer, error) {
+	public, err := os.ReadFile(path)
+	if err != nil {
+		return nil, hinted(err, "it is made with 'stele key new "+role+"', by who will play the role")
+	}
+	folder, file := "admin", "root.stele"
+	if role == "reader" { // who adds a reader wraps the read keys to them
+		folder, file = "reader", "reader.stele"
+	}
+	_, desk, err := a.desk(ctx, folder, file)
+	if err != nil {
+		return nil, err
+	}
+	filed, err := desk.AddKey(ctx, role, public)
+	if err != nil {
+		return nil, err
+	}
+	return roleAnswer{Role: role, ID: filed.ID, Done: filed.Done}, nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup/erase"
+)
+
+func (a *app) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Show the access policy, propose a change of it, approve one",
+		Long: `The access policy says who may do what, how long each class is kept, and what is erased without a request.
+The policy root changes it alone until the archive has two approvers; from then on a change is proposed, and
+takes effect when two approvers have approved it. Writers are the admin's business: 'stele key'.`,
+		Example: `  stele policy show --draft > draft.json
+  stele policy propose draft.json --as anna.stele
+  stele policy approve 5b0f9e0c --as bert.stele`,
+	}
+	draft := false
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show the access policy",
+		Long: `Show the access policy in force: its approvers, and whether one person decided it. With --draft, write it as
+JSON to be changed and proposed: all but the writers and intake keys. Needs the trust file only.`,
+		Example: "  stele policy show\n  stele policy show --draft > draft.json",
+		Args:    takes(),
+		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
+			ans, err := a.policyShow(cmd.Context())
+			if ans != nil && draft {
+				return draftAnswer{ans.Draft}, err
+			}
+			return done(ans, err)
+		}),
+	}
+	show.Flags().BoolVar(&draft, "draft", false, "write a draft to change")
+	propose := &cobra.Command{
+		Use:   "propose FILE",
+		Short: "Propose a change of the access policy",
+		Long: `Propose that the access policy become what a draft says, changed from what 'stele policy show --draft' wrote. It
+is refused if the policy has changed since.`,
+		Example: "  stele policy propose draft.json --as anna.stele",
+		Args:    takes("FILE"),
+		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+			return a.policyPropose(cmd.Context(), args[0])
+		}),
+	}
+	approve := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Approve a change of the access policy",
+		Long: `Approve a proposed change, with the role file of an approver. See what it is first: 'stele erase status ID', and
+the draft, from who proposed it.`,
+		Example: "  stele policy approve 5b0f9e0c --as bert.stele",
+		Args:    takes("ID"),
+		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+			return a.decide(cmd.Context(), args[0], "", (*erase.Desk).Approve)
+		}),
+	}
+	cmd.AddCommand(show, propose, approve)
+	return a.group(cmd)
+}
+
+// policyAnswer is the access policy in force.
+type policyAnswer struct {
+	Version   uint64          `json:"version"`
+	Approvers []string        `json:"approvers"`
+	Init      []string        `json:"made_by_init"`
+	Single    bool            `json:"single_control"`
+	Draft     json.RawMessage `json:"draft"`
+}
+
+func (p *policyAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "version    %d\n", p.Version)
+	names := slices.Clone(p.Approvers)
+	for i, n := range names {
+		if slices.Contains(p.Init, n) {
+			names[i] += " (key made by init)"
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"none"}
+	}
+	fmt.Fprintf(w, "approvers  %s\n", strings.Join(names, ", "))
+	if p.Single {
+		fmt.Fprintln(w, "           single control: no two approvers have decided this policy, and certificates say so")
+	}
+	fmt.Fprintf(w, "%s\n", p.Draft)
+}
+
+// draftAnswer is a draft alone.
+type draftAnswer struct{ draft json.RawMessage }
+
+func (d draftAnswer) print(w io.Writer) { fmt.Fprintf(w, "%s\n", d.draft) }
+func (d draftAnswer) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"draft": d.draft})
+}
+
+func (a *app) policyShow(ctx context.Context) (*policyAnswer, error) {
+	_, desk, err := a.desk(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	p, err := desk.Policy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &policyAnswer{p.Version, p.Approvers, p.Init, p.Single, p.JSON}, nil
+}
+
+func (a *app) policyPropose(ctx context.Context, path string) (answer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	_, desk, err := a.desk(ctx, "admin", "root.stele")
+	if err != nil {
+		return nil, err
+	}
+	filed, err := desk.Propose(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	return eraseAnswer{ID: filed.ID, what: "proposed, for approval:"}, nil
+}
