@@ -227,7 +227,7 @@ func (a *benchArchive) archive(b *testing.B) (*benchStore, *keys.Service) {
 		store = a.store.clone(false)
 	}
 	keys, err := keys.Open(b.Context(), keys.Config{Store: store, Trust: a.role(b, "trust.stele"),
-		Identity: a.role(b, "keys/keyservice.stele"), Path: filepath.Join(a.roles, "keys", "keys.db"), From: "file://" + a.spool})
+		Identity: a.role(b, "keys/keyservice.stele"), Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(a.roles)}}, From: "file://" + a.spool})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -326,7 +326,7 @@ func TestByRunsErased(t *testing.T) {
 	if err := identity.Parse(a.file("writer", "default.stele"), identity.WriterFormat, &writer); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Erase(t.Context(), writer.Pepper, "s3"); err != nil {
+	if _, err := eraseSubject(t.Context(), keys, writer.Pepper, "s3"); err != nil {
 		t.Fatal(err)
 	}
 	clear(w.read)
@@ -417,7 +417,7 @@ func TestVerifyUnlocked(t *testing.T) {
 	if err := identity.Parse(a.file("writer", "default.stele"), identity.WriterFormat, &writer); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Erase(t.Context(), writer.Pepper, "s3"); err != nil {
+	if _, err := eraseSubject(t.Context(), keys, writer.Pepper, "s3"); err != nil {
 		t.Fatal(err)
 	}
 	r := verify(320)

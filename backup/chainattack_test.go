@@ -259,7 +259,11 @@ func (a *testArchive) entries(key string) (out []control.Entry) {
 func TestCutLogs(t *testing.T) {
 	everything := func(prefix string, from int) func(a *testArchive, m *storetest.Memory) {
 		return func(a *testArchive, m *storetest.Memory) {
-			for _, key := range keysOf(t, m, prefix)[from:] {
+			all := keysOf(t, m, prefix)
+			if from < 0 { // from the end
+				from += len(all)
+			}
+			for _, key := range all[from:] {
 				m.Remove(key, "")
 			}
 		}
@@ -280,13 +284,13 @@ func TestCutLogs(t *testing.T) {
 		{"whole log", []func(*testArchive, *storetest.Memory){everything("logs/", 0)}, 10, true, "commits/00000000000000000001", "cut"},
 		{"first commit", []func(*testArchive, *storetest.Memory){func(a *testArchive, m *storetest.Memory) { m.Remove(a.commitKey(0), "") }},
 			10, true, "commits/00000000000000000000", "missing"},
-		{"end of the control log", []func(*testArchive, *storetest.Memory){everything("control/log/", 3)}, 10, true, "control/checkpoints/", "cut"},
+		{"end of the control log", []func(*testArchive, *storetest.Memory){everything("control/log/", -1)}, 10, true, "control/checkpoints/", "cut"},
 		{"middle of the control log", []func(*testArchive, *storetest.Memory){func(a *testArchive, m *storetest.Memory) {
 			m.Remove(keysOf(t, m, "control/log/")[1], "")
 		}}, 10, true, "control/log/00000000000000000001", "missing"},
-		{"end of the control log with its checkpoints", []func(*testArchive, *storetest.Memory){everything("control/log/", 2), everything("control/checkpoints/", 2)},
+		{"end of the control log with its checkpoints", []func(*testArchive, *storetest.Memory){everything("control/log/", -2), everything("control/checkpoints/", -2)},
 			10, true, "commits/00000000000000000002", "control log had"},
-		{"all ends", []func(*testArchive, *storetest.Memory){everything("control/log/", 3), everything("control/checkpoints/", 3), data(2)},
+		{"all ends", []func(*testArchive, *storetest.Memory){everything("control/log/", -1), everything("control/checkpoints/", -1), data(2)},
 			11, false, "stream ", "unknown after seq 20"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -83,7 +83,7 @@ func TestErasedStaysErased(t *testing.T) {
 	s.send(some(30)...)
 	s.close()
 	a.once(keys)
-	if _, err := keys.Erase(t.Context(), s.cred.Pepper, "subject-2"); err != nil {
+	if _, err := eraseSubject(t.Context(), keys, s.cred.Pepper, "subject-2"); err != nil {
 		t.Fatal(err)
 	}
 	r := a.reader(keys)

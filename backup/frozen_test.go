@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/identity"
@@ -57,7 +59,14 @@ func openFrozen(t *testing.T, from string) *frozen {
 	if err := os.CopyFS(f.dir, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Join(f.dir, "keys", "keys.db"), 0o600); err != nil {
+	// Git keeps no modes, and a custodian refuses files that others may read.
+	err := filepath.WalkDir(filepath.Join(f.dir, "keys", "custodian"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return errors.Join(err, os.Chmod(path, 0o600))
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	store, err := dirstore.Open(filepath.Join(f.dir, "archive"), dirstore.Options{})
@@ -68,7 +77,7 @@ func openFrozen(t *testing.T, from string) *frozen {
 		t.Fatal(err)
 	}
 	f.keys, err = keys.Open(t.Context(), keys.Config{Store: store, Trust: f.file(t, "trust.stele"),
-		Identity: f.file(t, "keys/keyservice.stele"), Path: filepath.Join(f.dir, "keys", "keys.db"), From: "file://" + t.TempDir()})
+		Identity: f.file(t, "keys/keyservice.stele"), Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(f.dir)}}, From: "file://" + t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +236,7 @@ func TestFrozenErases(t *testing.T) {
 	if err := identity.Parse(f.file(t, "reader/reader.stele"), identity.ReaderFormat, &id); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.keys.Erase(t.Context(), id.Pepper, "grace"); err != nil {
+	if _, err := eraseSubject(t.Context(), f.keys, id.Pepper, "grace"); err != nil {
 		t.Fatal(err)
 	}
 	f.unlock(t)

@@ -78,8 +78,9 @@ func (m *frozenMaker) init() {
 	_, err = admin.Init(m.t.Context(), admin.InitConfig{Store: m.store, Name: "frozen-v1", To: "file:///var/spool/stele",
 		Dir: m.dir, Lock: backup.LockAdvisory})
 	m.must(err)
+	m.must(os.Mkdir(m.spool(), 0o700))
 	m.keys, err = keys.Open(m.t.Context(), keys.Config{Store: m.store, Trust: m.file("trust.stele"),
-		Identity: m.file("keys/keyservice.stele"), Path: filepath.Join(m.dir, "keys", "keys.db"), From: "file://" + m.spool()})
+		Identity: m.file("keys/keyservice.stele"), Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(m.dir)}}, From: "file://" + m.spool()})
 	m.must(err)
 }
 

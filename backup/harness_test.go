@@ -124,3 +124,9 @@ func flip(data []byte, bit int) []byte {
 	out[bit/8] ^= 1 << (bit % 8)
 	return out
 }
+
+// eraseSubject erases all that carries the tag of a subject.
+func eraseSubject(ctx context.Context, service *keys.Service, pepper []byte, subject string) (*keys.Erased, error) {
+	tags := keyscope.MakeTags((*[32]byte)(pepper), nil, []byte(subject), nil)
+	return service.Erase(ctx, keys.Erasure{Tags: [][16]byte{tags.Subject}})
+}

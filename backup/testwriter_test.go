@@ -64,7 +64,7 @@ func (a *testArchive) trust() []byte { return a.file("", "trust.stele") }
 func (a *testArchive) keys() *keys.Service {
 	a.t.Helper()
 	k, err := keys.Open(a.t.Context(), keys.Config{Store: a.store, Trust: a.trust(), Identity: a.file("keys", "keyservice.stele"),
-		Path: filepath.Join(a.dir, "keys", "keys.db"), From: a.url()})
+		Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(a.dir)}}, From: a.url()})
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -352,7 +351,7 @@ func (v *verifier) conclude() {
 	}
 	unchecked := map[string]string{
 		anchoring:   "the trust file names no witness; only this archive's own keys vouch for the control log",
-		erasure:     "no certificates: " + keys.DevelopmentStore,
+		erasure:     "no certificate was asked for",
 		readability: "not asked for; --unlock opens every block and checks the commitments",
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
 	}

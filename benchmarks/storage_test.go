@@ -73,7 +73,7 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	s.keys, err = keys.Open(t.Context(), keys.Config{Store: s.store, Trust: s.role("trust.stele"),
-		Identity: s.role("keys/keyservice.stele"), Path: filepath.Join(s.roles, "keys", "keys.db"), From: "file://" + s.spool})
+		Identity: s.role("keys/keyservice.stele"), Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(s.roles)}}, From: "file://" + s.spool})
 	if err != nil {
 		t.Fatal(err)
 	}

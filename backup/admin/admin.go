@@ -14,7 +14,6 @@ import (
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/internal/objstore"
 )
@@ -65,7 +64,7 @@ func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []by
 		if slices.ContainsFunc(p.Writers, func(w control.Writer) bool { return w.Name == name && w.Revoked == nil }) {
 			return fmt.Errorf("writer %s exists; revoke it first, or renew its credential", name)
 		}
-		w, err := newWriter(p, a.readKeys(), a.root, name, to)
+		w, err := newWriter(p, p.Intake, a.readKeys(), a.root, name, to)
 		if err != nil {
 			return err
 		}
@@ -98,7 +97,7 @@ func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.control.Refresh(ctx); err != nil {
+	if err := a.takeIn(ctx); err != nil {
 		return nil, err
 	}
 	p := a.control.Policy()
@@ -110,53 +109,12 @@ func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
 	if p.Writers[i].Revoked != nil {
 		return nil, fmt.Errorf("writer %s was revoked", w.Service)
 	}
-	fillWriter(w, p, a.readKeys())
+	fillWriter(w, p, p.Intake, a.readKeys())
 	if err := w.Check(); err != nil {
 		return nil, err
 	}
 	return jsonFile(w)
 }
-
-// RenewIntake makes intake keys up to 26 weeks from now. It takes the content of keyservice.stele and returns the new
-// one, which the caller must store for the key service before writers get renewed credentials: a grant under a key that
-// the key service lacks is dead on arrival. save is called with it before the policy changes.
-func (a *Admin) RenewIntake(ctx context.Context, keyService []byte, save func([]byte) error) (weeks int, err error) {
-	var id identity.KeyService
-	if err := identity.Parse(keyService, identity.KeyServiceFormat, &id); err != nil {
-		return 0, fmt.Errorf("key service identity: %w", err)
-	}
-	if id.Archive != a.root.Archive {
-		return 0, errors.New("key service identity and policy root are of different archives")
-	}
-	err = a.change(ctx, func(p *control.Policy) error {
-		this := keyscope.Week(time.Now())
-		next := this
-		for _, k := range p.Intake {
-			next = max(next, k.Week+1)
-		}
-		if weeks = int(this) + intakeWeeks - int(next); weeks <= 0 {
-			weeks = 0
-			return errNothingToDo
-		}
-		public, private, err := newIntake(next, weeks)
-		if err != nil {
-			return err
-		}
-		p.Intake = append(slices.Clone(p.Intake), public...)
-		id.Intake = append(id.Intake, private...)
-		data, err := jsonFile(id)
-		if err != nil {
-			return err
-		}
-		return save(data)
-	})
-	if errors.Is(err, errNothingToDo) {
-		return 0, nil
-	}
-	return weeks, err
-}
-
-var errNothingToDo = errors.New("nothing to do")
 
 // LogProbe puts what a store was seen to enforce into the control log.
 func (a *Admin) LogProbe(ctx context.Context, results []probe.Result) error {
@@ -166,6 +124,18 @@ func (a *Admin) LogProbe(ctx context.Context, results []probe.Result) error {
 		return err
 	}
 	return a.control.Append(ctx, a.sealer, e)
+}
+
+// takeIn takes entries of the inbox into the control log, intake keys that a key service has made among them.
+func (a *Admin) takeIn(ctx context.Context) error {
+	if err := a.control.Refresh(ctx); err != nil {
+		return err
+	}
+	entries, _, err := a.control.Inbox(ctx)
+	if err != nil {
+		return err
+	}
+	return a.control.Append(ctx, a.sealer, entries...)
 }
 
 func (a *Admin) readKeys() (keys []control.ReadKey) {

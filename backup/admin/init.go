@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -38,6 +39,9 @@ type InitConfig struct {
 	Partitions int               // 1 if 0
 	Period     string            // after which a log is closed and the next begun: year, quarter, month (day, hour, minute for tests); quarter if empty
 	Probe      []probe.Result    // what the store was seen to enforce; goes into the control log
+	// Custodians hold the top key of the key store. Without any it is a file in Dir/keys/custodian: for development, whoever
+	// keeps a copy of it can undo every erasure.
+	Custodians keys.Custodians
 }
 
 // Setup says where Init has put what.
@@ -69,7 +73,7 @@ func Init(ctx context.Context, cfg InitConfig) (*Setup, error) {
 	if _, err := commit.PeriodOf(cfg.Period, time.Now()); err != nil {
 		return nil, err
 	}
-	for _, prefix := range []string{ledger.Prefix, "logs/"} {
+	for _, prefix := range []string{ledger.Prefix, "logs/", "keys/"} {
 		for v, err := range cfg.Store.Versions(ctx, prefix, "") {
 			if err != nil {
 				return nil, fmt.Errorf("the store cannot be listed: %w", err)
@@ -92,6 +96,9 @@ func Init(ctx context.Context, cfg InitConfig) (*Setup, error) {
 	if err := n.bootstrap(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("control log (nothing uses the role files in %s, remove them before the next try): %w", cfg.Dir, err)
 	}
+	if err := n.keyStore(ctx, cfg, trust); err != nil {
+		return nil, fmt.Errorf("key store (nothing uses the role files in %s, nor this prefix; remove them before the next try): %w", cfg.Dir, err)
+	}
 	return setup, os.WriteFile(setup.Trust, trust, 0o644)
 }
 
@@ -101,6 +108,7 @@ type newKeys struct {
 	root       identity.Root
 	compactor  identity.Compactor
 	keyService identity.KeyService
+	intake     map[uint16][]byte // seeds, by week
 	readers    []identity.Reader
 	policy     control.Policy
 	readKey    control.ReadKey
@@ -114,7 +122,7 @@ func newArchive(cfg InitConfig) (*newKeys, error) {
 	pepper := secret()
 	n := &newKeys{
 		root:       identity.Root{Stele: identity.RootFormat, Archive: id, Name: cfg.Name, Key: secret(), Control: secret(), Pepper: pepper},
-		keyService: identity.KeyService{Stele: identity.KeyServiceFormat, Archive: id, Name: cfg.Name, Key: secret()},
+		keyService: identity.KeyService{Stele: identity.KeyServiceFormat, Archive: id, Name: cfg.Name, By: "default", Key: secret()},
 	}
 	n.compactor = identity.Compactor{Stele: identity.CompactorFormat, Archive: id, Name: cfg.Name, By: "default", Key: secret(), Control: n.root.Control}
 	var err error
@@ -128,13 +136,18 @@ func newArchive(cfg InitConfig) (*newKeys, error) {
 		return nil, err
 	}
 	n.policy.Compactors = []control.Named{{Name: "default", Key: vkey}}
-	if n.policy.Intake, n.keyService.Intake, err = newIntake(keyscope.Week(now), intakeWeeks); err != nil {
+	if vkey, err = vkeyOf(identity.KeyName(cfg.Name, control.RoleKeyService, "default"), n.keyService.Key); err != nil {
+		return nil, err
+	}
+	n.policy.Erasure = &control.Erasure{Session: []string{"state"}, TTL: true}
+	n.policy.KeyServices = []control.Named{{Name: "default", Key: vkey}}
+	if n.policy.Intake, n.intake, err = newIntake(keyscope.Week(now), intakeWeeks); err != nil {
 		return nil, err
 	}
 	if err := n.addReaders(cfg.Name, uint16(now.Year()), pepper); err != nil {
 		return nil, err
 	}
-	n.writer, err = newWriter(&n.policy, []control.ReadKey{n.readKey}, n.root, "default", cfg.To)
+	n.writer, err = newWriter(&n.policy, n.policy.Intake, []control.ReadKey{n.readKey}, n.root, "default", cfg.To)
 	return n, err
 }
 
@@ -147,8 +160,9 @@ func trustOf(id [16]byte, name string, root identity.Root) (t identity.Trust, er
 	return t, err
 }
 
-// newIntake makes the intake keys of n weeks from week on: the public halves for the policy, the private ones for the key service.
-func newIntake(week uint16, n int) (public []control.Intake, private []identity.IntakeKey, err error) {
+// newIntake makes the intake keys of n weeks from week on: the public halves for the policy, the seeds for the key store.
+func newIntake(week uint16, n int) (public []control.Intake, seeds map[uint16][]byte, err error) {
+	seeds = map[uint16][]byte{}
 	for i := range uint16(n) {
 		key, err := keyscope.KEM().GenerateKey()
 		if err != nil {
@@ -158,10 +172,10 @@ func newIntake(week uint16, n int) (public []control.Intake, private []identity.
 		if err != nil {
 			return nil, nil, err
 		}
-		private = append(private, identity.IntakeKey{Week: week + i, Seed: seed})
+		seeds[week+i] = seed
 		public = append(public, control.Intake{Week: week + i, Key: key.PublicKey().Bytes()})
 	}
-	return public, private, nil
+	return public, seeds, nil
 }
 
 // addReaders makes the read key of the year and wraps it to a reader and to the offline recovery reader.
@@ -215,22 +229,22 @@ func days(d time.Duration) control.Days {
 }
 
 // newWriter makes a credential and puts its key into the policy.
-func newWriter(p *control.Policy, read []control.ReadKey, root identity.Root, service, to string) (identity.Writer, error) {
+func newWriter(p *control.Policy, intake []control.Intake, read []control.ReadKey, root identity.Root, service, to string) (identity.Writer, error) {
 	w := identity.Writer{Stele: identity.WriterFormat, Archive: root.Archive, Name: root.Name, Service: service, To: to,
 		Partitions: p.Partitions, Key: secret(), Pepper: root.Pepper}
-	fillWriter(&w, p, read)
+	fillWriter(&w, p, intake, read)
 	p.Writers = append(p.Writers, control.Writer{Name: service, Key: ed25519.NewKeyFromSeed(w.Key).Public().(ed25519.PublicKey)})
 	return w, w.Check()
 }
 
 // fillWriter gives a credential the public keys and classes of now.
-func fillWriter(w *identity.Writer, p *control.Policy, read []control.ReadKey) {
+func fillWriter(w *identity.Writer, p *control.Policy, intake []control.Intake, read []control.ReadKey) {
 	w.Read, w.Intake, w.Classes = nil, nil, nil
 	for _, k := range read {
 		w.Read = append(w.Read, identity.ReadKey{Year: k.Year, Key: k.Key})
 	}
 	this := keyscope.Week(time.Now())
-	for _, k := range p.Intake {
+	for _, k := range intake {
 		if k.Week >= this {
 			w.Intake = append(w.Intake, identity.PublicKey{Week: k.Week, Key: k.Key})
 		}
@@ -269,12 +283,53 @@ func (n *newKeys) bootstrap(ctx context.Context, cfg InitConfig) error {
 		}
 		entries = append(entries, e)
 	}
-	log, err := ledger.Open(ctx, cfg.Store, n.trust)
+	log, err := n.log(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	log.LockWith(func() objstore.Lock { return objstore.LockFor(string(cfg.Lock), n.policy.Longest(), now) })
 	return log.Append(ctx, sealer, entries...)
+}
+
+// log opens the control log. Its first objects are locked as long as anything.
+func (n *newKeys) log(ctx context.Context, cfg InitConfig) (*ledger.Log, error) {
+	log, err := ledger.Open(ctx, cfg.Store, n.trust)
+	if err == nil {
+		log.LockWith(func() objstore.Lock { return objstore.LockFor(string(cfg.Lock), n.policy.Longest(), time.Now()) })
+	}
+	return log, err
+}
+
+// keyStore makes the first root record of the key store, and enters it into the control log.
+func (n *newKeys) keyStore(ctx context.Context, cfg InitConfig, trust []byte) error {
+	id, err := jsonFile(n.keyService)
+	if err != nil {
+		return err
+	}
+	custodians := cfg.Custodians
+	if len(custodians.URLs) == 0 {
+		custodians.URLs = map[string]string{"default": DefaultCustodian(cfg.Dir)}
+	}
+	entry, err := keys.Create(ctx, keys.Config{Store: cfg.Store, Trust: trust, Identity: id, Custodians: custodians}, n.intake)
+	if err != nil {
+		return err
+	}
+	sealer, err := identity.Signer(identity.ControlOrigin(cfg.Name), n.root.Control)
+	if err != nil {
+		return err
+	}
+	log, err := n.log(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return log.Append(ctx, sealer, entry)
+}
+
+// DefaultCustodian is the URL of the custodian, named "default", of an archive whose role folders are in dir.
+func DefaultCustodian(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return "file://" + filepath.ToSlash(filepath.Join(dir, "keys", "custodian"))
 }
 
 func probeEntry(mode objstore.LockMode, results []probe.Result) control.Probe {

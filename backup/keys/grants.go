@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stelelog/stele/internal/kafka"
@@ -22,8 +24,54 @@ type message struct {
 	Err  error // the transport could not decode it; Data is what there is
 }
 
+// grantSource is the grants transport.
+type grantSource interface {
+	// identity names the cluster and the topic; a change means another history.
+	identity(ctx context.Context) (cluster, topic string, err error)
+	// ends lists the lanes and their ends.
+	ends(ctx context.Context) (map[string]int64, error)
+	// read returns messages of a lane from a position on, or none.
+	read(ctx context.Context, lane string, from int64) ([]message, error)
+	// trim removes what lies below the positions: it is in the key store, read back.
+	trim(ctx context.Context, next map[string]int64) error
+	// take takes the role of folding these grants, if one process can be kept from getting into the way of another.
+	take() (release func() error, err error)
+	// run calls work while the role is this process's, with a context that ends with the role, until ctx ends.
+	run(ctx context.Context, work func(ctx context.Context) error) error
+	close()
+}
+
+// openGrants opens the grants transport that belongs to a frames transport.
+func openGrants(cfg Config) (grantSource, error) {
+	if !strings.HasPrefix(cfg.From, "file:") {
+		frames, grants, err := transport.Open(cfg.From, transport.Access{Username: cfg.Username, Password: cfg.Password, TLS: cfg.TLS, Logger: cfg.Logger})
+		if err != nil {
+			return nil, err
+		}
+		frames.Close()
+		return &kafkaGrants{client: grants}, nil
+	}
+	path, err := transport.FilePath(cfg.From)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := transport.OpenSpool(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; if it is lost, an empty directory will do: what is in the key store can still be read", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &spoolGrants{dir: dir}, nil
+}
+
 // spoolGrants reads the grants of all lanes of a spool.
 type spoolGrants struct{ dir *spool.Dir }
+
+func (g *spoolGrants) identity(context.Context) (cluster, topic string, err error) {
+	id := g.dir.ID()
+	return hex.EncodeToString(id[:]), "", nil
+}
 
 func (g *spoolGrants) ends(context.Context) (map[string]int64, error) {
 	return transport.SpoolEnds(g.dir, spool.Grants)
@@ -37,6 +85,10 @@ func (g *spoolGrants) read(ctx context.Context, lane string, from int64) ([]mess
 	r := g.dir.Reader(id, spool.Grants)
 	defer r.Close()
 	messages, err := r.Read(uint64(from), 1<<20)
+	var e *spool.Error
+	if errors.Is(err, spool.ErrPosition) && errors.As(err, &e) && e.First > uint64(from) { // trimmed: folded by whoever did
+		messages, err = r.Read(e.First, 1<<20)
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -47,24 +99,54 @@ func (g *spoolGrants) read(ctx context.Context, lane string, from int64) ([]mess
 	return out, err
 }
 
-// folded trims what was folded. A lane goes when its frames are gone too; whoever comes second removes it.
-func (g *spoolGrants) folded(next map[string]int64) {
+// trim removes files of grants. A lane goes when its frames are gone too; whoever comes second removes it.
+func (g *spoolGrants) trim(_ context.Context, next map[string]int64) error {
 	lanes, err := g.dir.Lanes()
 	if err != nil {
-		return
+		return err
 	}
 	for _, l := range lanes {
 		// A lane without grants must be trimmed too: only then does it count as read.
-		if g.dir.Trim(l.ID, spool.Grants, uint64(next[hex.EncodeToString(l.ID[:])])) == nil && l.Ended && !l.Held {
+		failed := g.dir.Trim(l.ID, spool.Grants, uint64(next[hex.EncodeToString(l.ID[:])]))
+		if failed == nil && l.Ended && !l.Held {
 			g.dir.Remove(l.ID) // refuses while frames are left
 		}
+		err = errors.Join(err, failed)
 	}
+	return err
+}
+
+func (g *spoolGrants) take() (func() error, error) {
+	release, err := g.dir.Role("keys")
+	if errors.Is(err, spool.ErrBusy) {
+		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return release, err
+}
+
+func (g *spoolGrants) run(ctx context.Context, work func(context.Context) error) error {
+	return work(ctx)
 }
 
 func (g *spoolGrants) close() {}
 
 // kafkaGrants reads the grants topic.
-type kafkaGrants struct{ client *kafka.Client }
+type kafkaGrants struct {
+	client *kafka.Client
+	topic  kafka.Topic
+}
+
+// roleGroup shares the role of folding among key services: the one that has the topic's single partition has it.
+const roleGroup = "stele-keys-"
+
+func (g *kafkaGrants) identity(ctx context.Context) (cluster, topic string, err error) {
+	if g.topic.Cluster == "" {
+		if g.topic, err = g.client.Check(ctx); err != nil {
+			return "", "", err
+		}
+	}
+	return g.topic.Cluster, hex.EncodeToString(g.topic.ID[:]), nil
+}
 
 func (g *kafkaGrants) ends(ctx context.Context) (map[string]int64, error) {
 	ends, err := g.client.EndOffsets(ctx)
@@ -91,6 +173,32 @@ func (g *kafkaGrants) read(ctx context.Context, lane string, from int64) ([]mess
 	return out, err
 }
 
-func (g *kafkaGrants) folded(map[string]int64) {}
+// trim moves the start of the topic. Brokers remove whole segment files, some time later.
+func (g *kafkaGrants) trim(ctx context.Context, next map[string]int64) (err error) {
+	for lane, n := range next {
+		p, bad := strconv.Atoi(lane)
+		if bad != nil || n == 0 {
+			continue
+		}
+		start, _, failed := g.client.Offsets(ctx, p)
+		if failed == nil && start < n {
+			_, failed = g.client.DeleteRecords(ctx, p, n)
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+func (g *kafkaGrants) take() (func() error, error) { return func() error { return nil }, nil }
+
+func (g *kafkaGrants) run(ctx context.Context, work func(context.Context) error) error {
+	return g.client.RunGroup(ctx, roleGroup+g.topic.Name, func(ctx context.Context, partitions []int) error {
+		if len(partitions) > 0 {
+			work(ctx)
+		}
+		<-ctx.Done()
+		return nil
+	})
+}
 
 func (g *kafkaGrants) close() { g.client.Close() }

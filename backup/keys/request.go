@@ -17,8 +17,6 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/keystore"
 )
 
 // Source answers signed requests for wrapped keys: a [Service] in this process, or a client of one.
@@ -29,10 +27,10 @@ type Source interface {
 
 // Answer holds wrapped keys. They open nothing without a reader's identity.
 type Answer struct {
-	Stele       string           `json:"stele"`
-	Folded      map[string]int64 `json:"folded"`
-	Keys        []Wrapped        `json:"keys"`
-	Certificate string           `json:"certificate"`
+	Stele  string           `json:"stele"`
+	Folded map[string]int64 `json:"folded"`
+	Keys   []Wrapped        `json:"keys"`
+	Record uint64           `json:"record"` // number of the root record that the answer is made of
 }
 
 // Wrapped is the answer about one scope.
@@ -80,46 +78,8 @@ func (q Request) Sign(signer note.Signer) ([]byte, error) {
 	return note.Sign(&note.Note{Text: string(line)}, signer)
 }
 
-// Keys implements [Source]. It folds what the grants transport holds before it answers.
-func (k *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
-	q, err := k.admit(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	if err := k.Fold(ctx); err != nil {
-		return nil, err
-	}
-	answer := &Answer{Stele: keysFormat, Certificate: DevelopmentStore}
-	if answer.Folded, err = k.store.Positions(); err != nil {
-		return nil, err
-	}
-	ids := q.Scopes
-	for _, tag := range q.Tags {
-		tagged, err := k.store.Tagged(tag)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range tagged {
-			ids = append(ids, id)
-		}
-	}
-	for _, id := range ids {
-		key, state, err := k.store.Get(id)
-		if err != nil {
-			return nil, err
-		}
-		w := Wrapped{Scope: id, State: [...]string{"unknown", "live", "erased"}[state]}
-		if state == keystore.Live {
-			w.Stream, w.Start, w.Class, w.Encap, w.Wrapped = key.Stream, time.Unix(0, key.Start).UTC(), key.Class, key.Encap, key.Inner[:]
-		}
-		answer.Keys = append(answer.Keys, w)
-	}
-	k.log.Info("keys given out", "reader", q.Reader, "why", q.Why, "scopes", len(ids), "tags", len(q.Tags))
-	return answer, nil
-}
-
 // admit checks who asks, and that the request is fresh.
-func (k *Service) admit(ctx context.Context, request []byte) (*Request, error) {
+func (s *Service) admit(ctx context.Context, request []byte) (*Request, error) {
 	text, _, ok := strings.Cut(string(request), "\n\n")
 	if !ok || len(request) > maxRequest {
 		return nil, fmt.Errorf("%w: not a signed note", errRefused)
@@ -128,11 +88,11 @@ func (k *Service) admit(ctx context.Context, request []byte) (*Request, error) {
 	if err := commit.UnmarshalLine(text+"\n", keysFormat, &q); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
-	if err := k.control.Refresh(ctx); err != nil {
+	if err := s.control.Refresh(ctx); err != nil {
 		return nil, err
 	}
 	var key string
-	k.control.View(func(s *control.State) { key = s.ReaderKey(q.Reader) })
+	s.control.View(func(s *control.State) { key = s.ReaderKey(q.Reader) })
 	v, err := note.NewVerifier(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q is no reader of this archive", errRefused, q.Reader)
@@ -141,39 +101,39 @@ func (k *Service) admit(ctx context.Context, request []byte) (*Request, error) {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}
 	now := time.Now()
-	if age := now.Sub(q.Time).Abs(); age > requestSkew || q.Archive != k.trust.Archive {
+	if age := now.Sub(q.Time).Abs(); age > requestSkew || q.Archive != s.trust.Archive {
 		return nil, fmt.Errorf("%w: it is of another archive, or %v from this clock", errRefused, age.Round(time.Second))
 	}
 	if len(q.Scopes) > MaxScopes || len(q.Tags) > maxTags {
 		return nil, fmt.Errorf("%w: over %d scopes or %d tags", errRefused, MaxScopes, maxTags)
 	}
-	return &q, k.fresh(q.Nonce.String(), now)
+	return &q, s.fresh(q.Nonce.String(), now)
 }
 
 // fresh refuses a nonce that was seen within the time in which requests are taken.
-func (k *Service) fresh(nonce string, now time.Time) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for n, at := range k.nonces {
+func (s *Service) fresh(nonce string, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, at := range s.nonces {
 		if now.Sub(at) > 2*requestSkew {
-			delete(k.nonces, n)
+			delete(s.nonces, n)
 		}
 	}
-	if _, seen := k.nonces[nonce]; seen {
+	if _, seen := s.nonces[nonce]; seen {
 		return fmt.Errorf("%w: it was answered already", errRefused)
 	}
-	k.nonces[nonce] = now
+	s.nonces[nonce] = now
 	return nil
 }
 
 // Handler serves requests over HTTP, see docs/formats/keyservice.md.
-func (k *Service) Handler() http.Handler {
+func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/keys", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 		var answer *Answer
 		if err == nil {
-			answer, err = k.Keys(r.Context(), body)
+			answer, err = s.Keys(r.Context(), body)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
@@ -224,6 +184,3 @@ func (c *client) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	}
 	return &a, nil
 }
-
-// PayloadReaders returns the files under dir that can open payloads. A compactor must not have any.
-func PayloadReaders(dir string) ([]string, error) { return identity.PayloadReaders(dir) }

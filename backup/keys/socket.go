@@ -7,15 +7,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-
-	"github.com/stelelog/stele/internal/keystore"
 )
 
 // Listen listens on a unix socket that only this user can reach. A socket that nobody serves any more is replaced.
 func Listen(path string) (net.Listener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("%s: %w", path, keystore.ErrBusy)
+		return nil, fmt.Errorf("%s: %w", path, ErrBusy)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s exists and is no socket: move it away, or name another socket for keys", path)

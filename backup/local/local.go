@@ -18,7 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/keystore"
+	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -93,7 +93,7 @@ func (l *Local) Keys(ctx context.Context) (*keys.Service, error) {
 		return nil, err
 	}
 	return keys.Open(ctx, keys.Config{Store: l.store, Trust: l.trust, Identity: id,
-		Path: l.path("keys", "keys.db"), From: l.spool(), Logger: l.opt.Logger})
+		Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(l.dir)}}, From: l.spool(), Logger: l.opt.Logger})
 }
 
 func (l *Local) compactor(ctx context.Context, keys *keys.Service) (*backup.Compactor, error) {
@@ -109,16 +109,16 @@ func (l *Local) compactor(ctx context.Context, keys *keys.Service) (*backup.Comp
 // others wait here and take over when it is gone.
 func (l *Local) Run(ctx context.Context) error {
 	for {
-		keys, err := l.Keys(ctx)
+		service, err := l.Keys(ctx)
 		if err == nil {
-			defer keys.Close()
-			c, err := l.compactor(ctx, keys)
+			defer service.Close()
+			c, err := l.compactor(ctx, service)
 			if err != nil {
 				return err
 			}
 			return c.Run(ctx)
 		}
-		if !errors.Is(err, keystore.ErrBusy) {
+		if !errors.Is(err, keys.ErrBusy) {
 			return err
 		}
 		select {
@@ -159,14 +159,15 @@ func (l *Local) Reader(ctx context.Context, keys keys.Source) (*backup.Reader, e
 	return a.Unlock(id, keys)
 }
 
-// Erase makes all records of a subject unreadable: it deletes their keys from the development store, for which there is
-// no certificate. It returns how many scopes that concerns.
-func (l *Local) Erase(ctx context.Context, keys *keys.Service, subject string) (scopes int, err error) {
+// Erase makes all records of a subject unreadable, also in copies of the archive: it destroys their keys. The custodian is
+// a file here, so whoever kept a copy of that can undo it.
+func (l *Local) Erase(ctx context.Context, service *keys.Service, subject string) (*keys.Erased, error) {
 	var r identity.Reader
 	if err := identity.Load(l.path("reader", "reader.stele"), identity.ReaderFormat, &r); err != nil {
-		return 0, fmt.Errorf("the pepper that tags subjects: %w", err)
+		return nil, fmt.Errorf("the pepper that tags subjects: %w", err)
 	}
-	return keys.Erase(ctx, r.Pepper, subject)
+	tags := keyscope.MakeTags((*[32]byte)(r.Pepper), nil, []byte(subject), nil)
+	return service.Erase(ctx, keys.Erasure{Tags: [][16]byte{tags.Subject}})
 }
 
 // Close closes the pipe within ctx.

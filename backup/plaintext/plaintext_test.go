@@ -77,7 +77,9 @@ func (a *archive) disclosed(t *testing.T) (all []disclosure) {
 		if err := json.NewDecoder(bytes.NewReader(data)).Decode(&d); err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, d)
+		if d.Type == "disclosure" {
+			all = append(all, d)
+		}
 	}
 	slices.SortFunc(all, func(a, b disclosure) int { return a.Time.Compare(b.Time) })
 	return all

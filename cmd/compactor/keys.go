@@ -33,8 +33,7 @@ func (k *keyRole) held() bool { return k.has.Load() }
 
 // open takes the role. Without the folder there is none to take, and the service is nil.
 func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
-	file := func() ([]byte, error) { return os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele")) }
-	id, err := file()
+	id, err := os.ReadFile(filepath.Join(k.keysDir, "keyservice.stele"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -42,7 +41,7 @@ func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
 		return nil, err
 	}
 	return keys.Open(ctx, keys.Config{Store: k.store, Trust: k.trust, Identity: id,
-		Reload: file, Path: filepath.Join(k.keysDir, "keys.db"), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
+		Custodians: k.KeyCustodians(k.keysDir), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
 }
 
 // fold takes in all keys that were sent so far, unless another process does.

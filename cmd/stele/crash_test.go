@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 )
@@ -32,22 +35,24 @@ func cmdCrash(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdErase erases a subject in the development key store of the archive in the current directory: erase SUBJECT
+// cmdErase erases a subject in the key store of the archive in the current directory: erase SUBJECT
 func cmdErase(ts *testscript.TestScript, neg bool, args []string) {
 	ctx := context.Background()
 	store, err := dirstore.Open(ts.MkAbs("archive"), dirstore.Options{})
 	ts.Check(err)
-	keys, err := keys.Open(ctx, keys.Config{
+	service, err := keys.Open(ctx, keys.Config{
 		Store: store, Trust: []byte(ts.ReadFile("trust.stele")), Identity: []byte(ts.ReadFile("keys/keyservice.stele")),
-		Path: ts.MkAbs("keys/keys.db"), From: "file://" + ts.MkAbs("spool"),
+		Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(ts.MkAbs("."))}}, From: "file://" + ts.MkAbs("spool"),
 	})
 	ts.Check(err)
-	defer keys.Close()
+	defer service.Close()
 	var reader struct{ Pepper []byte }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("reader/reader.stele")), &reader))
-	scopes, err := keys.Erase(ctx, reader.Pepper, args[0])
+	tag := hmac.New(sha256.New, reader.Pepper)
+	tag.Write(append([]byte{2}, args[0]...)) // docs/formats/grant.md
+	done, err := service.Erase(ctx, keys.Erasure{Tags: [][16]byte{[16]byte(tag.Sum(nil))}})
 	ts.Check(err)
-	if scopes == 0 {
+	if done.Scopes == 0 {
 		ts.Fatalf("nothing to erase of %s", args[0])
 	}
 }

@@ -68,7 +68,7 @@ func (e *exam) freshness(archive *backup.Archive) {
 func (e *exam) intake(archive *backup.Archive) {
 	left := archive.IntakeLeft(time.Now())
 	if left < fewWeeks {
-		e.look("intake keys", "'stele key renew writer NAME' makes more, where the admin folder and keyservice.stele are; without them capture goes on, but erasure takes longer to reach old copies",
+		e.look("intake keys", "the key service makes them: is it running, and a compactor? 'stele key renew writer NAME' makes more, too, where the admin and keys folders are; without them capture goes on, but what is captured cannot be read",
 			"the archive has them for %s", count(left, "week"))
 		return
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/cmd/internal/settings"
@@ -81,6 +82,9 @@ type initAnswer struct {
 	Roles    map[string]string `json:"roles"`
 	Offline  []string          `json:"offline"`
 	Probe    []probe.Result    `json:"probe"`
+	// Custodians of the key store; without any it is the one in the keys folder.
+	Custodians map[string]string `json:"custodians,omitempty"`
+	custody    [][]string
 }
 
 func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, error) {
@@ -112,14 +116,19 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 	if err := a.initTransport(ctx, to, f); err != nil {
 		return nil, err
 	}
+	set, err := a.initCustodians()
+	if err != nil {
+		return nil, err
+	}
 	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
-		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Period: f.period, Probe: results})
+		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Period: f.period, Probe: results,
+		Custodians: keys.Custodians{URLs: set.Custodians, Sets: set.Custody}})
 	if err != nil {
 		return nil, err
 	}
 	ans := initAnswer{Archive: archive, ID: setup.Archive, Name: f.name, To: to, Lock: f.lock, KeepDays: int(f.span / (24 * time.Hour)),
 		Config: filepath.Join(out, "stele.yaml"), Trust: setup.Trust, Checksum: setup.Checksum, Writer: setup.Writer,
-		Roles: setup.Roles, Offline: setup.Offline, Probe: results}
+		Roles: setup.Roles, Offline: setup.Offline, Probe: results, Custodians: set.Custodians, custody: set.Custody}
 	if err := writeSettings(ans); err != nil {
 		return ans, hinted(fmt.Errorf("the archive is made, but not %s: %w", ans.Config, err), "write it by hand: archive, to, from, as docs/OPERATIONS.md says")
 	}
@@ -147,6 +156,21 @@ func (a *app) try(ctx context.Context, store backup.Store, f initFlags) ([]probe
 	return results, nil
 }
 
+// initCustodians are those of the flags: another archive's settings say nothing about this one.
+func (a *app) initCustodians() (*settings.Settings, error) {
+	flags := map[string]string{}
+	for _, name := range []string{"custodians", "custody"} {
+		if v, ok := a.flags.given()[name]; ok {
+			flags[name] = v
+		}
+	}
+	s, err := settings.Load(settings.Options{Flags: flags, Env: func(string) (string, bool) { return "", false }})
+	if err != nil {
+		return nil, usage("see docs/CUSTODIANS.md", "%w", err)
+	}
+	return s, nil
+}
+
 // writeSettings makes stele.yaml.
 func writeSettings(n initAnswer) error {
 	s, err := settings.Load(settings.Options{Env: func(string) (string, bool) { return "", false }})
@@ -154,6 +178,7 @@ func writeSettings(n initAnswer) error {
 		return err
 	}
 	s.Archive, s.To, s.From = n.Archive, n.To, n.To
+	s.Custodians, s.Custody = n.Custodians, n.custody
 	return settings.Write(n.Config, s)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 func (a *app) keyCommand() *cobra.Command {
@@ -46,15 +46,11 @@ two approve. A reader is added by another reader, who wraps the read keys to the
 	renew.Long = `Write a credential anew, with the same service key and with the public keys and classes of now. Needs the
 admin folder.
 
-Keys of a week are used once: when they are erased, what lay in the transport in that week is dead. An archive
-and its credentials have them for 26 weeks. With the file keyservice.stele of the key service at hand, in the
-keys folder beside stele.yaml or named with --intake, renew first makes those that are missing for the 26 weeks
-from now, writes them into that file, and enters the public halves into the archive. A key service that runs
-reads the file again when it needs to. Where it runs from another copy, bring that one up to date: until then it
-takes in no keys of the new weeks. Back the file up again.`
+Keys of a week are used once: when they are erased, what lay in the transport in that week is dead. The key
+service makes them for half a year ahead, and credentials get the public halves. If it does not run, and its
+folder is beside stele.yaml, renew makes what is missing itself.`
 	renew.Example = `  stele key renew writer checkout
-  stele key renew writer checkout --as /media/usb/admin --intake /media/usb/keys/keyservice.stele`
-	renew.Flags().StringVar(&f.intake, "intake", "", "the key service's keyservice.stele (default: in the keys folder beside stele.yaml)")
+  stele key renew writer checkout --as /media/usb/admin`
 	for _, c := range []*cobra.Command{add, renew} {
 		c.Flags().StringVar(&f.out, "out", "", "file of the credential (default: NAME.stele in the writer folder beside stele.yaml)")
 	}
@@ -74,7 +70,7 @@ only.`,
 }
 
 // keyFlags are those of the subcommands.
-type keyFlags struct{ out, intake string }
+type keyFlags struct{ out string }
 
 // keyVerb makes a subcommand that is about one writer.
 func (a *app) keyVerb(name, short string, run func(ctx context.Context, writer string, f keyFlags) (answer, error), f *keyFlags) *cobra.Command {
@@ -97,17 +93,12 @@ type keyAnswer struct {
 	Writer     string `json:"writer"`
 	Credential string `json:"credential,omitempty"`   // path
 	Weeks      int    `json:"intake_weeks,omitempty"` // for which the credential has intake keys
-	Made       int    `json:"intake_made,omitempty"`  // weeks for which keys were made
-	Intake     string `json:"intake,omitempty"`       // path of the file with their private halves
 	done       string
 }
 
 func (k keyAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "writer %s %s\n", k.Writer, k.done)
 	if k.Credential != "" {
-		if k.Made > 0 {
-			fmt.Fprintf(w, "intake keys of %s made, in %s: back it up again\n", count(k.Made, "week"), k.Intake)
-		}
 		if k.Weeks > 0 {
 			fmt.Fprintf(w, "it has intake keys for %s\n", count(k.Weeks, "week"))
 		}
@@ -165,7 +156,7 @@ func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, er
 	} else if c.Service != name {
 		return nil, usage("name the file of "+name+" with --out", "%s is the credential of %s", ans.Credential, c.Service)
 	}
-	if ans.Intake, ans.Made, err = s.renewIntake(ctx, admin, f.intake); err != nil {
+	if err := s.renewIntake(ctx); err != nil {
 		return nil, err
 	}
 	credential, err := admin.RenewWriter(ctx, old)
@@ -177,30 +168,33 @@ func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, er
 		return nil, err
 	}
 	if ans.Weeks = c.weeksLeft(time.Now()); ans.Weeks < fewWeeks {
-		fmt.Fprintf(a.stderr, "the archive has intake keys for %s only: run this where keyservice.stele is, or name that file with --intake\n",
+		fmt.Fprintf(a.stderr, "the archive has intake keys for %s only: the key service makes them; is it running, and a compactor?\n",
 			count(ans.Weeks, "week"))
 	}
 	return done(ans, replaceFile(ans.Credential, credential))
 }
 
-// renewIntake makes the intake keys that are missing, if the file for their private halves is here.
-func (s *site) renewIntake(ctx context.Context, admin *admin.Admin, path string) (file string, weeks int, err error) {
-	named := path != ""
-	if !named {
-		path = s.beside("keys", "keyservice.stele")
+// renewIntake lets the key store make the intake keys that are missing, if it can be opened here: a key service that runs
+// does that by itself.
+func (s *site) renewIntake(ctx context.Context) error {
+	dir := s.beside("keys", "")
+	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
+	if err != nil || answers(ctx, s.Keys) {
+		return nil
 	}
-	old, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !named {
-		return "", 0, nil
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
+		Username: s.KafkaUsername, Password: s.KafkaPassword})
+	if errors.Is(err, keys.ErrBusy) {
+		return nil
 	}
 	if err != nil {
-		return "", 0, hinted(err, "intake keys are made where this file can be read and written; name it with --intake")
+		return fmt.Errorf("key store: %w", err)
 	}
-	weeks, err = admin.RenewIntake(ctx, old, func(data []byte) error { return replaceFile(path, data) })
-	if err != nil || weeks == 0 {
-		return "", 0, err
-	}
-	return path, weeks, nil
+	return errors.Join(service.Fold(ctx), service.Close())
 }
 
 func (a *app) keyRevoke(ctx context.Context, name string, _ keyFlags) (answer, error) {

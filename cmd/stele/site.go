@@ -185,16 +185,16 @@ func (s *site) atKeys() string {
 	return " at " + s.Keys
 }
 
-// keySource is where wrapped keys come from: the key service at its socket or, if none runs and its folder is here, one
-// opened for the time of this command.
+// keySource is where wrapped keys come from: the key service at its socket or, if none runs and the
+// custodians of the keys can be asked, the key store itself, opened for the time of this command.
 func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	if answers(ctx, s.Keys) {
 		return keys.NewClient(s.Keys), func() {}, nil
 	}
-	id, err := os.ReadFile(s.beside("keys", "keyservice.stele"))
-	if err != nil {
+	dir := s.beside("keys", "")
+	if _, err := os.Stat(dir); err != nil && len(s.Custodians) == 0 {
 		return nil, nil, hinted(fmt.Errorf("no key service answers%s", s.atKeys()),
-			"it runs beside the compactor that has the keys folder; name its socket with --keys")
+			"it runs beside the compactor that has the keys folder; name its socket with --keys, or the custodians of the keys with --custodians")
 	}
 	store, trust, err := s.open(ctx)
 	if err != nil {
@@ -203,24 +203,13 @@ func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	if err := s.transport("from"); err != nil {
 		return nil, nil, err
 	}
-	cfg := keys.Config{Store: store, Trust: trust, Identity: id, Path: s.beside("keys", "keys.db"),
-		From: s.From, Username: s.KafkaUsername, Password: s.KafkaPassword}
-	for deadline := time.Now().Add(busyWait); ; {
-		service, err := keys.Open(ctx, cfg)
-		switch {
-		case err == nil:
-			return service, func() { service.Close() }, nil
-		case errors.Is(err, keys.ErrBusy) && answers(ctx, s.Keys):
-			return keys.NewClient(s.Keys), func() {}, nil
-		case !errors.Is(err, keys.ErrBusy) || time.Now().After(deadline) || ctx.Err() != nil:
-			return nil, nil, fmt.Errorf("key service: %w", err)
-		}
-		time.Sleep(100 * time.Millisecond)
+	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Custodians: s.KeyCustodians(dir),
+		From: s.From, Username: s.KafkaUsername, Password: s.KafkaPassword})
+	if err != nil {
+		return nil, nil, fmt.Errorf("key store: %w", err)
 	}
+	return service, func() { service.Close() }, nil
 }
-
-// busyWait is how long to wait for another command that has the key store open.
-const busyWait = 10 * time.Second
 
 // answers reports whether somebody serves a socket.
 func answers(ctx context.Context, socket string) bool {

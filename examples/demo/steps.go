@@ -286,7 +286,7 @@ func (d *demo) restore(ctx context.Context) (string, error) {
 // erase makes one subject unreadable and looks at what is left.
 func (d *demo) erase(ctx context.Context) (string, error) {
 	subject := d.plan[0].Subject
-	scopes, err := d.local.Erase(ctx, d.keys, subject)
+	done, err := d.local.Erase(ctx, d.keys, subject)
 	if err != nil {
 		return "", err
 	}
@@ -318,8 +318,8 @@ func (d *demo) erase(ctx context.Context) (string, error) {
 	if code := report.ExitCode("integrity", "completeness"); code != 0 || gone == 0 || gone+left != d.seen.n {
 		return "", fmt.Errorf("after the erasure: exit code %d, %d records gone, %d left of %d", code, gone, left, d.seen.n)
 	}
-	return fmt.Sprintf("%s, %s unreadable, %d left; the archive still verifies (%s)",
-		count(scopes, "scope"), count(gone, "record"), left, keys.DevelopmentStore), nil
+	return fmt.Sprintf("%s, %s unreadable, %d left; generation %d of the keys is destroyed; the archive still verifies",
+		count(int(done.Scopes), "scope"), count(gone, "record"), left, done.Before.Generation), nil
 }
 
 // count writes "1 stream", "2 streams".

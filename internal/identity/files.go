@@ -60,19 +60,13 @@ type Compactor struct {
 	Control []byte `json:"control"` // Ed25519 seed of the control log
 }
 
-// KeyService can take in grants. It opens no payload: keys stay wrapped to the readers.
+// KeyService can take in grants, with the custodians of the archive's keys. It opens no payload: keys stay wrapped to the readers.
 type KeyService struct {
-	Stele   string      `json:"stele"`
-	Archive ID          `json:"archive"`
-	Name    string      `json:"name"`
-	Key     []byte      `json:"key"`
-	Intake  []IntakeKey `json:"intake"`
-}
-
-// IntakeKey is the private half of the intake key of a week.
-type IntakeKey struct {
-	Week uint16 `json:"week"`
-	Seed []byte `json:"seed"`
+	Stele   string `json:"stele"`
+	Archive ID     `json:"archive"`
+	Name    string `json:"name"`
+	By      string `json:"by"`  // name of this key service
+	Key     []byte `json:"key"` // Ed25519 seed of the key that signs root records
 }
 
 // Reader can open payloads.

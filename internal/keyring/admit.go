@@ -23,8 +23,26 @@ const (
 // Admit judges grants in the order in which the transport has them. Scopes are placed. Whether the intake key of the
 // week was there, and whether the grant was Stale, comes before.
 func (r *Ring) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
-	a := admission{spent: map[string]bool{}, known: map[[16]byte][]*Scope{}, marks: marks{}}
-	if err := a.load(ctx, r, scopes); err != nil {
+	return r.Admission().Admit(ctx, scopes)
+}
+
+// Admission judges grants for one fold, in several calls: what was admitted before counts as there. It holds what it has
+// admitted in memory. Not safe for concurrent use.
+type Admission struct {
+	ring  *Ring
+	spent map[string]bool // paths
+	known map[[16]byte][]*Scope
+	marks marks
+}
+
+// Admission begins to judge the grants of the next fold.
+func (r *Ring) Admission() *Admission {
+	return &Admission{ring: r, spent: map[string]bool{}, known: map[[16]byte][]*Scope{}, marks: marks{}}
+}
+
+// Admit judges grants as [Ring.Admit] does. scopes must not change afterwards.
+func (a *Admission) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
+	if err := a.load(ctx, a.ring, scopes); err != nil {
 		return nil, err
 	}
 	out := make([]Verdict, len(scopes))
@@ -34,14 +52,7 @@ func (r *Ring) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
 	return out, nil
 }
 
-// admission is what has to be known to judge some grants.
-type admission struct {
-	spent map[string]bool // paths
-	known map[[16]byte][]*Scope
-	marks marks
-}
-
-func (a *admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
+func (a *Admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 	var ids [][16]byte
 	var spent [][]byte
 	for i := range scopes {
@@ -66,7 +77,7 @@ func (a *admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 	return a.marks.load(ctx, r, scopes)
 }
 
-func (a *admission) judge(s *Scope) Verdict {
+func (a *Admission) judge(s *Scope) Verdict {
 	spent := s.Spent()
 	path := string(spent.path())
 	if a.spent[path] {
@@ -164,6 +175,27 @@ func (r *Ring) marked(ctx context.Context, scopes []Scope, is func(marks, *Scope
 		out[i] = is(m, &scopes[i])
 	}
 	return out, nil
+}
+
+// Gone reports which of some scopes had keys that were erased, as far as that is remembered.
+func (r *Ring) Gone(ctx context.Context, ids [][16]byte) (gone map[[16]byte]bool, err error) {
+	var prefixes [][]byte
+	err = r.heads(ctx, spaceSpent, func(head []byte) {
+		for i := range ids {
+			prefixes = append(prefixes, slices.Concat(head, ids[i][:]))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	gone = map[[16]byte]bool{}
+	return gone, r.public(ctx, sortSet(prefixes), func(_ int, e keytrie.Entry) error {
+		if len(e.Path) != scopePath {
+			return corrupt("spent path %x", e.Path)
+		}
+		gone[[16]byte(e.Path[3:19])] = true
+		return nil
+	})
 }
 
 // Spent returns the grants that are remembered because their keys were erased.

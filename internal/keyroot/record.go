@@ -210,7 +210,7 @@ func (c *Record) folds(p *Record) error {
 			return fmt.Errorf("lane %s goes back from %d to %d", lane, was.Next, at.Next)
 		}
 	}
-	if p.Stele != "" && (c.Folded.Cluster != p.Folded.Cluster || c.Folded.Topic != p.Folded.Topic) {
+	if p.Folded.Cluster != "" && (c.Folded.Cluster != p.Folded.Cluster || c.Folded.Topic != p.Folded.Topic) {
 		return errors.New("the grants transport is another one")
 	}
 	return nil

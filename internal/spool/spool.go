@@ -207,3 +207,20 @@ func readJSON(path string, v any) error {
 	}
 	return nil
 }
+
+// Role takes a role that one process at a time has for this spool: DIR/<name>.lock, until release. The error wraps ErrBusy
+// if another one has it.
+func (d *Dir) Role(name string) (release func() error, err error) {
+	lock, err := openLock(filepath.Join(d.path, name+".lock"))
+	if err != nil {
+		return nil, err
+	}
+	held, err := flockTry(lock)
+	if err == nil && !held {
+		err = fmt.Errorf("spool: %w: another process has the role %s", ErrBusy, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock.Close, nil
+}

@@ -23,6 +23,10 @@ type Settings struct {
 	As      string // directory of the role to act as
 	Keys    string // path of the socket of the key service
 
+	// Custodians are URLs by name, Custody the authorised sets of names; both may be empty.
+	Custodians map[string]string
+	Custody    [][]string
+
 	SpoolDir string // where a writer puts what it cannot send
 	StateDir string // where a writer keeps where it stopped
 

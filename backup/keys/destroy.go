@@ -1,0 +1,118 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/backup/custodian"
+	"github.com/stelelog/stele/internal/keyroot"
+)
+
+// Generation is what custodians say of one generation.
+type Generation struct {
+	Number     uint64
+	Sets       [][]string      // minimal authorised sets
+	Statements []Statement     // of its custodians, by name
+	Destroyed  bool            // a blocking set has destroyed its keys
+	Dead       time.Time       // from when on nothing can open it; zero where no time can be stated
+	Class      custodian.Class // of the destruction: that of the worst custodian which it needs
+}
+
+// Statement is what a custodian says of its key of a generation.
+type Statement struct {
+	Custodian     string
+	State         custodian.State
+	Class         custodian.Class
+	Destroyed     time.Time
+	Irrecoverable time.Time
+	Attestation   []byte
+}
+
+// destroy has every generation destroyed that is older than the live one, which was read back, and fills in what
+// custodians say. It is repeated until it succeeds. Requires mu.
+func (s *Service) destroy(ctx context.Context, out *Erased) error {
+	var failed error
+	watermark := s.version.Generation
+	all := s.depot.State().Generations()
+	for i := len(all) - 1; i >= 0; i-- {
+		g := &all[i]
+		if g.Number >= s.version.Generation || s.dead[g.Number] && (out == nil || g.Number != out.Before.Generation) {
+			continue
+		}
+		said, err := s.destroyOne(ctx, g)
+		if said.Destroyed {
+			s.dead[g.Number] = true
+		} else {
+			watermark = min(watermark, g.Number)
+			failed = errors.Join(failed, err)
+		}
+		if out != nil {
+			out.Generations = append(out.Generations, said)
+		}
+	}
+	if out != nil {
+		out.Watermark = watermark
+	}
+	if failed != nil {
+		return fmt.Errorf("the old keys are not destroyed yet; this is repeated until they are: %w", failed)
+	}
+	return s.step("destroyed")
+}
+
+// destroyOne asks all custodians of a generation, also those that are not needed any more.
+func (s *Service) destroyOne(ctx context.Context, g *keyroot.Generation) (out Generation, err error) {
+	out = Generation{Number: g.Number, Sets: g.Sets}
+	gone := map[string]bool{}
+	irrecoverable := map[string]time.Time{}
+	for _, name := range members(g.Sets) {
+		m := s.custody.members[name]
+		if m == nil {
+			err = errors.Join(err, fmt.Errorf("custodian %s: no URL is given for it; see 'custodians' in stele.yaml", name))
+			continue
+		}
+		status, failed := m.Status(ctx, g.Number)
+		if failed == nil && status.State != custodian.Destroyed {
+			status, failed = m.Destroy(ctx, g.Number)
+		}
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("custodian %s: destroying generation %d: %w", name, g.Number, failed))
+			continue
+		}
+		out.Statements = append(out.Statements, Statement{name, status.State, status.Class, status.Destroyed, status.Irrecoverable, status.Attestation})
+		if gone[name] = status.State == custodian.Destroyed; gone[name] && !status.Irrecoverable.IsZero() {
+			irrecoverable[name] = status.Irrecoverable
+		}
+		if step := s.step("destroyed at " + name); step != nil {
+			return out, step
+		}
+	}
+	out.Destroyed = keyroot.Blocking(g.Sets, func(name string) bool { return gone[name] })
+	out.Dead, _ = keyroot.DeadFrom(g.Sets, irrecoverable)
+	out.Class = classOf(g.Sets, out.Statements)
+	return out, err
+}
+
+// members are all custodians of some sets, by name.
+func members(sets [][]string) []string {
+	all := slices.Concat(sets...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// classOf is the best class at which the custodians that have destroyed their keys block all sets.
+func classOf(sets [][]string, said []Statement) custodian.Class {
+	for _, class := range []custodian.Class{custodian.Immediate, custodian.Delayed, custodian.BestEffort} {
+		blocking := keyroot.Blocking(sets, func(name string) bool {
+			return slices.ContainsFunc(said, func(s Statement) bool {
+				return s.Custodian == name && s.State == custodian.Destroyed && s.Class <= class
+			})
+		})
+		if blocking {
+			return class
+		}
+	}
+	return custodian.Never
+}

@@ -1,0 +1,277 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/objstore"
+)
+
+const (
+	// intakeAhead is for how many weeks there are intake keys, and intakeLow for how many there are at least.
+	intakeAhead = 26
+	intakeLow   = 20
+	// tellEvery is how often the control log is told of a root record that only folds.
+	tellEvery = time.Hour
+)
+
+// errReadOnly says that the service was opened without an identity.
+var errReadOnly = errors.New("this key service reads only: it was opened without keyservice.stele")
+
+// Run folds grants into the key store and erases what policy asks for, until ctx ends, and returns ctx.Err() then. Of
+// several services, the one that has the grants transport works; the others answer requests.
+func (s *Service) Run(ctx context.Context) error {
+	if s.signer == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if s.grants == nil {
+		s.work(ctx)
+		return ctx.Err()
+	}
+	for ctx.Err() == nil {
+		if err := s.grants.run(ctx, s.work); err != nil && ctx.Err() == nil {
+			s.log.Error("key service", "err", err)
+			objstore.Pause(ctx, time.Second)
+		}
+	}
+	return ctx.Err()
+}
+
+// work folds and erases while ctx lasts.
+func (s *Service) work(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := s.Fold(ctx)
+		if err == nil {
+			err = s.eraseDue(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("key service", "err", err)
+		}
+		objstore.Pause(ctx, s.cfg.FoldEvery)
+	}
+	return nil
+}
+
+// Fold takes in all grants that the transport holds now. When it returns nil they are in the key store, and a root record
+// that names them was read back.
+func (s *Service) Fold(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.foldAll(ctx, keyring.Batch{})
+}
+
+// foldAll folds the transport to its end, and marks besides. Requires mu.
+func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
+	if s.signer == nil {
+		return errReadOnly
+	}
+	for {
+		if err := s.sync(ctx); err != nil {
+			return err
+		}
+		err := s.readTail(ctx)
+		if errors.Is(err, errOther) && len(marks.Tombstones)+len(marks.Holds) > 0 {
+			err = nil // what is erased here came from where nothing comes any more
+		}
+		if err != nil {
+			return err
+		}
+		again := s.pending.full()
+		lost, err := s.persist(ctx, marks)
+		if err != nil {
+			return err
+		}
+		if !lost && !again {
+			return s.settle(ctx)
+		}
+		if !lost {
+			marks = keyring.Batch{}
+		}
+	}
+}
+
+// persist makes the next record of what is pending, if there is anything. lost says that another service's record won:
+// what was done here counts for nothing. Requires mu.
+func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, err error) {
+	p := s.pending
+	batch, fold := p.batch, p.fold
+	batch.Tombstones, batch.Holds = marks.Tombstones, marks.Holds
+	if batch.Intake, err = s.missingWeeks(ctx); err != nil {
+		return false, err
+	}
+	fold.Intake = uint64(len(batch.Intake))
+	if !p.moved && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds) == 0 {
+		return false, nil
+	}
+	w := s.depot.Writer(ctx, s.version.Record, s.random)
+	ring, err := s.version.ring.Fold(ctx, w.Writer, batch)
+	if err == nil {
+		err = w.Close()
+	}
+	if err == nil {
+		err = s.step("fold: packs")
+	}
+	if err != nil {
+		return false, err
+	}
+	next := keyroot.Next{Ring: ring, Top: &s.version.top, Packs: w.Named(s.version.Record, ring), NextPack: w.Next(), Folded: p.folded,
+		Live: s.version.Live + fold.Added, Control: s.control.Size(), Time: time.Now(), Fold: &fold}
+	ring.Packs = s.depot.Source(next.Packs) // read from where it lies from here on
+	if err := keyring.CheckFold(ctx, s.version.ring, ring, batch); err != nil {
+		return false, err
+	}
+	ends := p.ends
+	file, err := s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer)
+	if err != nil {
+		return false, err
+	}
+	if lost, err = s.put(ctx, file, &s.version.top); err != nil || lost {
+		return lost, err
+	}
+	s.ends = append(s.ends, ends...)
+	return false, nil
+}
+
+// put tries to make a record the next one, and opens what won. Requires mu.
+func (s *Service) put(ctx context.Context, file []byte, topKey *keyroot.Top) (lost bool, err error) {
+	if lost, err = s.depot.Append(ctx, file); err != nil {
+		return false, err
+	}
+	if lost {
+		s.log.Info("another key service made the next record; going on from there", "record", s.depot.Next())
+		return true, s.sync(ctx)
+	}
+	if err := s.step("put"); err != nil {
+		return false, err
+	}
+	last, hash := s.depot.State().Last()
+	top := *topKey
+	ring, err := last.Open(&top, s.depot.Source(last.Packs))
+	if err != nil {
+		return false, err
+	}
+	s.version.top.Wipe()
+	s.version = version{last, hash, top, ring}
+	s.pending, err = s.begin(ctx)
+	return false, err
+}
+
+// settle does what a record that was read back allows: grants are removed below it, locks extended, the control log told.
+// What fails here is done again with the next fold. Requires mu.
+func (s *Service) settle(ctx context.Context) error {
+	next := map[string]int64{}
+	for lane, at := range s.version.Folded.Lanes {
+		next[lane] = at.Next
+	}
+	if s.grants != nil && s.version.Folded.Cluster == s.pending.folded.Cluster {
+		if err := s.grants.trim(ctx, next); err != nil {
+			s.log.Warn("grants that are folded could not be removed", "err", err)
+		}
+	}
+	if err := s.depot.Extend(ctx, s.version.Record, time.Now()); err != nil {
+		s.log.Warn("key store", "err", err)
+	}
+	if err := s.tell(ctx); err != nil {
+		s.log.Warn("control log", "err", err)
+	}
+	return nil
+}
+
+// missingWeeks makes intake keys, so that there are some for half a year. Requires mu.
+func (s *Service) missingWeeks(ctx context.Context) (made []keyring.IntakeKey, err error) {
+	this := keyscope.Week(time.Now())
+	have, ahead := map[uint16]bool{}, uint16(0)
+	for week := range s.pending.intake.keys {
+		have[week] = true
+		if week >= this {
+			ahead++
+		}
+	}
+	if ahead >= intakeLow {
+		return nil, nil
+	}
+	return newWeeks(this, have)
+}
+
+// newWeeks makes the intake keys of half a year from a week on, but for those that there are.
+func newWeeks(this uint16, have map[uint16]bool) (made []keyring.IntakeKey, err error) {
+	for week := this; week < this+intakeAhead; week++ {
+		if have[week] {
+			continue
+		}
+		key, err := keyscope.KEM().GenerateKey()
+		if err != nil {
+			return nil, err
+		}
+		seed, err := key.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(key.PublicKey().Bytes())
+		made = append(made, keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)})
+	}
+	return made, nil
+}
+
+// tell drops entries into the inbox of the control log: the newest root record, so that nobody can take it away unseen,
+// and intake keys that writers do not know of. Requires mu.
+func (s *Service) tell(ctx context.Context) error {
+	if err := s.announce(ctx); err != nil {
+		return err
+	}
+	v := &s.version
+	if s.told.IsZero() {
+		s.control.View(func(c *control.State) {
+			if n := len(c.KeyRoots); n > 0 && c.KeyRoots[n-1].Hash == v.hash {
+				s.told, s.toldN = time.Now(), v.N
+			}
+		})
+	}
+	if s.toldN == v.N && !s.told.IsZero() || v.Erased == nil && v.Recovery == nil && time.Since(s.told) < tellEvery {
+		return nil
+	}
+	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
+		return err
+	}
+	s.told, s.toldN = time.Now(), v.N
+	return nil
+}
+
+func (s *Service) drop(ctx context.Context, kind string, body any) error {
+	e, err := control.Sign(s.trust.Archive, kind, time.Now(), body, s.signer)
+	if err != nil {
+		return err
+	}
+	return s.control.Drop(ctx, e)
+}
+
+// announce publishes the intake keys of coming weeks that the control log does not have.
+func (s *Service) announce(ctx context.Context) error {
+	var known []control.Intake
+	s.control.View(func(c *control.State) { known = c.Policy().Intake })
+	this := keyscope.Week(time.Now())
+	var body control.IntakeKeys
+	for week, key := range s.pending.intake.keys {
+		if week >= this && !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week }) {
+			body.Weeks = append(body.Weeks, control.Intake{Week: week, Key: key.PublicKey().Bytes()})
+		}
+	}
+	slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })
+	if len(body.Weeks) == 0 || s.announced == body.Weeks[0].Week {
+		return nil // nothing new, or it waits in the inbox
+	}
+	if err := s.drop(ctx, control.TypeIntake, body); err != nil {
+		return fmt.Errorf("intake keys: %w", err)
+	}
+	s.announced = body.Weeks[0].Week
+	return nil
+}

@@ -1,0 +1,160 @@
+package keys
+
+import (
+	"crypto/ed25519"
+	"crypto/hpke"
+	"errors"
+	"strings"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// intake opens grants with the intake keys of one version.
+type intake struct {
+	archive [16]byte
+	keys    map[uint16]hpke.PrivateKey
+	wraps   map[wrapID]*keyscope.IntakeWrap
+}
+
+// wrapID names an opened intake wrap.
+type wrapID struct {
+	stream [16]byte
+	enc    [16]byte
+}
+
+// maxWraps bounds the opened wraps that are kept: one for each stream and day.
+const maxWraps = 10_000
+
+func newIntake(archive [16]byte, keys []keyring.IntakeKey) (*intake, error) {
+	in := &intake{archive: archive, keys: map[uint16]hpke.PrivateKey{}, wraps: map[wrapID]*keyscope.IntakeWrap{}}
+	for i := range keys {
+		key, err := keyscope.KEM().NewPrivateKey(keys[i].Seed[:])
+		if err != nil {
+			return nil, err
+		}
+		in.keys[keys[i].Week] = key
+	}
+	return in, nil
+}
+
+// errDead says that the intake key of a week is not there any more.
+var errDead = errors.New("dead on arrival: its intake key is gone")
+
+// wrap opens the intake wrap of a message, or finds the one that was opened for the message before.
+func (in *intake) wrap(g *keyscope.Grants) (*keyscope.IntakeWrap, error) {
+	key := in.keys[g.Week]
+	if key == nil {
+		return nil, errDead
+	}
+	id := wrapID{g.Cert.Stream, keyscope.EncapsulationID(&g.Intake)}
+	if w := in.wraps[id]; w != nil {
+		return w, nil
+	}
+	w, err := keyscope.OpenIntakeWrap(key, in.archive, g.Cert.Stream, g.Week, &g.Intake)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.wraps) >= maxWraps {
+		clear(in.wraps)
+	}
+	in.wraps[id] = w
+	return w, nil
+}
+
+// service is the name of the writer whose key opened a stream. A writer that was revoked goes on with the streams that
+// it had opened, so its name is enough.
+func (s *Service) service(c *keyscope.Cert) (name string, err error) {
+	if c.Archive != s.trust.Archive {
+		return "", errors.New("it is for another archive")
+	}
+	s.control.View(func(state *control.State) {
+		name, err = state.Service(ed25519.PublicKey(c.ServiceKey[:]), state.Size())
+	})
+	if name != "" {
+		return name, nil
+	}
+	return "", err
+}
+
+// ended is a session end of a service.
+type ended struct {
+	service string
+	tag     keyring.Tag
+	time    int64
+}
+
+// open opens a message of the grants transport: the scopes in it, or a session end. What is wrong with it is counted and
+// logged: a scope whose grant was not taken shows as unreadable.
+func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) (scopes []keyring.Scope, end *ended) {
+	refuse := func(err error, n int) {
+		count := &fold.Refused
+		if errors.Is(err, errDead) {
+			count = &fold.Dead
+		}
+		*count += uint64(n)
+		s.log.Warn("grants refused", "lane", lane, "position", m.Pos, "grants", n, "err", err)
+	}
+	if m.Err != nil {
+		refuse(m.Err, 1)
+		return nil, nil
+	}
+	if strings.HasPrefix(string(m.Data), "STLE") {
+		e, err := keyscope.ParseSessionEnd(m.Data)
+		var name string
+		if err == nil {
+			name, err = s.service(e.Cert)
+		}
+		if err != nil {
+			refuse(err, 1)
+			return nil, nil
+		}
+		return nil, &ended{name, keyring.ShortTag(e.Tags.Session), e.Time}
+	}
+	g, err := keyscope.ParseGrants(m.Data)
+	if err != nil {
+		refuse(err, 1)
+		return nil, nil
+	}
+	name, err := s.service(g.Cert)
+	var wrap *keyscope.IntakeWrap
+	if err == nil {
+		wrap, err = in.wrap(g)
+	}
+	if err != nil {
+		refuse(err, len(g.Grants))
+		return nil, nil
+	}
+	s.streams.note(g.Cert.Stream, name)
+	policy := s.control.Policy()
+	for i := range g.Grants {
+		b := g.Binding(i)
+		inner, tags, err := wrap.Unwrap(&g.Grants[i].Outer, &b)
+		if err == nil && keyring.Stale(g.Week, b.Start) {
+			err = errors.New("it started before the week of its intake key")
+		}
+		if err != nil {
+			refuse(err, 1)
+			continue
+		}
+		x := keyring.Scope{ID: b.Scope, Week: g.Week, Stream: b.Stream, Encap: g.Grants[i].Encapsulation, Start: b.Start, Class: b.Class,
+			Inner: inner, Tags: keyring.ShortTags(&tags)}
+		x.Place(m.Time, uint16(policy.Class(b.Class).TTL))
+		scopes = append(scopes, x)
+	}
+	return scopes, nil
+}
+
+// streamNames remembers of which service streams are, as their grants have said since the process began.
+type streamNames struct{ names map[[16]byte]string }
+
+const maxStreams = 100_000
+
+func (n *streamNames) note(stream [16]byte, service string) {
+	if n.names == nil || len(n.names) >= maxStreams {
+		n.names = map[[16]byte]string{}
+	}
+	n.names[stream] = service
+}

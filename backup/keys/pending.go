@@ -1,0 +1,150 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// pending is what the grants transport holds beyond the newest record, folded in memory: answers are made of both, and
+// the next record takes it in.
+type pending struct {
+	intake *intake
+	judge  *keyring.Admission
+	folded commit.Source
+	moved  bool // positions
+	batch  keyring.Batch
+	fold   keyroot.Fold
+	ends   []ended
+	byID   map[[16]byte][]int // indexes of batch.Scopes
+	buried map[[16]byte]bool
+}
+
+// maxPending is how many grants are held in memory before they go into the key store.
+const maxPending = 50_000
+
+// begin starts behind the newest record. Requires mu.
+func (s *Service) begin(ctx context.Context) (*pending, error) {
+	keys, err := s.version.ring.Intake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{judge: s.version.ring.Admission(), folded: s.version.Folded, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
+	p.folded.Lanes = maps.Clone(p.folded.Lanes)
+	if p.folded.Lanes == nil {
+		p.folded.Lanes = map[string]commit.Lane{}
+	}
+	p.intake, err = newIntake(s.trust.Archive, keys)
+	return p, err
+}
+
+// errOther says that grants are not those that the key store was filled from.
+var errOther = errors.New("this is not the transport that the key store belongs to")
+
+// full reports whether a record is due before more is read.
+func (p *pending) full() bool { return len(p.batch.Scopes) >= maxPending }
+
+// readTail folds what the transport holds in memory, until there is no more or p is full. Requires mu.
+func (s *Service) readTail(ctx context.Context) error {
+	p := s.pending
+	if s.grants == nil {
+		return nil
+	}
+	cluster, topic, err := s.grants.identity(ctx)
+	if err != nil {
+		return fmt.Errorf("grants transport: %w", err)
+	}
+	switch {
+	case p.folded.Cluster == "":
+		p.folded.Cluster, p.folded.Topic = cluster, topic
+	case p.folded.Cluster != cluster || p.folded.Topic != topic:
+		return fmt.Errorf("%w: the key store was filled from %s %s, this is %s %s", errOther, p.folded.Cluster, p.folded.Topic, cluster, topic)
+	}
+	ends, err := s.grants.ends(ctx)
+	if err != nil {
+		return fmt.Errorf("grants transport: %w", err)
+	}
+	for lane := range p.folded.Lanes {
+		if _, ok := ends[lane]; !ok {
+			delete(p.folded.Lanes, lane) // removed, because it was read to its end
+		}
+	}
+	for _, lane := range slices.Sorted(maps.Keys(ends)) {
+		if err := s.readLane(ctx, lane, ends[lane]); err != nil {
+			return fmt.Errorf("grants transport, lane %s: %w", lane, err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
+	p := s.pending
+	at, known := p.folded.Lanes[lane]
+	if !known {
+		p.folded.Lanes[lane] = at
+	}
+	for at.Next < end && !p.full() {
+		messages, err := s.grants.read(ctx, lane, at.Next)
+		if err != nil {
+			return err
+		}
+		if len(messages) == 0 {
+			break
+		}
+		var scopes []keyring.Scope
+		var ends []ended
+		fold := p.fold // of what was read before, should this fail
+		for i := range messages {
+			m := &messages[i]
+			more, end := s.open(p.intake, lane, m, &fold)
+			scopes = append(scopes, more...)
+			if end != nil {
+				ends = append(ends, *end)
+			}
+			sum := commit.Hex32(sha256.Sum256(m.Data))
+			at = commit.Lane{Next: m.Pos + 1, Last: &sum}
+		}
+		verdicts, err := p.judge.Admit(ctx, scopes)
+		if err != nil {
+			return err
+		}
+		p.fold, p.ends = fold, append(p.ends, ends...)
+		p.take(scopes, verdicts)
+		p.folded.Lanes[lane], p.moved = at, true
+	}
+	return nil
+}
+
+// take takes in grants that were judged.
+func (p *pending) take(scopes []keyring.Scope, verdicts []keyring.Verdict) {
+	for i, v := range verdicts {
+		x := &scopes[i]
+		switch v {
+		case keyring.Added:
+			p.byID[x.ID] = append(p.byID[x.ID], len(p.batch.Scopes))
+			p.batch.Scopes = append(p.batch.Scopes, *x)
+			p.fold.Added++
+			if x.Day != keyscope.ScopeDay(x.ID) {
+				p.fold.Moved++
+			}
+		case keyring.Buried:
+			p.batch.Spent = append(p.batch.Spent, x.Spent())
+			p.buried[x.ID] = true
+			p.fold.Buried++
+		case keyring.Repeated:
+			p.fold.Repeated++
+		case keyring.Replayed:
+			p.fold.Replayed++
+		case keyring.Refused:
+			p.fold.Refused++
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package keydepot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/objstore"
+)
+
+// Where things lie in the store.
+const (
+	Roots = "keys/roots/"
+	Packs = "keys/packs/"
+	Lists = "keys/erased/"
+)
+
+// PackLock is how long a pack is locked. The lock of one that is needed is extended before half of that has passed.
+const PackLock = 30 * 24 * time.Hour
+
+// Config says what a depot belongs to. Store, Archive and Keys are required; Lock is needed for writing.
+type Config struct {
+	Store   objstore.Store
+	Archive [16]byte
+	Keys    keyroot.Verifiers
+	// Lock is that of an object made now: root records and lists are kept like commits if keep is zero, packs for keep.
+	Lock func(keep time.Duration) objstore.Lock
+}
+
+// Depot is the key store of one archive. Not safe for concurrent use.
+type Depot struct {
+	cfg      Config
+	space    objstore.Numbered
+	state    *keyroot.State
+	tail     chain.Tail
+	findings chain.Findings
+	missing  error // the chain builds on what is not there: nothing may be added
+	cache    *cache
+	erasures []Erasure
+	extended map[commit.Hex32]time.Time // when this process locked a pack last
+}
+
+// Erasure is a record that left keys out, and its parent.
+type Erasure struct {
+	N, Before  uint64
+	Hash, Prev commit.Hex32
+	Generation uint64
+	Time       time.Time
+	keyroot.Erased
+}
+
+// Open opens the key store. Nothing is read before Refresh.
+func Open(cfg Config) *Depot {
+	d := &Depot{cfg: cfg, cache: newCache(maxCached), extended: map[commit.Hex32]time.Time{}}
+	d.state = keyroot.NewState(cfg.Archive, cfg.Keys)
+	d.space = objstore.Numbered{Store: cfg.Store, Prefix: Roots, Lock: func() objstore.Lock { return cfg.Lock(0) }}
+	return d
+}
+
+// Refresh follows the chain of root records to its end. What it holds that it should not is among the findings.
+func (d *Depot) Refresh(ctx context.Context) error {
+	d.missing = nil
+	tail, err := chain.Read(ctx, d.space, d.tail, d.judge, func(f chain.Finding) {
+		if f.Kind == chain.Missing {
+			d.missing = f
+		}
+		d.findings.Add(f)
+	})
+	d.tail = tail
+	if err != nil {
+		return fmt.Errorf("root records of the key store: %w", err)
+	}
+	return nil
+}
+
+// judge notes erasures on the way.
+func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error) {
+	burnt, take, err := d.state.Judge(o)
+	if err != nil {
+		return burnt, nil, err
+	}
+	return burnt, func() {
+		parent, _ := d.state.Last()
+		take()
+		r, hash := d.state.Last()
+		if r.Erased != nil && parent != nil {
+			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Time, *r.Erased})
+		}
+	}, nil
+}
+
+// State is what the records amount to, as far as they were read.
+func (d *Depot) State() *keyroot.State { return d.state }
+
+// Findings are what the chain holds that it should not.
+func (d *Depot) Findings() *chain.Findings { return &d.findings }
+
+// Erasures lists all records that left keys out, oldest first.
+func (d *Depot) Erasures() []Erasure { return d.erasures }
+
+// Next is the key of the record that would follow.
+func (d *Depot) Next() string { return d.space.Key(d.tail.Next) }
+
+// Tail is where the next record goes.
+func (d *Depot) Tail() chain.Tail { return d.tail }
+
+// Complete is an error if the chain is broken, so that nothing may be added to it.
+func (d *Depot) Complete() error {
+	if d.missing == nil {
+		return nil
+	}
+	return fmt.Errorf("root records of the key store: %w. A record was removed or replaced; put it back from a copy", d.missing)
+}
+
+// Append tries to make file the next record, until it is decided who won, and reads on. lost says that another record won.
+func (d *Depot) Append(ctx context.Context, file []byte) (lost bool, err error) {
+	if err := d.Complete(); err != nil {
+		return false, err
+	}
+	err = patiently(ctx, func() error {
+		_, err := chain.Append(ctx, d.space, d.tail, file)
+		return err
+	})
+	if err == nil {
+		err = patiently(ctx, func() error { return d.Refresh(ctx) })
+	}
+	if err != nil {
+		return false, fmt.Errorf("root record of the key store: %w", err)
+	}
+	_, hash := d.state.Last()
+	return hash != keyroot.Hash(file), nil
+}
+
+// File reads record n of the chain, whose hash is known.
+func (d *Depot) File(ctx context.Context, n uint64, hash commit.Hex32) ([]byte, error) {
+	return d.read(ctx, d.space.Key(n), keyroot.MaxLen, hash)
+}
+
+// List reads a list of what an erasure left out.
+func (d *Depot) List(ctx context.Context, e *keyroot.Erased) (*keyring.Erased, error) {
+	data, err := d.read(ctx, Lists+e.List.String(), e.Size, e.List)
+	if err != nil {
+		return nil, err
+	}
+	return keyring.ParseErased(d.cfg.Archive, data)
+}
+
+// patiently tries again for some seconds, where that may help.
+func patiently(ctx context.Context, f func() error) error {
+	return objstore.Persist(ctx, f, func(err error, wait time.Duration) bool {
+		return !objstore.Permanent(err) && !errors.Is(err, errTaken) && wait < 2*time.Second
+	})
+}
