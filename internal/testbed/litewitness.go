@@ -102,6 +102,12 @@ func sshAgent(t testing.TB, key ed25519.PrivateKey) (socket, fingerprint string)
 	return l.Addr().String(), ssh.FingerprintSHA256(public)
 }
 
+// WitnessKey is a new key of a witness whose private half nobody has.
+func WitnessKey(name string) string {
+	public, _, _ := ed25519.GenerateKey(nil) // fails only without randomness
+	return cosignatureKey(name, public)
+}
+
 // cosignatureKey is the text form of the key of a witness (c2sp.org/tlog-cosignature).
 func cosignatureKey(name string, public ed25519.PublicKey) string {
 	key := append([]byte{4}, public...)
