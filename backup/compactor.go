@@ -49,14 +49,15 @@ type CompactorConfig struct {
 // into segments, and commits them. It opens no payload. Compactors need not know of each other: the store's
 // create-only write decides between them.
 type Compactor struct {
-	cfg     CompactorConfig
-	trust   identity.Trust
-	signer  note.Signer // commits and entries
-	sealer  note.Signer // the control log
-	control *ledger.Log
-	log     *slog.Logger
-	stats   counters
-	now     func() time.Time
+	cfg       CompactorConfig
+	trust     identity.Trust
+	signer    note.Signer // commits and entries
+	sealer    note.Signer // the control log
+	control   *ledger.Log
+	cosigners *witnesses
+	log       *slog.Logger
+	stats     counters
+	now       func() time.Time
 
 	mu      sync.Mutex              // guards what follows
 	heads   map[string]control.Head // newest head of each log that is not in the control log yet
@@ -76,12 +77,13 @@ type CompactorStats struct {
 	Bytes       uint64 // of their frames
 	Uploaded    uint64 // bytes of objects
 	Commits     uint64
-	Lost        uint64           // attempts for a number that another compactor took
-	Duplicates  uint64           // frames dropped because the archive has them
-	Quarantined uint64           // messages set aside
-	Pending     int              // heads that are committed, but not yet in the control log
-	Halted      map[int]error    // partitions that stopped, because their source contradicts the archive
-	Failing     map[string]error // what fails now and is tried again, by name: "partition 3", "control log"
+	Lost        uint64            // attempts for a number that another compactor took
+	Duplicates  uint64            // frames dropped because the archive has them
+	Quarantined uint64            // messages set aside
+	Pending     int               // heads that are committed, but not yet in the control log
+	Behind      map[string]uint64 // for each witness, how many entries of the control log it has not cosigned
+	Halted      map[int]error     // partitions that stopped, because their source contradicts the archive
+	Failing     map[string]error  // what fails now and is tried again, by name: "partition 3", "control log"
 }
 
 // NewCompactor reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
@@ -112,6 +114,13 @@ func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) 
 	if err := c.control.Founded(ctx); err != nil {
 		return nil, fmt.Errorf("the store holds no archive %s: %w; is it the right URL? 'stele init' makes a new one", c.trust.Name, err)
 	}
+	policy, err := c.trust.Cosigners()
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	if c.cosigners, err = newWitnesses(c.control, policy); err != nil {
+		return nil, err
+	}
 	if _, err := c.control.CommitKeys(c.signer.Name()); err != nil {
 		return nil, err
 	}
@@ -135,7 +144,8 @@ func (c *Compactor) defaults() {
 	}
 }
 
-// Run works until ctx ends, and returns ctx.Err() then. What fails is logged, stands in [CompactorStats], and is tried
+// Run works until ctx ends, and returns ctx.Err() then. It refuses to begin, as Once does, if a witness of the trust file has
+// cosigned a head that the control log does not continue; a witness that does not answer keeps nobody from working. What fails is logged, stands in [CompactorStats], and is tried
 // again, every 10 s in the end. A segment that is not committed when ctx ends is abandoned, and
 // read again by whoever takes the partition next; nothing is ever half committed.
 func (c *Compactor) Run(ctx context.Context) error {
@@ -144,9 +154,13 @@ func (c *Compactor) Run(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
+	if err := c.cosign(ctx); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.assign(ctx, c) })
 	g.Go(func() error { return c.runHeads(ctx) })
+	g.Go(func() error { return c.runWitnesses(ctx) })
 	if c.cfg.Keys != nil {
 		g.Go(func() error { return c.cfg.Keys.Run(ctx) })
 	}
@@ -162,6 +176,9 @@ func (c *Compactor) Once(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
+	if err := c.cosign(ctx); err != nil {
+		return err
+	}
 	var g errgroup.Group // one partition that fails does not stop the others
 	g.SetLimit(2)
 	ps := t.partitions()
@@ -177,7 +194,7 @@ func (c *Compactor) Once(ctx context.Context) error {
 	if c.cfg.Keys != nil {
 		err = errors.Join(err, c.cfg.Keys.Fold(ctx))
 	}
-	return errors.Join(err, c.flush(ctx))
+	return errors.Join(err, c.flush(ctx), c.cosign(ctx))
 }
 
 // partition runs a worker on one partition. If the source diverges, the partition halts and the others go on.
@@ -292,6 +309,9 @@ func (c *Compactor) flush(ctx context.Context) error {
 		}
 		entries = append(entries, e)
 	}
+	if err := c.cosigners.refusal(); err != nil {
+		return err
+	}
 	if err := c.control.Append(ctx, c.sealer, entries...); err != nil {
 		return err
 	}
@@ -319,7 +339,7 @@ func (c *Compactor) Stats() CompactorStats {
 	defer c.mu.Unlock()
 	s := CompactorStats{Records: c.stats.records.Load(), Bytes: c.stats.bytes.Load(), Uploaded: c.stats.uploaded.Load(),
 		Commits: c.stats.commits.Load(), Lost: c.stats.lost.Load(), Duplicates: c.stats.duplicates.Load(),
-		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Halted: maps.Clone(c.halted), Failing: maps.Clone(c.failing)}
+		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Behind: c.cosigners.behind(), Halted: maps.Clone(c.halted), Failing: maps.Clone(c.failing)}
 	return s
 }
 

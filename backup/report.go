@@ -63,13 +63,23 @@ type Report struct {
 	QuarantinedFor map[string]uint64 `json:"quarantined_for,omitempty"`
 	Quarantine     []string          `json:"quarantine,omitempty"`
 
-	Since   []SinceReport  `json:"since,omitempty"` // heads that were seen before and are continued
+	Anchors []AnchorReport `json:"anchors,omitempty"` // who else has seen the control log
+	Since   []SinceReport  `json:"since,omitempty"`   // heads that were seen before and are continued
 	Logs    []LogReport    `json:"logs"`
 	Streams []StreamReport `json:"streams"`
 	Faults  []Fault        `json:"faults"`  // the first hundred of each verdict
 	Notices []Fault        `json:"notices"` // what was seen and breaks nothing; the first hundred of each verdict
 
 	faults, notices map[string]uint64 // by verdict
+}
+
+// AnchorReport is how much of the control log somebody outside has seen.
+type AnchorReport struct {
+	Name   string    `json:"name"`
+	Kind   string    `json:"kind"`          // "witness" or "anchor"
+	Size   uint64    `json:"size"`          // of the newest head, in entries
+	Behind uint64    `json:"behind"`        // entries since
+	Time   time.Time `json:"time,omitzero"` // of the cosignature, by the clock of the witness
 }
 
 // SinceReport is a head of the control log that was seen before.

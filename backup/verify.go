@@ -49,6 +49,9 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	if err := v.since(); err != nil {
 		return nil, err
 	}
+	if err := v.anchoring(ctx); err != nil {
+		return nil, err
+	}
 	first := map[uint32]string{}
 	for _, l := range a.logs {
 		if other := first[l.partition]; other != "" && len(l.commits) > 0 && l.chain.before == nil {
@@ -82,6 +85,8 @@ type verifier struct {
 	said        []logTips // what the frames say of streams
 	followed    map[*openLog]*streamCheck
 	mem         checkMemory
+
+	anchored, unanchored string // words for the verdict, one of them
 
 	locked, unlocked int // objects whose lock was seen to hold, and that claim none
 	lockModes        map[string]int
@@ -349,8 +354,9 @@ func (v *verifier) conclude() {
 		completeness: fmt.Sprintf("%s: none has a gap, an undeclared end or an unacknowledged loss; what bypassed the library cannot be seen here",
 			number(len(r.Streams), "stream")),
 	}
+	checked[anchoring] = v.anchored
 	unchecked := map[string]string{
-		anchoring:   "the trust file names no witness; only this archive's own keys vouch for the control log",
+		anchoring:   v.unanchored,
 		erasure:     "no certificate was asked for",
 		readability: "not asked for; --unlock opens every block and checks the commitments",
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",

@@ -51,6 +51,11 @@ func NewVerifier(vkey string) (*Verifier, error) {
 	return &Verifier{name, uint32(n), ed25519.PublicKey(key[1:])}, nil
 }
 
+// String is the key as NewVerifier reads it.
+func (v *Verifier) String() string {
+	return fmt.Sprintf("%s+%08x+%s", v.name, v.hash, base64.StdEncoding.EncodeToString(append([]byte{algCosignature}, v.key...)))
+}
+
 // Name implements note.Verifier.
 func (v *Verifier) Name() string { return v.name }
 

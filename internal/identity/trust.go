@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/cosign"
 )
 
 const trustHead = "stele-trust/v1"
@@ -21,6 +23,7 @@ type Trust struct {
 	Name    string   // of the archive; prefix of its origins and key names
 	Root    string   // vkey of the policy root
 	Log     string   // vkey of the control log
+	Anchors []string // vkeys of the operators of anchors
 	Policy  []string // witness, group and quorum lines of the C2SP tlog-policy, verbatim
 }
 
@@ -47,7 +50,11 @@ func (t *Trust) MarshalText() ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n", trustHead)
 	fmt.Fprintf(&b, "# Public keys that verify the archive %s. Give this file to auditors over a channel that they trust.\n", t.Name)
-	fmt.Fprintf(&b, "archive %x %s\nroot %s\nlog %s\n", t.Archive, t.Name, t.Root, t.Log)
+	fmt.Fprintf(&b, "archive %x %s\nroot %s\n", t.Archive, t.Name, t.Root)
+	for _, vkey := range t.Anchors {
+		fmt.Fprintf(&b, "anchor %s\n", vkey)
+	}
+	fmt.Fprintf(&b, "log %s\n", t.Log)
 	for _, line := range t.Policy {
 		fmt.Fprintln(&b, line)
 	}
@@ -96,6 +103,8 @@ func (t *Trust) line(line string) error {
 		t.Archive, t.Name = [16]byte(b), name
 	case "root":
 		t.Root = rest
+	case "anchor":
+		t.Anchors = append(t.Anchors, rest)
 	case "log":
 		t.Log, _, _ = strings.Cut(rest, " ")
 	case "witness", "group", "quorum":
@@ -118,8 +127,20 @@ func (t *Trust) check() error {
 	if root.Name() != RootName(t.Name) || log.Name() != t.Origin() {
 		return fmt.Errorf("keys are named %s and %s, not %s and %s", root.Name(), log.Name(), RootName(t.Name), t.Origin())
 	}
-	return nil
+	names := map[string]bool{}
+	for _, vkey := range t.Anchors {
+		v, err := note.NewVerifier(vkey)
+		if err != nil || names[v.Name()] {
+			return fmt.Errorf("anchor %q: no key, or a second one of the same name", vkey)
+		}
+		names[v.Name()] = true
+	}
+	_, err = t.Cosigners()
+	return err
 }
+
+// Cosigners is who has to cosign the heads of the control log.
+func (t *Trust) Cosigners() (*cosign.Policy, error) { return cosign.Parse(t.Policy) }
 
 // ValidName reports whether name can name an archive, a writer or a role: 1 to 63 of a–z 0–9 . -, no '.' or '-' at the ends.
 func ValidName(name string) bool {
