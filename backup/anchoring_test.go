@@ -114,6 +114,9 @@ func TestWitness(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(forger.dir, "trust.stele"), []byte(withoutWitnesses), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := forger.compact(t.Context(), nil, forgerStore, func(c *CompactorConfig) { c.Since = [][]byte{last} }); err == nil || !strings.Contains(err.Error(), "saved outside") {
+		t.Errorf("a compactor that is given a saved head: %v", err)
+	}
 	for range 3 {
 		if _, err := forger.compact(t.Context(), nil, forgerStore, nil); err != nil {
 			t.Fatal(err)

@@ -31,6 +31,7 @@ nothing else is needed on one machine.`
 type flags struct {
 	config  string
 	once    bool
+	since   []string
 	timeout time.Duration
 	group   string
 }
@@ -54,6 +55,7 @@ func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Comma
 	set := cmd.Flags()
 	set.StringVar(&f.config, "config", "", "path of stele.yaml ($STELE_CONFIG)")
 	set.BoolVar(&f.once, "once", false, "take all that is there now, commit it, take in keys, log the heads, exit")
+	set.StringSliceVar(&f.since, "since", nil, "files with signed heads that were saved outside: sign nothing unless the control log continues them")
 	set.DurationVar(&f.timeout, "timeout", 0, "with --once: give up after so long; without it an outage of the store is waited for")
 	set.StringVar(&f.group, "group", "", `of the compactors that share the partitions (default "stele-" and the archive's name)`)
 	for _, field := range used() {

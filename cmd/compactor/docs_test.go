@@ -26,7 +26,7 @@ func operations(t *testing.T) string {
 // Operators read docs/OPERATIONS.md: it names every metric that is served, and none that is not.
 func TestMetricsAreDocumented(t *testing.T) {
 	halted := func() backup.CompactorStats {
-		return backup.CompactorStats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}}
+		return backup.CompactorStats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}, Behind: map[string]uint64{"W": 1}}
 	}
 	families, err := newRegistry(halted, func() bool { return true }).Gather()
 	if err != nil {

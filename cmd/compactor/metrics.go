@@ -30,6 +30,7 @@ type statsCollector struct {
 	metrics []metric
 	halted  *prometheus.Desc
 	failing *prometheus.Desc
+	behind  *prometheus.Desc
 }
 
 func newStatsCollector(stats func() backup.CompactorStats) *statsCollector {
@@ -37,6 +38,7 @@ func newStatsCollector(stats func() backup.CompactorStats) *statsCollector {
 		stats:   stats,
 		halted:  prometheus.NewDesc("stele_partition_halted", "1 for a partition that stopped because its source diverged from the archive.", []string{"partition"}, nil),
 		failing: prometheus.NewDesc("stele_failing", "1 for a part of the compactor that fails now and is tried again; /readyz and the log say why.", []string{"part"}, nil),
+		behind:  prometheus.NewDesc("stele_cosigning_behind_entries", "Entries of the control log that a witness of the trust file has not cosigned.", []string{"witness"}, nil),
 		metrics: []metric{
 			counter("leaves_total", "Leaves taken into segments.", func(s *backup.CompactorStats) uint64 { return s.Records }),
 			counter("frame_bytes_total", "Bytes of the frames of these leaves.", func(s *backup.CompactorStats) uint64 { return s.Bytes }),
@@ -58,6 +60,7 @@ func (c *statsCollector) Describe(descs chan<- *prometheus.Desc) {
 	}
 	descs <- c.halted
 	descs <- c.failing
+	descs <- c.behind
 }
 
 // Collect implements prometheus.Collector.
@@ -68,6 +71,9 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, p := range slices.Sorted(maps.Keys(s.Halted)) {
 		out <- prometheus.MustNewConstMetric(c.halted, prometheus.GaugeValue, 1, strconv.Itoa(p))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Behind)) {
+		out <- prometheus.MustNewConstMetric(c.behind, prometheus.GaugeValue, float64(s.Behind[name]), name)
 	}
 	for _, part := range slices.Sorted(maps.Keys(s.Failing)) {
 		out <- prometheus.MustNewConstMetric(c.failing, prometheus.GaugeValue, 1, part)

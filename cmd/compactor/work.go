@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,11 +21,15 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	heads, err := c.heads()
+	if err != nil {
+		return err
+	}
 	compactor, err := backup.NewCompactor(ctx, backup.CompactorConfig{
 		Store: store, Trust: c.trust, Identity: c.identity, From: c.From,
 		Username: c.KafkaUsername, Password: c.KafkaPassword,
 		SegmentBytes: c.SegmentBytes, SegmentAge: c.SegmentAge, IdleAge: c.IdleAge, HeadsEvery: c.HeadsEvery,
-		Partitions: c.Partitions, Group: c.group, Logger: log,
+		Partitions: c.Partitions, Group: c.group, Since: heads, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -39,6 +44,18 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 		return nil
 	}
 	return err
+}
+
+// heads reads what --since names.
+func (c *config) heads() (heads [][]byte, err error) {
+	for _, path := range c.since {
+		head, err := os.ReadFile(path)
+		if err != nil {
+			return nil, badSetup("--since names files with signed heads of the control log", "%w", err)
+		}
+		heads = append(heads, head)
+	}
+	return heads, nil
 }
 
 // runOnce takes what is there, and the keys, too, if nobody else does.

@@ -112,6 +112,7 @@ func (v verifyAnswer) print(w io.Writer) {
 		rows = append(rows, []string{name, state, r.Verdicts[name].Detail})
 	}
 	table(w, rows)
+	v.printAnchors(w)
 	for _, since := range r.Since {
 		fmt.Fprintf(w, "\ncontinues the head of %s that was seen before; %s since\n", count(since.Size, "entry"), count(since.Added, "entry"))
 	}
@@ -151,6 +152,18 @@ func (v verifyAnswer) printQuarantine(w io.Writer) {
 
 // maxQuarantine is how many quarantine objects are printed one by one.
 const maxQuarantine = 5
+
+// printAnchors says how much of the control log others have seen.
+func (v verifyAnswer) printAnchors(w io.Writer) {
+	rows := [][]string{{"SEEN BY", "", "ENTRIES", "BEHIND", "WHEN"}}
+	for _, a := range v.Report.Anchors {
+		rows = append(rows, []string{a.Name, a.Kind, grouped(a.Size), grouped(a.Behind), when(a.Time)})
+	}
+	if len(rows) > 1 {
+		fmt.Fprintln(w)
+		table(w, rows)
+	}
+}
 
 func (v verifyAnswer) printLogs(w io.Writer) {
 	rows := [][]string{{"LOG", "COMMITS", "LEAVES", "PROVABLE", "NEWEST"}}
