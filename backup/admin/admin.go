@@ -154,11 +154,16 @@ func (a *Admin) change(ctx context.Context, edit func(*control.Policy) error) er
 	if err := edit(&next); err != nil {
 		return err
 	}
-	e, err := control.Sign(a.root.Archive, control.TypePolicy, time.Now(), next, a.signer)
+	now := time.Now()
+	e, err := control.Sign(a.root.Archive, control.TypePolicy, now, next, a.signer)
 	if err != nil {
 		return err
 	}
-	if err := a.control.Append(ctx, a.sealer, e); err != nil {
+	roster, err := control.Sign(a.root.Archive, control.TypeRoster, now, control.NewRoster(&next), a.signer)
+	if err != nil {
+		return err
+	}
+	if err := a.control.Append(ctx, a.sealer, e, roster); err != nil {
 		return err
 	}
 	return a.control.Effective(e)

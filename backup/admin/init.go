@@ -269,7 +269,7 @@ func (n *newKeys) bootstrap(ctx context.Context, cfg InitConfig) error {
 	bodies := []struct {
 		kind string
 		body any
-	}{{control.TypePolicy, n.policy}, {control.TypeReadKey, n.readKey}}
+	}{{control.TypePolicy, n.policy}, {control.TypeReadKey, n.readKey}, {control.TypeRoster, control.NewRoster(&n.policy)}}
 	if len(cfg.Probe) > 0 {
 		bodies = append(bodies, struct {
 			kind string

@@ -14,8 +14,6 @@ import (
 	"github.com/stelelog/stele/backup/location"
 )
 
-const exitIntegrity = 10
-
 func (a *app) diffCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{

@@ -17,6 +17,7 @@ const (
 	exitFailed     = 1 // could not finish
 	exitUsage      = 2
 	exitRefused    = 3 // some input was refused
+	exitIntegrity  = 10
 	exitIncomplete = 11
 	exitWORM       = 13
 	exitUnreadable = 15

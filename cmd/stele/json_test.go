@@ -47,6 +47,8 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"diff", "diff file://" + at("archive") + " file://" + at("archive"), 0},
 		{"search", "search", 0},
 		{"show", "show nothing", exitFailed},
+		{"prove", "prove 00000000000000000000000000000000 --out " + at("evidence"), exitFailed},
+		{"check", "check " + at("evidence"), exitFailed},
 		{"restore", "restore --out " + at("restored"), 0},
 		{"key-new", "key new approver anna --out " + at("anna.stele"), 0},
 		{"policy-show", "policy show", 0},

@@ -38,7 +38,7 @@ func refuse(why, format string, args ...any) error { return &Refused{why, fmt.Er
 // in rootMay.
 func authors(kind string) []string {
 	switch kind {
-	case TypePolicy, TypeReadKey:
+	case TypePolicy, TypeReadKey, TypeRoster:
 		return []string{roleRoot}
 	case TypeProbe, TypeRefusal, TypeExpired:
 		return []string{roleRoot, RoleCompactor}

@@ -52,6 +52,8 @@ func dated(kind string) bool {
 // planFact is plan for what key services and expirers say that they did.
 func (s *State) planFact(l *Listed) (func(), error) {
 	switch l.Type {
+	case TypeRoster:
+		return into(l, s.checkRoster, nil)
 	case TypeIntake:
 		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, l.Time) }, func(k *IntakeKeys) { s.addIntake(k, l.Hash) })
 	case TypeKeyRoot:

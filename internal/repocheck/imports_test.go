@@ -160,3 +160,30 @@ func TestCaptureIsLight(t *testing.T) {
 	}
 	complain(t, heavy(packages))
 }
+
+// impure are what a program that only checks evidence must not compile: it fetches nothing.
+func impure(packages []string) (complaints []string) {
+	for _, p := range packages {
+		for _, word := range []string{"net", "net/http", "crypto/tls", "os/exec", "/arrow", "/minio", "/kafka-go", "/trillian", "google.golang.org/grpc"} {
+			if p == word || strings.HasPrefix(word, "/") && strings.Contains(p, word) || strings.Contains(word, ".") && strings.Contains(p, word) {
+				complaints = append(complaints, "a program that checks evidence would compile "+p)
+				break
+			}
+		}
+	}
+	return complaints
+}
+
+func TestEvidenceIsPure(t *testing.T) {
+	if got := impure([]string{"net", "net/netip", "github.com/apache/arrow/go/v17/arrow", "google.golang.org/grpc/codes"}); len(got) != 3 {
+		t.Errorf("the rule finds %q", got)
+	}
+	cmd := exec.Command("go", "list", "-deps", "./backup/evidence")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	packages := strings.Fields(string(out))
+	if err != nil || !slices.Contains(packages, module+"/backup/evidence") {
+		t.Fatalf("go list -deps ./backup/evidence does not list it: %v", err)
+	}
+	complain(t, impure(packages))
+}

@@ -128,29 +128,30 @@ func output(ctx context.Context, argv ...string) (string, error) {
 }
 
 func pythonArtefact() artefact {
-	const pyarrow, duckdb = "26.0.1", "2.0.0"
-	return artefact{name: "python", version: "pyarrow-" + pyarrow + "-duckdb-" + duckdb, needs: []string{"python3"},
+	const pyarrow, duckdb, cryptography = "26.0.1", "2.0.0", "48.0.0"
+	return artefact{name: "python", version: "pyarrow-" + pyarrow + "-duckdb-" + duckdb + "-cryptography-" + cryptography, needs: []string{"python3"},
 		build: func(ctx context.Context, dir string) error {
 			if err := run(ctx, dir, os.Environ(), "python3", "-m", "venv", "."); err != nil {
 				return err
 			}
-			err := run(ctx, dir, os.Environ(), interpreter(dir), "-m", "pip", "install", "-q", "pyarrow=="+pyarrow, "duckdb=="+duckdb)
+			err := run(ctx, dir, os.Environ(), interpreter(dir), "-m", "pip", "install", "-q", "pyarrow=="+pyarrow, "duckdb=="+duckdb,
+				"cryptography=="+cryptography)
 			if err != nil {
 				return err
 			}
-			return run(ctx, dir, os.Environ(), interpreter(dir), "-c", "import pyarrow, duckdb")
+			return run(ctx, dir, os.Environ(), interpreter(dir), "-c", "import pyarrow, duckdb, cryptography")
 		}}
 }
 
 func interpreter(dir string) string { return filepath.Join(dir, "bin", "python") }
 
-// Python returns the path of a Python interpreter that has pyarrow and duckdb, or skips the test (fails it with CI=true)
+// Python returns the path of a Python interpreter that has pyarrow, duckdb and cryptography, or skips the test (fails it with CI=true)
 // where Python is missing.
 func Python(t testing.TB) string {
 	t.Helper()
 	dir, err := pythonArtefact().get(t.Context())
 	if err != nil {
-		unavailable(t, "Python with pyarrow and duckdb", err)
+		unavailable(t, "Python with pyarrow, duckdb and cryptography", err)
 	}
 	return interpreter(dir)
 }

@@ -1,0 +1,310 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/seal"
+	"github.com/stelelog/stele/merkle"
+)
+
+// FailedError says that a file claims what does not hold: it shows nothing then, whatever else is in it.
+type FailedError struct {
+	Part int // number in the file, from 0; -1 if it is of none
+	Err  error
+}
+
+func (e *FailedError) Error() string {
+	if e.Part < 0 {
+		return fmt.Sprintf("evidence: %v", e.Err)
+	}
+	return fmt.Sprintf("evidence: part %d: %v", e.Part, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *FailedError) Unwrap() error { return e.Err }
+
+func failed(part int, format string, args ...any) error {
+	return &FailedError{part, fmt.Errorf(format, args...)}
+}
+
+// checker is one check.
+type checker struct {
+	trust   identity.Trust
+	logKey  note.Verifier
+	rootKey note.Verifier
+	report  *Report
+
+	records []*recordGroup
+	entries []*entryGroup
+	streams map[[16]byte]*keyscope.Cert
+
+	head     merkle.Checkpoint // of the control log
+	headFile []byte
+	names    []nameSource
+}
+
+// recordGroup is a record part and those behind it that are about it.
+type recordGroup struct {
+	number int
+	leafPart
+	log    *merkle.TLogProof
+	fields *[seal.FieldCount]Value
+	scope  *scopePart
+}
+
+// entryGroup is an entry of the control log with its proof and, of a roster, lines.
+type entryGroup struct {
+	number int
+	file   string
+	entry  *control.Entry
+	proof  *merkle.TLogProof
+	lines  []namePart
+	used   bool
+}
+
+type namePart struct {
+	number int
+	line   string
+	index  int
+	path   []merkle.Hash
+}
+
+// Check says what a file shows to whoever trusts the trust file. An error that wraps [ErrFormat] says that the file
+// cannot be read; a [*FailedError], that something in it does not hold. Then there is no report: a file shows all that it
+// claims, or nothing. It fetches nothing, and takes time and memory in proportion to the file.
+func Check(trust, file []byte) (*Report, error) {
+	c := &checker{streams: map[[16]byte]*keyscope.Cert{}}
+	if err := c.trust.UnmarshalText(trust); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	var err error
+	if c.logKey, err = c.trust.LogVerifier(); err == nil {
+		c.rootKey, err = c.trust.RootVerifier()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	archive, parts, err := Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	if archive != c.trust.Archive {
+		return nil, failed(-1, "the file is of the archive %x, and the trust file of %x (%s)", archive, c.trust.Archive, c.trust.Name)
+	}
+	c.report = &Report{Stele: "check/v1", Archive: hex.EncodeToString(archive[:]), Name: c.trust.Name,
+		Records: []Record{}, Holds: []Statement{}, Missing: []Statement{}, Limits: limits()}
+	if err := c.gather(parts); err != nil {
+		return nil, err
+	}
+	return c.report, c.check()
+}
+
+func (c *checker) check() error {
+	if err := c.controlProofs(); err != nil {
+		return err
+	}
+	if err := c.rosters(); err != nil {
+		return err
+	}
+	for _, g := range c.records {
+		if err := c.record(g); err != nil {
+			return err
+		}
+	}
+	return c.leftOver()
+}
+
+// gather sorts the parts.
+func (c *checker) gather(parts []Part) error {
+	seen := map[merkle.Hash]bool{}
+	for n, p := range parts {
+		if err := c.take(n, p, seen); err != nil {
+			f := new(FailedError)
+			if errors.As(err, &f) {
+				return err
+			}
+			return &FailedError{n, err}
+		}
+	}
+	if len(c.records)+len(c.entries) == 0 {
+		return failed(-1, "it has no record and no entry of the control log")
+	}
+	return nil
+}
+
+var errMisplaced = errors.New("it does not follow what it belongs to, or is there twice")
+
+func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
+	var r *recordGroup
+	var e *entryGroup
+	if len(c.records) > 0 {
+		r = c.records[len(c.records)-1]
+	}
+	if len(c.entries) > 0 {
+		e = c.entries[len(c.entries)-1]
+	}
+	switch p.Kind {
+	case KindRecord:
+		g := &recordGroup{number: n}
+		var err error
+		if g.leafPart, err = parseRecord(p.Data); err != nil {
+			return err
+		}
+		leaf := merkle.LeafHash(g.leafdata)
+		if seen[leaf] {
+			return errMisplaced
+		}
+		seen[leaf] = true
+		if r != nil && c.streams[r.leaf.Stream] == nil {
+			return errors.New("the certificate of the stream of the record before is not behind it")
+		}
+		c.records = append(c.records, g)
+	case KindLog, KindFields, KindScope:
+		if r == nil {
+			return errMisplaced
+		}
+		return r.take(p)
+	case KindStream:
+		cert, err := keyscope.ParseCert(p.Data)
+		if err != nil {
+			return err
+		}
+		if r == nil || r.leaf.Stream != cert.Stream || c.streams[cert.Stream] != nil {
+			return errMisplaced
+		}
+		c.streams[cert.Stream] = cert
+	case KindEntry:
+		leaf := merkle.LeafHash(p.Data)
+		entry, err := control.ParseEntry(string(p.Data))
+		if err != nil {
+			return err
+		}
+		if seen[leaf] {
+			return errMisplaced
+		}
+		seen[leaf] = true
+		c.entries = append(c.entries, &entryGroup{number: n, file: string(p.Data), entry: entry})
+	case KindControl, KindName:
+		if e == nil {
+			return errMisplaced
+		}
+		return e.take(n, p)
+	default:
+		c.missing("archive", whatUnknown, fmt.Sprintf("part %d of kind %d, %d bytes: a newer stele may know it", n, p.Kind, len(p.Data)))
+	}
+	return nil
+}
+
+func (g *recordGroup) take(p Part) error {
+	var err error
+	switch {
+	case p.Kind == KindLog && g.log == nil:
+		g.log, err = parseProof(p.Data)
+	case p.Kind == KindFields && g.fields == nil:
+		var fields [seal.FieldCount]Value
+		fields, err = parseFields(p.Data)
+		g.fields = &fields
+	case p.Kind == KindScope && g.scope == nil:
+		var s scopePart
+		s, err = parseScope(p.Data)
+		g.scope = &s
+	default:
+		err = errMisplaced
+	}
+	return err
+}
+
+func (g *entryGroup) take(n int, p Part) (err error) {
+	if p.Kind == KindControl {
+		if g.proof != nil {
+			return errMisplaced
+		}
+		g.proof, err = parseProof(p.Data)
+		return err
+	}
+	if g.entry.Type != control.TypeRoster {
+		return errMisplaced
+	}
+	c := cursor{b: p.Data}
+	line := namePart{number: n, index: int(c.u16())}
+	line.path = c.path()
+	line.line = string(c.b)
+	if c.broken {
+		return errPart
+	}
+	if len(g.lines) > 0 && g.lines[len(g.lines)-1].index >= line.index {
+		return errMisplaced
+	}
+	g.lines = append(g.lines, line)
+	return nil
+}
+
+// parseProof reads a tlog-proof as this format has it: nothing in it is without meaning.
+func parseProof(data []byte) (*merkle.TLogProof, error) {
+	p := new(merkle.TLogProof)
+	if err := p.UnmarshalText(data); err != nil {
+		return nil, err
+	}
+	if len(p.Extra) > 0 || !control.Canonical(p.Checkpoint) {
+		return nil, errors.New("tlog-proof: it has extra data, or its checkpoint more than one signature")
+	}
+	return p, nil
+}
+
+// controlProofs checks that the entries are in the control log, all under one head.
+func (c *checker) controlProofs() error {
+	for _, e := range c.entries {
+		if e.entry.Archive != c.trust.Archive {
+			return failed(e.number, "an entry of another archive")
+		}
+		if e.proof == nil {
+			continue
+		}
+		if c.headFile != nil && !bytes.Equal(c.headFile, e.proof.Checkpoint) {
+			return failed(e.number, "its proof leads to another head of the control log than the others")
+		}
+		head, err := e.proof.Verify(merkle.LeafHash([]byte(e.file)), c.trust.Origin(), note.VerifierList(c.logKey))
+		if err != nil {
+			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
+		}
+		c.head, c.headFile = head, e.proof.Checkpoint
+	}
+	if c.headFile == nil {
+		c.missing("archive", whatControl, "no head of the control log")
+		return nil
+	}
+	c.holds("archive", whatControl, keyName(c.logKey), fmt.Sprintf("size %d, root %s", c.head.Size, c.head.Root))
+	c.missing("archive", whatWitness, "nobody but its own key vouches for the head of the control log")
+	return nil
+}
+
+// leftOver refuses what nothing needed: an honest author has no use for it.
+func (c *checker) leftOver() error {
+	for _, e := range c.entries {
+		if !e.used && e.proof != nil {
+			return failed(e.number, "a %s entry that says nothing about any record here", e.entry.Type)
+		}
+		if e.proof == nil {
+			c.missing("archive", whatControl, fmt.Sprintf("part %d: a %s entry without its proof in the control log", e.number, e.entry.Type))
+		}
+	}
+	for _, s := range c.names {
+		for _, n := range s.parts {
+			if !s.used[n.line] {
+				return failed(n.number, "a line of the roster that nothing here needs")
+			}
+		}
+	}
+	return nil
+}
+
+// keyName is the name and hash of a key, as signatures have them.
+func keyName(v note.Verifier) string { return fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash()) }

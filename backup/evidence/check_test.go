@@ -1,0 +1,301 @@
+package evidence
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func load(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func fixtures() []string { return []string{"bare.evidence", "disclosed.evidence", "many.evidence"} }
+
+// mutant is a file that somebody changed, and the one it was.
+type mutant struct {
+	name        string
+	trust, file []byte
+	was         *Report
+}
+
+// verdict is the outcome of a check, for comparison with that of another program.
+type verdict struct {
+	Err     string // "", "format", "failed"
+	Holds   []Statement
+	Missing []string // about and what
+}
+
+func judge(t testing.TB, trust, file []byte) (verdict, *Report) {
+	t.Helper()
+	r, err := Check(trust, file)
+	wrong := new(FailedError)
+	switch {
+	case errors.As(err, &wrong):
+		return verdict{Err: "failed"}, nil
+	case errors.Is(err, ErrFormat):
+		return verdict{Err: "format"}, nil
+	case err != nil:
+		t.Fatalf("an error of another kind: %v", err)
+	}
+	v := verdict{Holds: r.Holds}
+	for _, m := range r.Missing {
+		v.Missing = append(v.Missing, m.About+" "+m.What)
+	}
+	return v, r
+}
+
+// weaker says why a verdict on a changed file is not strictly weaker than that on the file; "" if it is.
+func weaker(was, is *Report) string {
+	for _, s := range is.Holds {
+		if !slices.Contains(was.Holds, s) {
+			return fmt.Sprintf("it now also shows %+v", s)
+		}
+	}
+	for _, r := range is.Records {
+		same := slices.ContainsFunc(was.Records, func(o Record) bool {
+			for name, value := range r.Fields {
+				if !bytes.Equal(o.Fields[name], value) {
+					return false
+				}
+			}
+			o.Fields = r.Fields
+			if r.Log == "" {
+				o.Log, o.Index = "", 0
+			}
+			if r.Service == "" {
+				o.Service = ""
+			}
+			return reflect.DeepEqual(o, r)
+		})
+		if !same {
+			return fmt.Sprintf("it now has another record: %+v", r)
+		}
+	}
+	if len(is.Holds) >= len(was.Holds) && len(is.Missing) <= len(was.Missing) {
+		return "it shows no less than before"
+	}
+	return ""
+}
+
+func (m *mutant) check(t testing.TB) verdict {
+	t.Helper()
+	v, r := judge(t, m.trust, m.file)
+	if r != nil {
+		if why := weaker(m.was, r); why != "" {
+			t.Errorf("%s: accepted, and %s", m.name, why)
+		}
+	}
+	return v
+}
+
+// What was made is whole, and only for the archive that it was made of.
+func TestFilesHold(t *testing.T) {
+	for _, name := range fixtures() {
+		v, r := judge(t, load(t, "trust.stele"), load(t, name))
+		if v.Err != "" || !r.Whole() || len(r.Records) == 0 {
+			t.Errorf("%s: %+v", name, v)
+		}
+		if v, _ := judge(t, load(t, "other.stele"), load(t, name)); v.Err != "failed" {
+			t.Errorf("%s under the trust file of another archive: %+v", name, v)
+		}
+	}
+}
+
+// body is a file without its wrapping.
+func body(t testing.TB, file []byte) []byte {
+	t.Helper()
+	b, err := unpack(file[headerLen:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// changes makes n copies of each fixture with one byte changed: outside, where the digest covers all, and inside, packed again.
+func changes(t testing.TB, n int, see func(*mutant)) {
+	t.Helper()
+	trust := load(t, "trust.stele")
+	for _, name := range fixtures() {
+		file := load(t, name)
+		_, was := judge(t, trust, file)
+		inside := body(t, file)
+		random := rand.New(rand.NewPCG(1, uint64(len(name))))
+		for i := range n {
+			m := &mutant{trust: trust, was: was}
+			change := byte(1 + random.IntN(255))
+			if i%4 == 0 {
+				at := random.IntN(len(file))
+				m.name, m.file = fmt.Sprintf("%s, byte %d ^ %#x", name, at, change), bytes.Clone(file)
+				m.file[at] ^= change
+			} else {
+				at := random.IntN(len(inside))
+				m.name = fmt.Sprintf("%s, byte %d inside ^ %#x", name, at, change)
+				b := bytes.Clone(inside)
+				b[at] ^= change
+				var err error
+				if m.file, err = pack([16]byte(file[len(magic):]), b, zlib.NoCompression); err != nil {
+					t.Fatal(err)
+				}
+			}
+			see(m)
+		}
+	}
+}
+
+// A byte that is changed makes a file that is refused, or shows less. 12,000 files.
+func TestAnyByteCounts(t *testing.T) {
+	outcomes := map[string]int{}
+	changes(t, 4000, func(m *mutant) { outcomes[m.check(t).Err]++ })
+	t.Logf("%d format, %d failed, %d weaker", outcomes["format"], outcomes["failed"], outcomes[""])
+	if outcomes["failed"] < 1000 || outcomes["format"] < 1000 || outcomes[""] == 0 {
+		t.Errorf("the changes do not reach all kinds of outcomes: %v", outcomes)
+	}
+}
+
+// structural are files that somebody put together from others.
+func structural(t testing.TB, see func(*mutant)) {
+	t.Helper()
+	trust := load(t, "trust.stele")
+	files := map[string][]Part{}
+	var archive [16]byte
+	for _, name := range fixtures() {
+		var err error
+		if archive, files[name], err = Parse(load(t, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range fixtures() {
+		parts := files[name]
+		_, was := judge(t, trust, load(t, name))
+		put := func(what string, parts []Part) {
+			var inside []byte
+			for _, p := range parts {
+				inside = append(binary.AppendUvarint(append(inside, p.Kind), uint64(len(p.Data))), p.Data...)
+			}
+			file, err := pack(archive, inside, zlib.NoCompression)
+			if err != nil {
+				t.Fatal(err)
+			}
+			see(&mutant{name + ": " + what, trust, file, was})
+		}
+		for i := range parts {
+			put(fmt.Sprintf("without part %d", i), slices.Delete(slices.Clone(parts), i, i+1))
+			put(fmt.Sprintf("part %d twice", i), slices.Insert(slices.Clone(parts), i, parts[i]))
+			put(fmt.Sprintf("part %d at the end again", i), append(slices.Clone(parts), parts[i]))
+			put(fmt.Sprintf("cut before part %d", i), parts[:i])
+			for k := range parts {
+				if parts[k].Kind == parts[i].Kind && k > i && !bytes.Equal(parts[k].Data, parts[i].Data) {
+					swapped := slices.Clone(parts)
+					swapped[i], swapped[k] = swapped[k], swapped[i]
+					put(fmt.Sprintf("parts %d and %d exchanged", i, k), swapped)
+				}
+			}
+			for other, theirs := range files {
+				for k, p := range theirs {
+					// A scope that two files show is theirs both, and what they disclose of it adds up.
+					if other != name && !sameScope(p, parts[i]) && p.Kind == parts[i].Kind && !bytes.Equal(p.Data, parts[i].Data) {
+						put(fmt.Sprintf("part %d from part %d of %s", i, k, other), slices.Replace(slices.Clone(parts), i, i+1, p))
+					}
+				}
+			}
+			put(fmt.Sprintf("part %d of an unknown kind", i), slices.Replace(slices.Clone(parts), i, i+1, Part{99, parts[i].Data}))
+			put(fmt.Sprintf("part %d cut", i), slices.Replace(slices.Clone(parts), i, i+1, Part{parts[i].Kind, parts[i].Data[:len(parts[i].Data)/2]}))
+			put(fmt.Sprintf("part %d longer", i), slices.Replace(slices.Clone(parts), i, i+1, Part{parts[i].Kind, append(slices.Clone(parts[i].Data), 0)}))
+		}
+		put("a part of an unknown kind more", append(slices.Clone(parts), Part{200, []byte("later")}))
+		reversed := slices.Clone(parts)
+		slices.Reverse(reversed)
+		put("the other way round", reversed)
+		whole := load(t, name)
+		see(&mutant{name + ": wrong trust file", load(t, "other.stele"), whole, was})
+		see(&mutant{name + ": cut", trust, whole[:len(whole)/2], was})
+		see(&mutant{name + ": longer", trust, append(slices.Clone(whole), 0), was})
+		see(&mutant{name + ": empty", trust, []byte{}, was})
+		later := slices.Clone(whole)
+		later[magicLen] = 2
+		see(&mutant{name + ": of version 2", trust, later, was})
+	}
+}
+
+func sameScope(a, b Part) bool {
+	if a.Kind != KindScope || b.Kind != KindScope {
+		return false
+	}
+	x, errX := parseScope(a.Data)
+	y, errY := parseScope(b.Data)
+	return errX == nil && errY == nil && x.entry.ID == y.entry.ID
+}
+
+// Parts that are left out, exchanged, repeated or from another file never make a file that shows more, or something else.
+func TestStructure(t *testing.T) {
+	n := 0
+	structural(t, func(m *mutant) {
+		n++
+		m.check(t)
+	})
+	t.Logf("%d files", n)
+}
+
+// What the tests compare with can tell: an equal verdict is not weaker, and a stronger one is not either.
+func TestWeakerSeesEquals(t *testing.T) {
+	_, was := judge(t, load(t, "trust.stele"), load(t, "many.evidence"))
+	if weaker(was, was) == "" {
+		t.Error("an equal verdict passes for a weaker one")
+	}
+	more := *was
+	more.Holds = append(slices.Clone(was.Holds), Statement{About: "archive", What: "witness"})
+	if weaker(was, &more) == "" {
+		t.Error("a stronger verdict passes for a weaker one")
+	}
+}
+
+// A small file must not make the reader hold much: a stream that unpacks to more than allowed is refused.
+func TestBomb(t *testing.T) {
+	file, err := pack([16]byte{1}, make([]byte, MaxLen+1), zlib.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Parse(file); !errors.Is(err, ErrFormat) {
+		t.Errorf("%d bytes that unpack to %d: %v", len(file), MaxLen+1, err)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	trust := load(f, "trust.stele")
+	for _, name := range fixtures() {
+		f.Add(body(f, load(f, name)))
+	}
+	archive := [16]byte(load(f, "bare.evidence")[len(magic):])
+	f.Fuzz(func(t *testing.T, inside []byte) {
+		file, err := pack(archive, inside, zlib.NoCompression)
+		if err != nil || len(inside) > 1<<20 {
+			return
+		}
+		judge(t, trust, file)
+		judge(t, trust, inside)
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	trust, file := load(b, "trust.stele"), load(b, "bare.evidence")
+	b.ReportMetric(float64(len(file)), "B/file")
+	for b.Loop() {
+		if _, err := Check(trust, file); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

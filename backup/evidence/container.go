@@ -1,0 +1,163 @@
+// Package evidence is one file that shows what an archive holds, to somebody who has the trust file and nothing else: no
+// archive, no network, no account. The format is docs/formats/evidence.md. Pure: no I/O, no clock.
+package evidence
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	magic     = "STLV\x01\x00\x00\x00"
+	digestLen = 8
+	headerLen = len(magic) + 16 + digestLen
+	magicLen  = 4
+	maxParts  = 1 << 16
+	maxPacked = 80 << 20
+)
+
+// MaxLen bounds the parts of an evidence file in bytes, unpacked.
+const MaxLen = 64 << 20
+
+// ErrFormat is wrapped by errors about files that are no evidence files, are damaged, or are of a version that is not
+// known here. Such a file shows nothing, and nothing is wrong with the archive because of it.
+var ErrFormat = errors.New("no evidence file that can be read")
+
+func badFile(format string, args ...any) error {
+	return fmt.Errorf("evidence: %w: %w", ErrFormat, fmt.Errorf(format, args...))
+}
+
+// Part is one part of an evidence file.
+type Part struct {
+	Kind byte
+	Data []byte
+}
+
+// Kinds of parts. What each holds is in docs/formats/evidence.md.
+const (
+	KindRecord  = 1  // a leaf in the frame that its writer signed
+	KindLog     = 2  // tlog-proof of the record before, in its data log
+	KindFields  = 3  // sealed fields of the record before
+	KindScope   = 4  // the scope of the record before
+	KindStream  = 5  // a stream certificate
+	KindEntry   = 6  // an entry of the control log
+	KindControl = 7  // tlog-proof of the entry before, in the control log
+	KindName    = 8  // a line of the roster before
+	KindRoot    = 9  // a root record of the key tries
+	KindErased  = 10 // list of erased paths
+	KindTries   = 11 // proofs that nothing but the list went
+	KindSelect  = 12 // what an erasure request selected
+)
+
+// Marshal writes the file of the parts. Files of over [MaxLen] bytes are refused.
+func Marshal(archive [16]byte, parts []Part) ([]byte, error) {
+	total := 0
+	for _, p := range parts {
+		total += 1 + binary.MaxVarintLen32 + len(p.Data)
+	}
+	if len(parts) > maxParts || total > MaxLen {
+		return nil, fmt.Errorf("evidence: %d parts of %d bytes are more than one file may have: prove fewer records or disclose less", len(parts), total)
+	}
+	body := make([]byte, 0, total)
+	for _, p := range parts {
+		body = binary.AppendUvarint(append(body, p.Kind), uint64(len(p.Data)))
+		body = append(body, p.Data...)
+	}
+	return pack(archive, body, zlib.BestCompression)
+}
+
+func pack(archive [16]byte, body []byte, level int) ([]byte, error) {
+	var packed bytes.Buffer
+	z, err := zlib.NewWriterLevel(&packed, level)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := z.Write(body); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	out := append([]byte(magic), archive[:]...)
+	out = append(out, digest(out, packed.Bytes())...)
+	return append(out, packed.Bytes()...), nil
+}
+
+func digest(head, packed []byte) []byte {
+	sum := sha256.Sum256(append(bytes.Clone(head), packed...))
+	return sum[:digestLen]
+}
+
+// Parse splits a file into its parts. It needs memory for the file and twice [MaxLen] at most. What the parts show is for
+// [Check] to say.
+func Parse(file []byte) (archive [16]byte, parts []Part, err error) {
+	switch {
+	case len(file) < headerLen || string(file[:magicLen]) != magic[:magicLen]:
+		return archive, nil, badFile("it does not start like one")
+	case string(file[:len(magic)]) != magic:
+		return archive, nil, badFile("it is of version %d; a newer stele may read it", file[magicLen])
+	case len(file) > maxPacked:
+		return archive, nil, badFile("it has %d bytes", len(file))
+	}
+	archive = [16]byte(file[len(magic):])
+	packed := file[headerLen:]
+	if !bytes.Equal(digest(file[:headerLen-digestLen], packed), file[headerLen-digestLen:headerLen]) {
+		return archive, nil, badFile("it is damaged: its digest is of other bytes")
+	}
+	body, err := unpack(packed)
+	if err != nil {
+		return archive, nil, err
+	}
+	parts, err = split(body)
+	return archive, parts, err
+}
+
+// unpack reads the zlib stream, which must be all there is.
+func unpack(packed []byte) ([]byte, error) {
+	in := bytes.NewReader(packed)
+	z, err := zlib.NewReader(in)
+	if err != nil {
+		return nil, badFile("unpack: %w", err)
+	}
+	body, err := io.ReadAll(io.LimitReader(z, MaxLen+1))
+	switch {
+	case err != nil:
+		return nil, badFile("unpack: %w", err)
+	case len(body) > MaxLen:
+		return nil, badFile("it unpacks to more than %d bytes", MaxLen)
+	case in.Len() > 0:
+		return nil, badFile("%d bytes after its end", in.Len())
+	}
+	return body, nil
+}
+
+func split(body []byte) (parts []Part, err error) {
+	for at := 0; at < len(body); {
+		if len(parts) == maxParts {
+			return nil, badFile("more than %d parts", maxParts)
+		}
+		kind := body[at]
+		n, size := uvarint(body[at+1:])
+		at += 1 + size
+		if size == 0 || n > uint64(len(body)-at) {
+			return nil, badFile("part %d ends early", len(parts))
+		}
+		parts = append(parts, Part{kind, body[at:][:n:n]})
+		at += int(n)
+	}
+	return parts, nil
+}
+
+// uvarint reads a number in its shortest form; size is 0 if there is none.
+func uvarint(b []byte) (v uint64, size int) {
+	v, size = binary.Uvarint(b)
+	if size <= 0 || size > 1 && b[size-1] == 0 {
+		return 0, 0
+	}
+	return v, size
+}

@@ -1,0 +1,84 @@
+package evidence
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/stelelog/stele/internal/testbed"
+)
+
+// A second verifier, in another language and from the format page alone, must come to the same verdict on every file,
+// whole or changed.
+func TestPythonAgrees(t *testing.T) {
+	var all []*mutant
+	trust := load(t, "trust.stele")
+	for _, name := range fixtures() {
+		all = append(all, &mutant{name: name, trust: trust, file: load(t, name)})
+	}
+	structural(t, func(m *mutant) { all = append(all, m) })
+	changes(t, 500, func(m *mutant) { all = append(all, m) })
+	answers := askPython(t, all)
+	outcomes := map[string]int{}
+	for i, m := range all {
+		want, _ := judge(t, m.trust, m.file)
+		got := answers[i]
+		outcomes[got.Err]++
+		if got.Err != want.Err || !slices.Equal(got.Holds, want.Holds) || !slices.Equal(got.Missing, want.Missing) {
+			t.Errorf("%s:\nGo     %+v\nPython %+v (%s)", m.name, want, got.verdict, got.why)
+		}
+	}
+	t.Logf("%d files: %v", len(all), outcomes)
+}
+
+type pythonVerdict struct {
+	verdict
+	why string
+}
+
+// askPython has one process check all files.
+func askPython(t *testing.T, all []*mutant) (out []pythonVerdict) {
+	t.Helper()
+	var in, stderr bytes.Buffer
+	enc := json.NewEncoder(&in)
+	for _, m := range all {
+		if err := enc.Encode(map[string][]byte{"trust": m.trust, "file": m.file}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), testbed.Python(t), "../../examples/verify-python/verify.py", "--batch")
+	cmd.Stdin, cmd.Stderr = &in, &stderr
+	printed, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.Bytes())
+	}
+	for lines := bufio.NewReader(bytes.NewReader(printed)); ; {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			break
+		}
+		var a struct {
+			Error, Why string
+			Holds      [][4]string
+			Missing    [][2]string
+		}
+		if err := json.Unmarshal(line, &a); err != nil {
+			t.Fatal(err)
+		}
+		v := pythonVerdict{verdict{Err: a.Error}, a.Why}
+		for _, h := range a.Holds {
+			v.Holds = append(v.Holds, Statement{h[0], h[1], h[2], h[3]})
+		}
+		for _, m := range a.Missing {
+			v.Missing = append(v.Missing, m[0]+" "+m[1])
+		}
+		out = append(out, v)
+	}
+	if len(out) != len(all) {
+		t.Fatalf("%d answers to %d files", len(out), len(all))
+	}
+	return out
+}

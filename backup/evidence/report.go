@@ -1,0 +1,84 @@
+package evidence
+
+import (
+	"time"
+)
+
+// Report is what an evidence file shows.
+type Report struct {
+	Stele   string      `json:"stele"`   // "check/v1"
+	Archive string      `json:"archive"` // id, hex
+	Name    string      `json:"name"`    // of the archive
+	Records []Record    `json:"records"`
+	Holds   []Statement `json:"holds"`   // what the file shows
+	Missing []Statement `json:"missing"` // what it could show and does not
+	Limits  []string    `json:"limits"`  // what no file of this kind shows
+}
+
+// Statement is one thing that is shown, or is not.
+type Statement struct {
+	About  string `json:"about"`        // "archive", "record <id>", "entry <number>"
+	What   string `json:"what"`         // one word: docs/formats/evidence.md lists them
+	By     string `json:"by,omitempty"` // whose key says so
+	Detail string `json:"detail"`       // what exactly
+}
+
+// Record is a record with what the file tells about it. Everything but Fields and the names is in clear in the archive.
+type Record struct {
+	ID      string            `json:"id"` // hex
+	Type    string            `json:"type"`
+	Kind    string            `json:"kind,omitempty"`
+	Time    time.Time         `json:"time"` // by the clock of the writer
+	Class   string            `json:"class"`
+	Stream  string            `json:"stream"` // hex
+	Seq     uint64            `json:"seq"`
+	Scope   string            `json:"scope,omitempty"`  // hex
+	Clear   map[string]string `json:"clear,omitempty"`  // operational attributes, by name
+	Log     string            `json:"log,omitempty"`    // origin, if the file shows it
+	Index   uint64            `json:"index,omitempty"`  // of the leaf there
+	Fields  map[string][]byte `json:"fields,omitempty"` // disclosed values, by name
+	Service string            `json:"service,omitempty"`
+}
+
+// Whole reports whether every record is shown from its writer's key to the head of the control log. What is disclosed, or
+// witnessed, is beside the point.
+func (r *Report) Whole() bool {
+	for _, m := range r.Missing {
+		if m.What != whatUnknown && m.What != whatWitness {
+			return false
+		}
+	}
+	return true
+}
+
+// Words of statements.
+const (
+	whatControl   = "control"   // the head of the control log
+	whatRoster    = "roster"    // who the access policy names
+	whatSigned    = "signed"    // a stream key signed the leaf
+	whatCertified = "certified" // a service key let the stream sign
+	whatWriter    = "writer"    // the access policy names the service key
+	whatLog       = "log"       // the leaf is in a data log
+	whatHead      = "head"      // the head of that log is in the control log
+	whatField     = "field"     // a sealed field is what the writer committed to
+	whatScope     = "scope"     // the scope of the record, and its key check value
+	whatWitness   = "witness"   // others have seen the head of the control log
+	whatUnknown   = "unknown"   // a part of a kind that is not known here
+)
+
+func (c *checker) holds(about, what, by, detail string) {
+	c.report.Holds = append(c.report.Holds, Statement{about, what, by, detail})
+}
+
+func (c *checker) missing(about, what, detail string) {
+	c.report.Missing = append(c.report.Missing, Statement{About: about, What: what, Detail: detail})
+}
+
+// limits are what no evidence file shows.
+func limits() []string {
+	return []string{
+		"that no other record is missing: 'stele audit' says how complete a stream is",
+		"that the time of a record is right: it is that of the writer's clock",
+		"that no access policy withdrew one of these keys since: 'stele verify' follows all of them",
+	}
+}

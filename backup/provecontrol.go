@@ -1,0 +1,212 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/merkle"
+)
+
+// controlProof is what an evidence file needs of the control log.
+type controlProof struct {
+	hashes     []merkle.Hash // of all entries
+	size       uint64        // of the checkpoint
+	checkpoint []byte
+	heads      map[uint64]*provenHead // by index
+	rosters    []provenRoster         // oldest first
+	writers    [][]byte               // service keys that are to be shown
+}
+
+// provenRoster is an entry that says who the policy names: a roster or, where there is none, the policy itself.
+type provenRoster struct {
+	index uint64
+	entry string
+	names []string
+	whole bool // a policy
+	shown []string
+}
+
+// readControl reads the control log once, and chooses for each record the first head of its log that covers it.
+func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
+	log := &controlProof{heads: map[uint64]*provenHead{}}
+	state, err := p.a.control.Replay(ctx, func(s *control.State, index uint64, entry string) {
+		log.hashes = append(log.hashes, merkle.LeafHash([]byte(entry)))
+		l := &s.Listed[index]
+		if l.Unauthorised != nil {
+			return
+		}
+		switch l.Type {
+		case control.TypeHeads:
+			p.takeHeads(log, l, entry)
+		case control.TypeRoster, control.TypePolicy:
+			log.takeNames(s, l, entry)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if log.size, log.checkpoint, err = p.a.control.NewestCheckpoint(ctx, state); err != nil {
+		return nil, err
+	}
+	for _, f := range p.found {
+		if f.head != nil && f.head.index >= log.size {
+			f.head = nil // its log's head is not under a checkpoint yet
+		}
+		if f.head == nil {
+			return nil, fmt.Errorf("%s leaf %d is committed and not yet provable: its head is not in the control log. "+
+				"A compactor puts it there within seconds", f.l.chain.origin, f.index)
+		}
+	}
+	return log, nil
+}
+
+func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
+	var heads control.Heads
+	if l.Into(&heads) != nil {
+		return
+	}
+	for _, h := range heads.Heads {
+		for _, f := range p.found {
+			if f.head != nil || h.Log != f.l.chain.origin {
+				continue
+			}
+			cp, err := peekHead(h.Checkpoint)
+			c, missing := f.l.commitAt(h.Commit)
+			if err != nil || missing != nil || cp.Size <= f.index || c.hash != h.Hash {
+				continue
+			}
+			f.head = &provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root}
+			if log.heads[l.Index] == nil {
+				log.heads[l.Index] = f.head
+			}
+		}
+	}
+}
+
+func (log *controlProof) takeNames(s *control.State, l *control.Listed, entry string) {
+	r := provenRoster{index: l.Index, entry: entry, whole: l.Type == control.TypePolicy}
+	policy := new(control.Policy)
+	if r.whole {
+		if l.Into(policy) != nil {
+			return
+		}
+	} else if policy = s.PolicyAt(l.Index); policy == nil || control.NewRoster(policy).Root != rosterRoot(l) {
+		return
+	}
+	r.names = policy.Names()
+	if last := len(log.rosters) - 1; !r.whole && last >= 0 && log.rosters[last].whole && slices.Equal(log.rosters[last].names, r.names) {
+		log.rosters[last] = r // the roster of that policy says the same, and is short
+		return
+	}
+	log.rosters = append(log.rosters, r)
+}
+
+func rosterRoot(l *control.Listed) merkle.Hash {
+	var r control.Roster
+	_ = l.Into(&r) // it was read before it had an effect
+	return r.Root
+}
+
+// show notes a name that is to be shown, from the newest roster before an entry that has it.
+func (log *controlProof) show(before uint64, is func(line string) bool) {
+	for i := len(log.rosters) - 1; i >= 0; i-- {
+		r := &log.rosters[i]
+		if r.index >= before || r.index >= log.size {
+			continue
+		}
+		if n := slices.IndexFunc(r.names, is); n >= 0 {
+			if !slices.Contains(r.shown, r.names[n]) {
+				r.shown = append(r.shown, r.names[n])
+			}
+			return
+		}
+	}
+}
+
+// entries adds the parts of the control log.
+func (log *controlProof) entries(p *prover) error {
+	last := uint64(0)
+	for index, h := range log.heads {
+		last = max(last, index)
+		log.show(index, func(line string) bool {
+			vkey, ok := strings.CutPrefix(line, "compactor ")
+			v, err := note.NewVerifier(vkey)
+			return ok && err == nil && v.Name() == h.by
+		})
+	}
+	for _, key := range log.writers {
+		log.show(last, func(line string) bool {
+			words := strings.Split(line, " ")
+			return words[0] == "writer" && len(words) > 2 && words[2] == base64.StdEncoding.EncodeToString(key)
+		})
+	}
+	for _, r := range log.rosters {
+		if len(r.shown) == 0 {
+			continue
+		}
+		if err := log.entry(p, r.index, r.entry); err != nil {
+			return err
+		}
+		if r.whole {
+			continue
+		}
+		if err := r.lines(p); err != nil {
+			return err
+		}
+	}
+	for _, index := range sortedKeys(log.heads) {
+		if err := log.entry(p, index, log.heads[index].entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedKeys(m map[uint64]*provenHead) (keys []uint64) {
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// entry adds an entry with its proof.
+func (log *controlProof) entry(p *prover, index uint64, entry string) error {
+	path, err := pathIn(log.hashes[:log.size], index)
+	if err != nil {
+		return err
+	}
+	proof, err := merkle.TLogProof{Index: index, Path: path, Checkpoint: bytes.Clone(log.checkpoint)}.MarshalText()
+	if err != nil {
+		return err
+	}
+	p.parts = append(p.parts, evidence.Part{Kind: evidence.KindEntry, Data: []byte(entry)}, evidence.Part{Kind: evidence.KindControl, Data: proof})
+	return nil
+}
+
+// lines adds the names of a roster that are shown.
+func (r *provenRoster) lines(p *prover) error {
+	hashes := make([]merkle.Hash, len(r.names))
+	for i, line := range r.names {
+		hashes[i] = merkle.LeafHash([]byte(line))
+	}
+	for i, line := range r.names {
+		if !slices.Contains(r.shown, line) {
+			continue
+		}
+		path, err := pathIn(hashes, uint64(i))
+		if err != nil {
+			return err
+		}
+		p.parts = append(p.parts, evidence.NamePart(line, i, path))
+	}
+	return nil
+}

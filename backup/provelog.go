@@ -1,0 +1,251 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/seal"
+	"github.com/stelelog/stele/internal/segment"
+	"github.com/stelelog/stele/merkle"
+)
+
+// inLog makes the proof of a leaf in its log, under the head that the control log has.
+func (p *prover) inLog(ctx context.Context, f *provable) ([]byte, error) {
+	proof, err := merkle.ProveInclusion(f.index, f.head.size, func(nodes []merkle.Node, hashes []merkle.Hash) error {
+		return readNodes(ctx, p.a.store, f.l, nodes, hashes)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := proof.Verify(merkle.LeafHash(f.leaf.Append(nil)), f.head.root); err != nil {
+		return nil, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)
+	}
+	return merkle.TLogProof{Index: f.index, Path: proof.Path, Checkpoint: []byte(f.head.Checkpoint)}.MarshalText()
+}
+
+// readNodes reads nodes of a log's tree from the segments that hold them, all at once. They are not checked: a proof
+// made of wrong ones does not lead to the root.
+func readNodes(ctx context.Context, store Store, l *openLog, nodes []merkle.Node, hashes []merkle.Hash) error {
+	wanted := map[*logCommit][]nodePart{}
+	rows := make([][]merkle.Hash, len(nodes)) // what each node is made from: itself, or its leaves
+	for i, n := range nodes {
+		if n.Level >= segment.LowestNode {
+			c, r, err := nodeAt(l, n)
+			if err != nil {
+				return err
+			}
+			rows[i] = make([]merkle.Hash, 1)
+			wanted[c] = append(wanted[c], nodePart{i, 0, r})
+			continue
+		}
+		rows[i] = make([]merkle.Hash, 1<<n.Level)
+		for leaf := n.Index << n.Level; leaf < (n.Index+1)<<n.Level; leaf++ {
+			c, err := l.commitOf(leaf)
+			if err != nil {
+				return err
+			}
+			at := Range{Off: c.Proof[segment.SectionLeaves].Off + 32*int64(leaf-c.Tree.First), Len: 32}
+			wanted[c] = append(wanted[c], nodePart{i, int(leaf - n.Index<<n.Level), at})
+		}
+	}
+	for c, parts := range wanted {
+		ranges := make([]Range, len(parts))
+		for i, p := range parts {
+			ranges[i] = p.at
+		}
+		data, err := fetchParts(ctx, store, c.Object(commit.KindProof, ""), ranges, func(int, []byte) bool { return true })
+		if err != nil {
+			return err
+		}
+		for i, p := range parts {
+			rows[p.node][p.place] = merkle.Hash(data[i])
+		}
+	}
+	for i := range nodes {
+		hashes[i] = merkle.Root(rows[i])
+	}
+	return nil
+}
+
+// nodePart is a hash of a segment that goes into a node.
+type nodePart struct {
+	node, place int
+	at          Range
+}
+
+// commitOf finds the commit that holds a leaf.
+func (l *openLog) commitOf(leaf uint64) (*logCommit, error) {
+	i := sort.Search(len(l.commits), func(i int) bool { return l.commits[i].Tree.Size > leaf })
+	if i == len(l.commits) || l.commits[i].Tree.First > leaf || len(l.commits[i].Proof) < segment.Sections {
+		return nil, fmt.Errorf("no commit of %s holds leaf %d", l.chain.origin, leaf)
+	}
+	return &l.commits[i], nil
+}
+
+// nodeAt says where a node of a stored level lies: in the segment that holds its last leaf.
+func nodeAt(l *openLog, n merkle.Node) (*logCommit, Range, error) {
+	c, err := l.commitOf((n.Index+1)<<n.Level - 1)
+	if err != nil {
+		return nil, Range{}, err
+	}
+	a, b := c.Tree.First, c.Tree.Size
+	before := uint64(0)
+	for level := segment.LowestNode; level < n.Level; level++ {
+		before += b>>level - a>>level
+	}
+	at := int64(before + n.Index - a>>n.Level)
+	return c, Range{Off: c.Proof[segment.SectionNodes].Off + 32*at, Len: 32}, nil
+}
+
+// certificate reads the certificate of a stream from its first leaf, in whatever log that is.
+func (p *prover) certificate(ctx context.Context, stream [16]byte) (*keyscope.Cert, error) {
+	for _, l := range p.a.logs {
+		for _, n := range l.chain.holding(stream, 0, 1) {
+			c, err := l.commitAt(n)
+			if err != nil {
+				continue
+			}
+			var cert *keyscope.Cert
+			err = eachBatch(ctx, p.a.store, &c, func(b *segment.Batch, _ uint64) error {
+				for i := range b.Len() {
+					if cert == nil && b.Type(i) == record.Open && b.Stream(i) == stream {
+						var leaf record.Leaf
+						b.Leaf(i, &leaf)
+						var err error
+						if cert, err = keyscope.ParseCert(leaf.Detail); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+			if err != nil || cert != nil {
+				return cert, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("the first leaf of stream %x is not in the archive, so its certificate is not", stream)
+}
+
+// openScope shows the scope of a record, with those of its names that are disclosed.
+func (p *prover) openScope(ctx context.Context, f *provable, scope *seal.Scope, plain *seal.Plaintext) error {
+	var names [3]evidence.Value
+	shown := false
+	for i, v := range [][]byte{plain.Tenant, plain.Subject, plain.Session} {
+		if slices.Contains(p.disclose, DisclosableFields()[seal.FieldCount+i]) {
+			names[i] = evidence.Value{Shown: true, Salt: scope.Salt(seal.ScopeSeq, seal.FieldTenant+seal.Field(i)), Value: v}
+			shown = true
+		}
+	}
+	if !shown {
+		return nil
+	}
+	return p.scopePart(ctx, f, names)
+}
+
+// scopePart finds the frame in which the scope of a record was first used.
+func (p *prover) scopePart(ctx context.Context, f *provable, names [3]evidence.Value) error {
+	for _, l := range p.a.logs {
+		if l.partition != f.l.partition {
+			continue
+		}
+		commits := l.chain.holding(f.leaf.Stream, 0, f.leaf.Seq+1)
+		for _, n := range slices.Backward(commits) {
+			c, err := l.commitAt(n)
+			if err != nil {
+				continue
+			}
+			part, err := p.scopeIn(ctx, &c, f, names)
+			if err != nil {
+				return err
+			}
+			if part != nil {
+				p.parts = append(p.parts, *part)
+				return nil
+			}
+		}
+	}
+	return errors.New("the entry of its scope is not in the archive")
+}
+
+func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [3]evidence.Value) (*evidence.Part, error) {
+	if len(c.Proof) < segment.Sections || c.Proof[segment.SectionEntries].Len == 0 {
+		return nil, nil
+	}
+	frames, err := p.frames(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	section, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionEntries])
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range frames {
+		if x.Stream != f.leaf.Stream || x.First > f.leaf.Seq || uint64(x.Offset)+uint64(x.Length) > uint64(len(section)) {
+			continue
+		}
+		entries, err := segment.ParseEntries(section[x.Offset:][:x.Length])
+		if err != nil {
+			return nil, err
+		}
+		for i, e := range entries {
+			if len(e) > 17 && e[0] == 1 && [16]byte(e[1:]) == f.leaf.Scope {
+				part := evidence.ScopePart(e, x.Signed, steps(entries, i), names)
+				return &part, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// steps is the path of an entry, with the sides.
+func steps(entries [][]byte, at int) (path []evidence.Step) {
+	row := make([]merkle.Hash, len(entries))
+	for i, e := range entries {
+		row[i] = merkle.LeafHash(e)
+	}
+	var climb func(row []merkle.Hash, at int)
+	climb = func(row []merkle.Hash, at int) {
+		if len(row) == 1 {
+			return
+		}
+		k := 1
+		for 2*k < len(row) {
+			k *= 2
+		}
+		if at < k {
+			climb(row[:k], at)
+			path = append(path, evidence.Step{Right: true, Hash: merkle.Root(row[k:])})
+		} else {
+			climb(row[k:], at-k)
+			path = append(path, evidence.Step{Hash: merkle.Root(row[:k])})
+		}
+	}
+	climb(row, at)
+	return path
+}
+
+// provenHead is a head of a data log that the control log has.
+type provenHead struct {
+	control.Head
+	index uint64 // of the entry
+	entry string
+	by    string
+	size  uint64
+	root  merkle.Hash
+}
+
+// peekHead reads the size and root of a checkpoint of the control log's, whose entry was judged when it was read.
+func peekHead(checkpoint string) (cp merkle.Checkpoint, err error) {
+	text, _, _ := strings.Cut(checkpoint, "\n\n")
+	return cp, cp.UnmarshalText([]byte(text + "\n"))
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup/evidence"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check an evidence file offline, with the trust file alone",
+		Long: `Check a file that 'stele prove' wrote. It needs the trust file and no archive, no key and no network;
+nothing is fetched. It says line by line what the file shows and by whose key, then what it could have
+shown and does not, then what no such file shows.
+
+The exit code is 0 if every record is shown from its writer's key to the head of the control log, 11 if
+a part of that is missing from the file, 10 if something in it does not hold (then it shows nothing),
+and 3 if it is no evidence file, or damaged.`,
+		Example: `  stele check case-7.evidence --trust trust.stele
+  stele check case-7.evidence --json | jq -r '.records[0].fields.body | @base64d'`,
+		Args: takes("FILE"),
+		RunE: a.verb(func(_ *cobra.Command, args []string) (answer, error) { return a.check(args[0]) }),
+	}
+}
+
+// checkAnswer is what a file shows.
+type checkAnswer struct {
+	*evidence.Report
+	Whole bool `json:"whole"`
+}
+
+func (a *app) check(path string) (answer, error) {
+	s, err := a.site("")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Need("trust"); err != nil {
+		return nil, usage("", "%w", err)
+	}
+	trust, err := os.ReadFile(s.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	file, err := readBounded(path, evidence.MaxLen+evidence.MaxLen/4)
+	if err != nil {
+		return nil, err
+	}
+	report, err := evidence.Check(trust, file)
+	var wrong *evidence.FailedError
+	switch {
+	case errors.As(err, &wrong):
+		return nil, &failure{exitIntegrity, err, "it proves nothing: it was altered, or is not for this trust file (" + s.Trust + ")"}
+	case errors.Is(err, evidence.ErrFormat):
+		return nil, &failure{exitRefused, err, "'stele prove' writes such files; copy it again if it was damaged on the way"}
+	case err != nil:
+		return nil, err
+	}
+	ans := &checkAnswer{report, report.Whole()}
+	if !ans.Whole {
+		return ans, exit(exitIncomplete)
+	}
+	return ans, nil
+}
+
+// readBounded reads a file that may be from anybody.
+func readBounded(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = &failure{exitRefused, fmt.Errorf("%s is larger than any evidence file", path), ""}
+	}
+	return data, err
+}
+
+// sentence says what a statement means.
+func sentence(what string) string {
+	switch what {
+	case "control":
+		return "the control log has this head"
+	case "roster":
+		return "the policy root says who may do what"
+	case "signed":
+		return "its writer's stream signed it"
+	case "certified":
+		return "a service key let that stream sign"
+	case "writer":
+		return "the access policy names that service key"
+	case "log":
+		return "it is in a log, under a signed head"
+	case "head":
+		return "that head is in the control log"
+	case "field":
+		return "this is what was captured"
+	case "scope":
+		return "the writer put it into this scope"
+	case "witness":
+		return "others have seen that head"
+	case "unknown":
+		return "this stele knows no such part"
+	}
+	return what
+}
+
+func (c *checkAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "archive %s (%s)\n", c.Name, c.Archive)
+	for i := range c.Records {
+		printEvidence(w, &c.Records[i])
+	}
+	for _, s := range c.Holds {
+		fmt.Fprintf(w, "holds      %s: %s: %s\n           by %s\n", printable(s.About, 80), sentence(s.What), printable(s.Detail, 400), printable(s.By, 200))
+	}
+	for _, s := range c.Missing {
+		fmt.Fprintf(w, "not shown  %s: %s: %s\n", printable(s.About, 80), sentence(s.What), printable(s.Detail, 400))
+	}
+	for _, s := range c.Limits {
+		fmt.Fprintf(w, "never      %s\n", s)
+	}
+}
+
+// printEvidence prints a record as far as the file tells of it.
+func printEvidence(w io.Writer, r *evidence.Record) {
+	fmt.Fprintf(w, "record %s: %s, %s, class %s, stream %s seq %d\n", r.ID, strings.TrimSpace(r.Type+" "+r.Kind), r.Time.Format(time.RFC3339Nano), r.Class, r.Stream, r.Seq)
+	for _, name := range slices.Sorted(maps.Keys(r.Clear)) {
+		fmt.Fprintf(w, "  %-13s %s\n", name, printable(r.Clear[name], 200))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Fields)) {
+		value := r.Fields[name]
+		if !utf8.Valid(value) {
+			fmt.Fprintf(w, "  %-13s (%s that are no text; --json has them in base64)\n", name, size(len(value)))
+			continue
+		}
+		fmt.Fprintf(w, "  %-13s %s\n", name, printable(string(value), 4000))
+	}
+}

@@ -1,0 +1,564 @@
+#!/usr/bin/env python3
+"""Checks an evidence file of Stele with the trust file alone, written from docs/formats and nothing else.
+
+    python3 verify.py trust.stele FILE        says what the file shows; exit code 0, or 3 (not readable), 10 (does not hold)
+    python3 verify.py --batch                 reads lines {"trust": base64, "file": base64}, answers each with a line
+
+Needs the standard library and the package 'cryptography'.
+"""
+import base64, binascii, hashlib, json, struct, sys, zlib
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
+RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME = range(1, 9)
+FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
+SCOPE_NAMES = ["tenant", "subject", "session"]
+TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
+ZERO = bytes(16)
+
+
+class Format(Exception):
+    """This is no evidence file, or it is damaged."""
+
+
+class Failed(Exception):
+    """Something in it does not hold: it shows nothing."""
+
+
+def need(ok, why):
+    if not ok:
+        raise Failed(why)
+
+
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def leaf_hash(data):
+    return sha(b"\0", data)
+
+
+def b64(text):
+    """Base64 in its one spelling."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise Failed("base64: %s" % e)
+    need(base64.b64encode(raw).decode() == text, "base64 with unused bits")
+    return raw
+
+
+def verify(key, signature, message):
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+        return True
+    except (InvalidSignature, ValueError):
+        return False
+
+
+class Key:
+    """A C2SP verifier key."""
+
+    def __init__(self, vkey):
+        name, _, rest = vkey.partition("+")
+        digits, _, raw = rest.partition("+")
+        raw = b64(raw)
+        need(len(raw) == 33 and raw[0] == 1 and name and " " not in name, "no Ed25519 key: " + vkey)
+        self.name, self.key, self.id = name, raw[1:], sha(name.encode(), b"\n", raw)[:4]
+        need(digits == self.id.hex(), "key with a wrong hash: " + vkey)
+
+    def __str__(self):
+        return "%s+%s" % (self.name, self.id.hex())
+
+    def open(self, note):
+        """Returns the text of a note with exactly one signature, which must be by this key."""
+        text, name, raw = split_note(note)
+        need(name == self.name and raw[:4] == self.id, "signed by %s, not by %s" % (name, self))
+        need(len(raw) == 68 and verify(self.key, raw[4:], text.encode()), "the signature of %s does not hold" % self)
+        return text
+
+
+def split_note(note):
+    try:
+        whole = note.decode()
+    except UnicodeDecodeError:
+        raise Failed("a note that is no text")
+    need(not any(ord(c) < 0x20 and c != "\n" for c in whole), "a note with control characters")
+    text, found, sig = whole.partition("\n\n")
+    need(found and sig.endswith("\n") and sig.count("\n") == 1 and sig.startswith("\u2014 "), "a note without exactly one signature")
+    name, _, raw = sig[2:-1].partition(" ")
+    raw = b64(raw)
+    need(name and len(raw) >= 5, "a signature without key")
+    return text + "\n", name, raw
+
+
+class Cursor:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        need(n <= len(self.data) - self.at, "it ends early")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def rest(self):
+        return self.take(len(self.data) - self.at)
+
+    def u8(self):
+        return self.take(1)[0]
+
+    def u16(self):
+        return struct.unpack("<H", self.take(2))[0]
+
+    def u32(self):
+        return struct.unpack("<I", self.take(4))[0]
+
+    def u64(self):
+        return struct.unpack("<Q", self.take(8))[0]
+
+    def uv(self):
+        value = shift = 0
+        while True:
+            b = self.u8()
+            value |= (b & 0x7F) << shift
+            shift += 7
+            if b < 0x80:
+                need(value < 1 << 64 and (b or shift == 7), "a number in a longer form than it needs")
+                return value
+            need(shift < 70, "a number that is too long")
+
+    def path(self):
+        return [self.take(32) for _ in range(self.u8())]
+
+    def value(self):
+        salt = self.take(16)
+        return salt, self.take(self.uv())
+
+    def end(self):
+        need(self.at == len(self.data), "bytes that mean nothing")
+
+
+def parse(data):
+    """Splits a file into its parts."""
+    if len(data) < 32 or data[:4] != b"STLV":
+        raise Format("it does not start like an evidence file")
+    if data[:8] != b"STLV\1\0\0\0":
+        raise Format("version %d is not known here" % data[4])
+    if len(data) > MAX_PACKED or sha(data[:24], data[32:])[:8] != data[24:32]:
+        raise Format("it is damaged")
+    z = zlib.decompressobj()
+    try:
+        body = z.decompress(data[32:], MAX_LEN + 1)
+    except zlib.error as e:
+        raise Format(str(e))
+    if len(body) > MAX_LEN or not z.eof or z.unused_data or z.unconsumed_tail:
+        raise Format("it is too long, ends early, or something follows it")
+    c, parts = Cursor(body), []
+    try:
+        while c.at < len(body):
+            need(len(parts) < MAX_PARTS, "too many parts")
+            kind = c.u8()
+            parts.append((kind, c.take(c.uv())))
+    except Failed as e:
+        raise Format(str(e))
+    return data[8:24], parts
+
+
+def root_of(leaf, index, size, path):
+    """Follows an inclusion proof as in docs/formats/tree.md."""
+    need(index < size <= (1 << 63) - 1, "no such leaf in a tree of this size")
+    path, last, r = list(path), size - 1, leaf
+    while last > 0:
+        if index & 1 or index < last:
+            need(path, "the path is too short")
+            p = path.pop(0)
+            r = sha(b"\1", p, r) if index & 1 else sha(b"\1", r, p)
+        index, last = index >> 1, last >> 1
+    need(not path, "the path is too long")
+    return r
+
+
+def decimal(text):
+    need(text.isascii() and text.isdigit() and (text == "0" or text[0] != "0") and int(text) < 1 << 63, "no number: " + text)
+    return int(text)
+
+
+class Proof:
+    """A c2sp.org/tlog-proof@v1 text."""
+
+    def __init__(self, data):
+        head, found, self.checkpoint = data.partition(b"\n\n")
+        need(found, "a proof without checkpoint")
+        try:
+            lines = head.decode().split("\n")
+        except UnicodeDecodeError:
+            raise Failed("a proof that is no text")
+        need(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1 and lines[1].startswith("index "), "no tlog-proof")
+        self.index = decimal(lines[1][6:])
+        self.path = [b64(line) for line in lines[2:]]
+        need(len(self.path) <= 63 and all(len(h) == 32 for h in self.path), "a path of no hashes")
+        text = split_note(self.checkpoint)[0]
+        body = text.split("\n")
+        need(len(body) == 4 and not body[3] and body[0], "no checkpoint")
+        self.origin, self.size, self.root = body[0], decimal(body[1]), b64(body[2])
+        need(len(self.root) == 32, "no root")
+
+    def check(self, leaf, origin, key):
+        key.open(self.checkpoint)
+        need(self.origin == origin, "a head of %s, not of %s" % (self.origin, origin))
+        need(root_of(leaf, self.index, self.size, self.path) == self.root, "the proof leads to another root")
+
+
+class Entry:
+    """A part of kind 6 with what belongs to it."""
+
+    def __init__(self, data):
+        need(len(data) <= MAX_ENTRY, "an entry that is too long")
+        self.data, self.proof, self.lines, self.used = data, None, [], False
+        text = split_note(data)[0]
+        try:
+            e = json.loads(text)
+            need(text.count("\n") == 1 and e["stele"] == "entry/v1", "an entry of another version")
+            self.type, self.by, self.body, self.archive = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"])
+        except (ValueError, KeyError, TypeError) as x:
+            raise Failed("no entry: %s" % x)
+
+
+class Header:
+    """Header and signature of a frame."""
+
+    def __init__(self, signed):
+        self.signed = signed
+        need(signed[:8] == b"STLF\1\0\0\0", "no frame of version 1")
+        self.archive = signed[8:24]
+        self.partition, self.count = struct.unpack("<II", signed[24:32])
+        self.stream = signed[32:48]
+        self.first = struct.unpack("<Q", signed[48:56])[0]
+        self.leaves, self.entries = signed[88:120], signed[120:152]
+        need(1 <= self.count <= 65535 and self.first <= (1 << 64) - 1 - 65535, "a frame out of range")
+
+    def signed_by(self, key):
+        need(verify(key, self.signed[152:], b"stele/frame/v1\n" + self.signed[:152]), "the frame is not signed by its stream")
+
+
+class Leaf:
+    def __init__(self, data):
+        need(len(data) <= 65535, "a leaf that is too long")
+        c = Cursor(data)
+        version, self.type, self.kind, self.flags = c.take(4)
+        need(version == 1 and 1 <= self.type <= 7 and self.flags < 64, "leafdata of an unknown version or type")
+        self.stream, self.seq, self.id, self.time = c.take(16), c.u64(), c.take(16), c.u64()
+        self.scope, self.digest, self.slot, self.commitment, _ = c.take(16), c.take(32), c.u16(), c.take(32), c.take(4)
+        self.clear = [c.take(c.u8()) for _ in range(7)]
+        self.detail = c.take(c.u16())
+        c.end()
+
+
+class Cert:
+    """A stream certificate."""
+
+    def __init__(self, data):
+        c = Cursor(data)
+        need(c.u8() == 1, "a certificate of an unknown version")
+        self.archive, self.partition, self.stream = c.take(16), c.u32(), c.take(16)
+        self.key, self.service_key = c.take(32), c.take(32)
+        c.take(12)
+        need(1 <= c.u8() <= 3, "no such durability")
+        c.take(56)
+        self.service, _ = c.take(c.u8()).decode("utf-8", "replace"), c.take(c.u8())
+        signature = c.take(64)
+        c.end()
+        need(verify(self.service_key, signature, b"stele/stream/v1\n" + data[:-64]), "the certificate is not signed by its service key")
+
+
+class Record:
+    """A part of kind 1 with what belongs to it."""
+
+    def __init__(self, data):
+        c = Cursor(data)
+        self.header, self.path, self.leafdata = Header(c.take(216)), c.path(), c.rest()
+        self.leaf, self.hash = Leaf(self.leafdata), leaf_hash(self.leafdata)
+        self.log = self.fields = self.scope = None
+
+    def about(self):
+        if self.leaf.id == ZERO:
+            return "%s %s %d" % (TYPES[self.leaf.type], self.leaf.stream.hex(), self.leaf.seq)
+        return "record " + self.leaf.id.hex()
+
+
+def read_fields(data):
+    c, out = Cursor(data), []
+    for f in range(1, 7):
+        shown = c.u8()
+        need(shown <= 1, "a field of an unknown kind")
+        if shown:
+            salt, value = c.value()
+            out.append((sha(salt, bytes([f]), value), value))
+        else:
+            out.append((c.take(32), None))
+    c.end()
+    return out
+
+
+class Scope:
+    def __init__(self, data):
+        c = Cursor(data)
+        self.header = Header(c.take(216))
+        steps = [(c.u8(), c.take(32)) for _ in range(c.u8())]
+        need(len(steps) <= 16 and all(side <= 1 for side, _ in steps), "a path out of range")
+        entry = c.take(c.u16())
+        self.names = []
+        for _ in SCOPE_NAMES:
+            shown = c.u8()
+            need(shown <= 1, "a name of an unknown kind")
+            self.names.append(c.value() if shown else None)
+        c.end()
+        self.root = leaf_hash(entry)
+        for side, h in steps:
+            self.root = sha(b"\1", self.root, h) if side else sha(b"\1", h, self.root)
+        e = Cursor(entry)
+        need(e.u8() == 1, "an entry that is none of a scope")
+        self.id, _, _, self.kcv = e.take(16), e.take(8), e.take(32), e.take(32)
+        self.commitments = [e.take(32) for _ in SCOPE_NAMES]
+        self.klass = e.take(e.u8())
+        e.end()
+
+
+def policy_names(p):
+    """The lines of a roster, from the whole policy."""
+    for role, member, key in [("approver", "approvers", "key"), ("holder", "holders", "key"), ("compactor", "compactors", "key"),
+                              ("keyservice", "keyservices", "key"), ("reader", "readers", "sign")]:
+        for n in p.get(member) or []:
+            yield "%s %s" % (role, n[key])
+    for w in p.get("writers") or []:
+        yield "writer %s %s" % (w["name"], w["key"]) + (" revoked " + w["revoked"] if w.get("revoked") else "")
+
+
+class Checker:
+    def __init__(self, trust, data):
+        for line in trust.decode().splitlines():
+            word, _, rest = line.strip().partition(" ")
+            if word == "archive":
+                digits, _, self.name = rest.partition(" ")
+                self.archive = bytes.fromhex(digits)
+            elif word == "root":
+                self.root = Key(rest)
+            elif word == "log":
+                self.log = Key(rest.split(" ")[0])
+        self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
+        archive, parts = parse(data)
+        need(archive == self.archive, "the file is of another archive")
+        seen = set()
+        for kind, part in parts:
+            self.take(kind, part, seen)
+        need(self.records or self.entries, "it has no record and no entry")
+        self.control()
+        self.rosters()
+        for r in self.records:
+            self.record(r)
+        self.left_over()
+
+    def say(self, about, what, by, detail):
+        self.holds.append([about, what, by, detail])
+
+    def take(self, kind, part, seen):
+        def once(h):
+            need(h not in seen, "it is there twice")
+            seen.add(h)
+
+        if kind == RECORD:
+            r = Record(part)
+            once(r.hash)
+            need(not self.records or self.records[-1].leaf.stream in self.streams, "a record without the certificate of its stream")
+            self.records.append(r)
+        elif kind in (LOG, FIELDS, SCOPE):
+            need(self.records, "a part without its record")
+            r = self.records[-1]
+            member, read = {LOG: ("log", Proof), FIELDS: ("fields", read_fields), SCOPE: ("scope", Scope)}[kind]
+            need(getattr(r, member) is None, "it is there twice")
+            setattr(r, member, read(part))
+        elif kind == STREAM:
+            cert = Cert(part)
+            need(self.records and self.records[-1].leaf.stream == cert.stream, "a certificate that is not behind its record")
+            need(cert.stream not in self.streams, "it is there twice")
+            self.streams[cert.stream] = cert
+        elif kind == ENTRY:
+            once(leaf_hash(part))
+            self.entries.append(Entry(part))
+        elif kind in (CONTROL, NAME):
+            need(self.entries, "a part without its entry")
+            e = self.entries[-1]
+            if kind == CONTROL:
+                need(e.proof is None, "it is there twice")
+                e.proof = Proof(part)
+            else:
+                need(e.type == "roster", "a name without its roster")
+                c = Cursor(part)
+                line = (c.u16(), c.path(), c.rest())
+                need(not e.lines or e.lines[-1][0] < line[0], "names that do not ascend")
+                e.lines.append(line)
+        else:
+            self.missing.append(["archive", "unknown"])
+
+    def control(self):
+        head = None
+        for e in self.entries:
+            need(e.archive == self.archive, "an entry of another archive")
+            if e.proof is None:
+                continue
+            need(head is None or head.checkpoint == e.proof.checkpoint, "two heads of the control log")
+            e.proof.check(leaf_hash(e.data), self.name + "/control", self.log)
+            head = e.proof
+        self.head = head
+        if head is None:
+            self.missing.append(["archive", "control"])
+            return
+        self.say("archive", "control", str(self.log), "size %d, root %s" % (head.size, base64.b64encode(head.root).decode()))
+        self.missing.append(["archive", "witness"])
+
+    def rosters(self):
+        for e in self.entries:
+            if e.proof is None or e.type not in ("roster", "policy"):
+                continue
+            need(e.by == self.root.name, "a roster that is not the policy root's")
+            self.root.open(e.data)
+            if e.type == "policy":
+                lines = list(policy_names(e.body))
+            else:
+                lines, root = [], b64(e.body["root"])
+                for index, path, line in e.lines:
+                    need(root_of(leaf_hash(line), index, e.body["names"], path) == root, "a line that is not in the roster")
+                    lines.append(line.decode())
+            self.sources.append((e.proof.index, lines, e, set()))
+            self.say("archive", "roster", str(self.root), "%s of version %d, entry %d" % (e.type, e.body["version"], e.proof.index))
+        if not self.sources:
+            self.missing.append(["archive", "roster"])
+
+    def look(self, fits, before=None):
+        for index, lines, e, used in reversed(self.sources):
+            if before is not None and index >= before:
+                continue
+            for line in lines:
+                if fits(line):
+                    used.add(line)
+                    e.used = True
+                    return index, line
+        return None, None
+
+    def record(self, r):
+        about, h, leaf = r.about(), r.header, r.leaf
+        need(h.archive == self.archive and h.stream == leaf.stream and h.first <= leaf.seq < h.first + h.count, "not the frame of the leaf")
+        need(root_of(r.hash, leaf.seq - h.first, h.count, r.path) == h.leaves, "the leaf is not in its frame")
+        cert = self.streams.get(leaf.stream)
+        need(cert, "the certificate of its stream is not here")
+        need(cert.archive == h.archive and cert.partition == h.partition, "a certificate for another partition")
+        h.signed_by(cert.key)
+        by = "stream " + cert.stream.hex()
+        self.say(about, "signed", by, "leaf %s, seq %d" % (base64.b64encode(r.hash).decode(), leaf.seq))
+        self.say(about, "certified", "service key " + cert.service_key.hex(), "stream of " + cert.service)
+        want = base64.b64encode(cert.service_key).decode()
+        index, line = self.look(lambda line: line.startswith("writer ") and line.split(" ")[2:3] == [want])
+        if line:
+            words = line.split(" ", 3)
+            self.say(about, "writer", str(self.root), "writer %s by entry %d" % (", ".join(words[1:2] + words[3:]), index))
+        else:
+            self.missing.append([about, "writer"])
+        self.in_log(r, about)
+        self.disclosed(r, about, by, cert)
+
+    def in_log(self, r, about):
+        entry, head = None, None
+        for e in self.entries if r.log else []:
+            if e.proof is None or e.type != "heads" or head:
+                continue
+            for x in e.body["heads"]:
+                if x["checkpoint"].encode() == r.log.checkpoint:
+                    entry, head = e, x
+                    e.used = True
+                    break
+        if not head:
+            self.missing.append([about, "log"])
+            return
+        need(head["log"].startswith("%s/%d/" % (self.name, r.header.partition)), "a log of another partition")
+
+        def fits(line):
+            role, _, vkey = line.partition(" ")
+            return role == "compactor" and Key(vkey).name == entry.by
+
+        _, line = self.look(fits, entry.proof.index)
+        if not line:
+            self.missing.append([about, "log"])
+            return
+        key = Key(line.partition(" ")[2])
+        key.open(entry.data)
+        r.log.check(r.hash, head["log"], key)
+        self.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (head["log"], r.log.index, r.log.size, base64.b64encode(r.log.root).decode()))
+        self.say(about, "head", str(self.log), "entry %d of %d, commit %d" % (entry.proof.index, self.head.size, head["commit"]))
+
+    def disclosed(self, r, about, by, cert):
+        def field(name, value):
+            self.say(about, "field", by, "%s, %d bytes, SHA-256 %s" % (name, len(value), sha(value).hex()))
+
+        if r.fields:
+            need(sha(b"stele/commit/v1\0", *[h for h, _ in r.fields]) == r.leaf.commitment, "the fields are not what was committed to")
+            need(any(v is not None for _, v in r.fields), "it shows no field")
+            for name, (_, value) in zip(FIELD_NAMES, r.fields):
+                if value is not None:
+                    field(name, value)
+        if not r.scope:
+            return
+        s, h = r.scope, r.scope.header
+        need(h.archive == self.archive and h.stream == r.leaf.stream and h.partition == r.header.partition, "a scope of another stream")
+        need(s.root == h.entries and h.first <= r.leaf.seq, "the scope is not in that frame")
+        need(s.id == r.leaf.scope and s.klass == r.leaf.clear[0], "not the scope of the record")
+        h.signed_by(cert.key)
+        self.say(about, "scope", by, "%s, key check value %s" % (s.id.hex(), s.kcv.hex()))
+        for f, (name, shown) in enumerate(zip(SCOPE_NAMES, s.names), 16):
+            if shown:
+                need(sha(shown[0], bytes([f]), shown[1]) == s.commitments[f - 16], "the %s is not what was committed to" % name)
+                field(name, shown[1])
+
+    def left_over(self):
+        for e in self.entries:
+            need(e.used or e.proof is None, "an entry that nothing needs")
+            if e.proof is None:
+                self.missing.append(["archive", "control"])
+        for _, lines, e, used in self.sources:
+            need(e.type == "policy" or set(lines) == used, "a name that nothing needs")
+
+
+def answer(trust, data):
+    try:
+        c = Checker(trust, data)
+        return {"holds": c.holds, "missing": c.missing}
+    except Format as e:
+        return {"error": "format", "why": str(e)}
+    except (Failed, KeyError, TypeError, ValueError, AttributeError) as e:
+        return {"error": "failed", "why": "%s: %s" % (type(e).__name__, e)}
+
+
+def main(args):
+    if args == ["--batch"]:
+        for line in sys.stdin:
+            q = json.loads(line)
+            print(json.dumps(answer(base64.b64decode(q["trust"]), base64.b64decode(q["file"]))), flush=True)
+        return 0
+    if len(args) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    with open(args[0], "rb") as t, open(args[1], "rb") as f:
+        a = answer(t.read(), f.read(MAX_PACKED + 1))
+    if "error" in a:
+        print("%s: %s" % (a["error"], a["why"]), file=sys.stderr)
+        return {"format": 3, "failed": 10}[a["error"]]
+    for about, what, by, detail in a["holds"]:
+        print("holds      %s: %s: %s, by %s" % (about, what, detail, by))
+    for about, what in a["missing"]:
+        print("not shown  %s: %s" % (about, what))
+    return 0 if all(what in ("witness", "unknown") for _, what in a["missing"]) else 11
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
