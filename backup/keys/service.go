@@ -46,6 +46,9 @@ type Config struct {
 	FoldEvery  time.Duration // how often grants go into the key store; 1 minute
 	EraseEvery time.Duration // how often what policy asks for is erased at most; 1 hour
 	Logger     *slog.Logger
+
+	together bool                    // tests: leave the role beside a spool alone
+	step     func(name string) error // tests: called between steps, an error is a crash
 }
 
 // Service takes in grants, answers scope ids or tags with wrapped keys, which only readers can open, and erases keys.
@@ -110,6 +113,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	s := &Service{cfg: cfg, log: cfg.Logger, random: rand.Reader, release: func() error { return nil }, dead: map[uint64]bool{}, nonces: map[string]time.Time{},
 		step: func(string) error { return nil }}
+	if cfg.step != nil {
+		s.step = cfg.step
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -141,7 +147,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 		if s.grants, err = openGrants(cfg); err != nil {
 			return nil, err
 		}
-		if s.signer != nil {
+		if s.signer != nil && !cfg.together {
 			release, err := s.grants.take()
 			if err != nil {
 				return nil, err
@@ -212,6 +218,27 @@ func (s *Service) sync(ctx context.Context) error {
 	if err := s.depot.Refresh(ctx); err != nil {
 		return err
 	}
+	for {
+		_, hash := s.depot.State().Last()
+		err := s.openLast(ctx)
+		if err == nil {
+			return nil
+		}
+		// Another service may have left this generation, and had it destroyed, since it was read.
+		if failed := s.depot.Refresh(ctx); failed != nil {
+			return errors.Join(err, failed)
+		}
+		if _, now := s.depot.State().Last(); now == hash {
+			return err
+		}
+	}
+}
+
+// openLast opens the newest record that was read, if it is another one than is open.
+func (s *Service) openLast(ctx context.Context) error {
+	if err := s.depot.Complete(); err != nil {
+		return err
+	}
 	last, hash := s.depot.State().Last()
 	if last == nil {
 		return fmt.Errorf("the archive has no key store: there is no root record at %s", s.depot.Next())
@@ -245,9 +272,6 @@ func (s *Service) whole(ctx context.Context, last *keyroot.Record) (err error) {
 		if err := s.custody.rollback(ctx, last.Generation); err != nil {
 			return err
 		}
-	}
-	if err := s.depot.Complete(); err != nil {
-		return err
 	}
 	s.control.View(func(c *control.State) {
 		for i := len(c.KeyRoots) - 1; i >= 0 && err == nil; i-- {

@@ -140,12 +140,13 @@ func AuditFold(ctx context.Context, before, after *Ring) (added uint64, err erro
 	for same < len(before.Runs) && same < len(after.Runs) && before.Runs[same].Keys.Commitment == after.Runs[same].Keys.Commitment {
 		same++
 	}
-	if len(after.Runs) > same+1 || len(after.Runs) == same && same < len(before.Runs) {
+	if len(after.Runs) > same+1 || len(after.Runs) == 0 && len(before.Runs) > 0 {
 		return 0, fmt.Errorf("%w: %d runs, of which %d stay, became %d", ErrPublic, len(before.Runs), same, len(after.Runs))
 	}
-	if len(after.Runs) == same {
+	if len(after.Runs) == same && same == len(before.Runs) {
 		return 0, nil
 	}
+	same = min(same, len(after.Runs)-1) // one that stands for several may have just the paths of one: marks are in no key trie
 	var old []iter.Seq2[keytrie.Entry, error]
 	for i := range before.Runs[same:] {
 		old = append(old, before.open().All(ctx, before.Runs[same+i].Keys))

@@ -195,8 +195,12 @@ func (c *Record) folds(p *Record) error {
 	if f == nil {
 		f = new(Fold)
 	}
-	same := c.same(p)
-	if len(c.Runs) > same+1 || len(c.Runs) == same && same < len(p.Runs) {
+	// All runs stay and one may be new; or one takes the place of the newest ones. It may have just the paths of one of them:
+	// others may hold marks only, which are in no key trie.
+	same, rest := c.same(p), len(c.Runs)-1
+	grows := same == len(p.Runs) && rest <= same
+	merges := rest >= 0 && rest <= same && rest < len(p.Runs)
+	if !grows && !merges {
 		return fmt.Errorf("of %d runs %d stay, and %d are new", len(p.Runs), same, len(c.Runs)-same)
 	}
 	if f.Moved > f.Added || max(f.Added, f.Buried, f.Intake) > 1<<48 {
