@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // horizon is how long an intake key is kept after its week, so that what was held up on its way can still be opened.
-const horizon = 14 * 24 * time.Hour
+const horizon = control.Horizon
 
 // eraseDue erases what policy asks for without a request: classes whose days are over, intake keys of old weeks, and what
 // ended with its session. Generations that could not be destroyed before are tried again.
@@ -22,39 +23,61 @@ func (s *Service) eraseDue(ctx context.Context) error {
 	if !s.looked.IsZero() && now.Sub(s.looked) < s.cfg.EraseEvery {
 		return nil
 	}
-	e, err := s.due(ctx, now)
+	if err := s.sync(ctx); err != nil {
+		return err
+	}
+	session, ttl, err := s.due(ctx, now)
 	if err != nil {
 		return err
 	}
-	var out *Erased
-	if len(e.ends)+len(e.days)+len(e.weeks) > 0 {
-		if out, err = s.erase(ctx, e); err != nil {
+	for _, e := range []Erasure{session, ttl} {
+		if len(e.ends)+len(e.days)+len(e.weeks) == 0 {
+			continue
+		}
+		if err := s.eraseBy(ctx, e); err != nil {
 			return err
 		}
 	}
-	s.ends, s.looked = s.ends[len(e.ends):], now
-	return s.destroy(ctx, out)
+	s.ends, s.looked = s.ends[len(session.ends):], now
+	return s.destroyRest(ctx)
 }
 
-// due is what policy asks for at a time. Requires mu.
-func (s *Service) due(ctx context.Context, now time.Time) (e Erasure, err error) {
-	ring := s.version.ring
-	days, err := ring.Days(ctx)
-	if err != nil {
-		return e, err
+// eraseBy erases what policy asks for and tells the control log. Requires mu.
+func (s *Service) eraseBy(ctx context.Context, e Erasure) error {
+	out, err := s.erase(ctx, e)
+	if err != nil || out.After.N == out.Before.N {
+		return err
 	}
-	for _, day := range days {
-		if day < keyscope.Day(now) { // the day itself belongs to the key's life
-			e.days = append(e.days, day)
+	failed := s.destroy(ctx, out)
+	if out.Scopes == 0 { // intake keys
+		return failed
+	}
+	var single bool
+	s.control.View(func(c *control.State) { single = c.Single() })
+	return errors.Join(failed, s.report(ctx, out, e.cause, nil, single))
+}
+
+// due is what policy asks for at a time: what ended with its session, and what is over. Requires mu.
+func (s *Service) due(ctx context.Context, now time.Time) (session, ttl Erasure, err error) {
+	session.cause, ttl.cause = control.CauseSession, control.CauseTTL
+	days, err := s.version.ring.Days(ctx)
+	if err != nil {
+		return session, ttl, err
+	}
+	if p := s.control.Policy(); p.Erasure != nil {
+		for _, day := range days {
+			if p.Erasure.TTL && day < keyscope.Day(now) { // the day itself belongs to the key's life
+				ttl.days = append(ttl.days, day)
+			}
 		}
 	}
 	for week := range s.pending.intake.keys {
 		if now.After(keyscope.WeekStart(week + 1).Add(horizon)) {
-			e.weeks = append(e.weeks, week)
+			ttl.weeks = append(ttl.weeks, week)
 		}
 	}
-	e.ends = slices.Clone(s.ends)
-	return e, nil
+	session.ends = slices.Clone(s.ends)
+	return session, ttl, nil
 }
 
 // endedScopes are the keys that die with sessions: those of streams of the same service, in classes of which policy says so.

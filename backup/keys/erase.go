@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 )
@@ -23,17 +24,21 @@ type Erasure struct {
 	// later. Now if zero.
 	Cutoff time.Time
 
-	days  []uint16 // path days whose classes have expired
-	weeks []uint16 // of intake keys that are over
-	ends  []ended  // of sessions
+	days  []uint16      // path days whose classes have expired
+	weeks []uint16      // of intake keys that are over
+	ends  []ended       // of sessions
+	cause control.Cause // request if empty
+	since int           // records of erasures that are known to be another step of the same requests
 }
 
 // Erased says what an erasure did, as certificates need it.
 type Erased struct {
-	Before, After  Root      // the records of the generation that is destroyed, and of the new one; equal if nothing was there to erase
-	Scopes         uint64    // keys that are gone
-	Removed, Spent uint64    // paths that are gone, and that were added
-	Held           uint64    // keys that a hold keeps; they are denied to readers
+	Before, After  Root   // the records of the generation that is destroyed, and of the new one; equal if nothing was there to erase
+	Scopes         uint64 // keys that are gone
+	Removed, Spent uint64 // paths that are gone, and that were added
+	Held           uint64 // keys that a hold keeps; they are denied to readers
+	Retained       uint64 // keys that minimum retention keeps, the last of them until Until
+	Until          time.Time
 	List           [32]byte  // SHA-256 of the list of what is gone, under keys/erased/
 	ListSize       int64     // bytes
 	ListRoot       [32]byte  // RFC 6962 root over it
@@ -42,6 +47,8 @@ type Erased struct {
 	Folded         map[string]int64
 	// Generations are those that the erasure needed dead, newest first: the one before, and older ones that were not yet.
 	Generations []Generation
+	control     uint64 // size of the control log by which it was judged
+	whole       bool   // scopes went whole for records or a time that was asked for
 	// Watermark is the least generation that can still be opened, as custodians say.
 	Watermark uint64
 }
@@ -78,7 +85,7 @@ func (s *Service) erase(ctx context.Context, e Erasure) (*Erased, error) {
 	if err := s.sync(ctx); err != nil {
 		return nil, err
 	}
-	if out := s.done(e.Requests); out != nil {
+	if out := s.done(&e); out != nil {
 		return out, nil
 	}
 	if err := s.deny(ctx, &e); err != nil {
@@ -86,7 +93,11 @@ func (s *Service) erase(ctx context.Context, e Erasure) (*Erased, error) {
 	}
 	denied := s.version.Time
 	for {
-		out, lost, err := s.leaveOut(ctx, &e)
+		judged, err := s.judge(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out, lost, err := s.leaveOut(ctx, &e, judged)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +108,7 @@ func (s *Service) erase(ctx context.Context, e Erasure) (*Erased, error) {
 		if err := s.foldAll(ctx, keyring.Batch{}); err != nil {
 			return nil, err
 		}
-		if out := s.done(e.Requests); out != nil {
+		if out := s.done(&e); out != nil {
 			return out, nil
 		}
 	}
@@ -126,19 +137,19 @@ func (s *Service) deny(ctx context.Context, e *Erasure) error {
 }
 
 // leaveOut makes the next generation and switches to it. Requires mu.
-func (s *Service) leaveOut(ctx context.Context, e *Erasure) (out *Erased, lost bool, err error) {
+func (s *Service) leaveOut(ctx context.Context, e *Erasure, j *judgement) (out *Erased, lost bool, err error) {
 	before := s.version
-	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded)}
+	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded), control: j.control}
 	ring := before.ring.Cached(1 << 14)
-	what, held, err := s.choose(ctx, ring, e)
+	what, said, err := s.choose(ctx, ring, e, j)
 	if err != nil {
 		return nil, false, err
 	}
-	out.Held = held
+	out.Held, out.Retained, out.Until = said.held, said.retained, said.until
 	if len(what.Scopes)+len(what.Days)+len(what.Weeks) == 0 {
 		return out, false, nil
 	}
-	file, top, err := s.without(ctx, ring, what, e.Requests)
+	file, top, err := s.without(ctx, ring, what, e.Requests, j.control)
 	if err != nil {
 		return nil, false, err
 	}
@@ -150,12 +161,12 @@ func (s *Service) leaveOut(ctx context.Context, e *Erasure) (out *Erased, lost b
 	}
 	out.After, out.Switched = rootOf(&s.version), s.version.Time
 	out.fill(s.version.Erased)
-	s.log.Info("keys erased", "scopes", out.Scopes, "held", held, "generation", s.version.Generation)
+	s.log.Info("keys erased", "scopes", out.Scopes, "held", out.Held, "retained", out.Retained, "generation", s.version.Generation)
 	return out, false, nil
 }
 
 // without makes the record without what was chosen, and checks it. Nothing counts yet.
-func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring.Erasure, requests [][32]byte) (file []byte, top *keyroot.Top, err error) {
+func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring.Erasure, requests [][32]byte, size uint64) (file []byte, top *keyroot.Top, err error) {
 	before := s.version
 	w := s.depot.Writer(ctx, before.Record, s.random)
 	after, list, err := ring.Erase(ctx, w.Writer, *what)
@@ -168,7 +179,7 @@ func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring
 	if err != nil {
 		return nil, nil, err
 	}
-	sum, size, err := s.depot.PutList(ctx, list)
+	sum, length, err := s.depot.PutList(ctx, list)
 	if err == nil {
 		err = s.step("list")
 	}
@@ -183,9 +194,9 @@ func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring
 		return nil, nil, err
 	}
 	next := keyroot.Next{Ring: after, Top: top, Packs: w.Named(before.Record, after), NextPack: w.Next(), Folded: before.Folded,
-		Live: before.Live - list.Scopes(), Control: s.control.Size(), Time: time.Now(), Custody: custody,
+		Live: before.Live - list.Scopes(), Control: size, Time: time.Now(), Custody: custody,
 		Erased: &keyroot.Erased{Requests: hashes(requests), Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)),
-			Root: list.Root(), List: sum, Size: size}}
+			Root: list.Root(), List: sum, Size: length}}
 	if file, err = s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer); err != nil {
 		return nil, nil, err
 	}
@@ -218,96 +229,93 @@ func (s *Service) gate(ctx context.Context, before *keyring.Ring, file []byte, w
 	return keyring.AuditErasure(ctx, s.version.Public(s.depot.Source(s.version.Packs)), r.Public(s.depot.Source(r.Packs)), list)
 }
 
-// choose finds what an erasure takes, and how many keys a hold keeps from it.
-func (s *Service) choose(ctx context.Context, ring *keyring.Ring, e *Erasure) (what *keyring.Erasure, held uint64, err error) {
+// choose finds what an erasure takes, and what is kept from it.
+func (s *Service) choose(ctx context.Context, ring *keyring.Ring, e *Erasure, j *judgement) (*keyring.Erasure, verdicts, error) {
+	cause := e.cause
+	if cause == "" {
+		cause = control.CauseRequest
+	}
+	now, seen := time.Now(), map[[32]byte]bool{}
+	what := &keyring.Erasure{Weeks: e.weeks, Release: j.release}
+	var kept verdicts
+	for _, day := range e.days {
+		all, err := ring.Day(ctx, day)
+		if err != nil {
+			return nil, kept, err
+		}
+		said := j.decide(all, now, cause, seen)
+		if len(said.free) == len(all) && len(all) > 0 {
+			what.Days = append(what.Days, day) // one path of each trie, whatever is below
+			continue
+		}
+		what.Scopes = append(what.Scopes, said.free...)
+		kept.add(&said)
+	}
+	found, err := s.selected(ctx, ring, e)
+	if err != nil {
+		return nil, kept, err
+	}
+	said := j.decide(found, now, cause, seen)
+	what.Scopes = append(what.Scopes, said.free...)
+	kept.add(&said)
+	return what, kept, nil
+}
+
+// selected finds the keys that the selectors of an erasure name.
+func (s *Service) selected(ctx context.Context, ring *keyring.Ring, e *Erasure) ([]keyring.Located, error) {
 	found, err := s.endedScopes(ctx, ring, e.ends)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	for _, tag := range e.Tags {
 		tagged, err := ring.Tagged(ctx, keyring.ShortTag(tag))
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
-		for _, l := range tagged {
-			if l.Start <= e.Cutoff.UnixNano() {
-				found = append(found, l)
-			}
-		}
+		found = append(found, before(tagged, e.Cutoff)...)
 	}
 	if len(e.Scopes) > 0 {
 		named, err := ring.Find(ctx, e.Scopes)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		found = append(found, named...)
 	}
 	if len(e.Classes) > 0 {
 		for l, err := range ring.All(ctx) {
 			if err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 			if slices.Contains(e.Classes, l.Class) && l.Start <= e.Cutoff.UnixNano() {
 				found = append(found, l)
 			}
 		}
 	}
-	what = &keyring.Erasure{Weeks: e.weeks}
-	for _, day := range e.days {
-		all, err := ring.Day(ctx, day)
-		if err != nil {
-			return nil, 0, err
-		}
-		free, kept, err := unheld(ctx, ring, all)
-		if err != nil {
-			return nil, 0, err
-		}
-		if held += kept; kept == 0 && len(all) > 0 {
-			what.Days = append(what.Days, day)
-		} else {
-			found = append(found, free...)
-		}
-	}
-	free, kept, err := unheld(ctx, ring, found)
-	what.Scopes = free
-	return what, held + kept, err
+	return found, nil
 }
 
-// unheld leaves out what a hold keeps, and what is there twice.
-func unheld(ctx context.Context, ring *keyring.Ring, found []keyring.Located) (free []keyring.Located, kept uint64, err error) {
-	scopes := make([]keyring.Scope, len(found))
-	for i := range found {
-		scopes[i] = found[i].Scope
+// before leaves out what started after a time.
+func before(found []keyring.Located, cutoff time.Time) []keyring.Located {
+	return slices.DeleteFunc(found, func(l keyring.Located) bool { return l.Start > cutoff.UnixNano() })
+}
+
+func (v *verdicts) add(more *verdicts) {
+	v.held += more.held
+	v.retained += more.retained
+	if more.until.After(v.until) {
+		v.until = more.until
 	}
-	held, err := ring.Held(ctx, scopes)
-	if err != nil {
-		return nil, 0, err
-	}
-	seen := map[[32]byte]bool{}
-	for i := range found {
-		check := found[i].Check()
-		key := [32]byte(append(found[i].ID[:], check[:]...))
-		switch {
-		case seen[key]:
-		case held[i]:
-			kept++
-		default:
-			free = append(free, found[i])
-		}
-		seen[key] = true
-	}
-	return free, kept, nil
 }
 
 // done is the erasure that has these requests, if there is one already.
-func (s *Service) done(requests [][32]byte) *Erased {
-	if len(requests) == 0 {
+func (s *Service) done(e *Erasure) *Erased {
+	if len(e.Requests) == 0 {
 		return nil
 	}
-	for _, d := range s.depot.Erasures() {
-		if slices.Equal(d.Requests, hashes(requests)) {
+	for _, d := range s.depot.Erasures()[e.since:] {
+		if slices.Equal(d.Requests, hashes(e.Requests)) {
 			out := &Erased{Before: Root{d.Before, d.Prev, d.Generation - 1}, After: Root{d.N, d.Hash, d.Generation}, Switched: d.Time,
-				Denied: d.Time, Folded: positions(s.version.Folded)}
+				Denied: d.Time, Folded: positions(s.version.Folded), control: d.Control}
 			out.fill(&d.Erased)
 			return out
 		}

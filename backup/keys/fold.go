@@ -51,6 +51,9 @@ func (s *Service) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.Fold(ctx)
 		if err == nil {
+			_, err = s.CarryOut(ctx)
+		}
+		if err == nil {
 			err = s.eraseDue(ctx)
 		}
 		if err != nil && ctx.Err() == nil {

@@ -74,6 +74,8 @@ type Service struct {
 	lists     erasedScopes
 	streams   streamNames
 	nonces    map[string]time.Time
+	reported  map[commit.Hex32]bool   // requests and erasures whose entries wait in the inbox
+	outcomes  map[commit.Hex32]string // what was last said of requests
 	ends      []ended                 // session ends that were folded and not acted upon
 	looked    time.Time               // when policy was last asked what to erase
 	announced uint16                  // first of the intake weeks that wait in the inbox of the control log
@@ -111,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 
 // open opens all that the service needs, and reads nothing yet but the control log.
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: cfg.Logger, random: rand.Reader, release: func() error { return nil }, dead: map[uint64]bool{}, nonces: map[string]time.Time{},
+	s := &Service{cfg: cfg, log: cfg.Logger, random: rand.Reader, release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, nonces: map[string]time.Time{},
 		step: func(string) error { return nil }}
 	if cfg.step != nil {
 		s.step = cfg.step

@@ -50,6 +50,7 @@ type Erasure struct {
 	N, Before  uint64
 	Hash, Prev commit.Hex32
 	Generation uint64
+	Control    uint64 // size of the control log that it was made under
 	Time       time.Time
 	keyroot.Erased
 }
@@ -89,7 +90,7 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		take()
 		r, hash := d.state.Last()
 		if r.Erased != nil && parent != nil {
-			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Time, *r.Erased})
+			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Control, r.Time, *r.Erased})
 		}
 	}, nil
 }

@@ -1,0 +1,130 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/objstore"
+)
+
+// sealedPrefix is where sealed selections lie in the store, by their SHA-256.
+const sealedPrefix = "control/sealed/"
+
+// errSelection says that what a request or a hold selects cannot be opened, now or ever.
+var errSelection = errors.New("what it selects cannot be opened")
+
+// selection opens what a request or a hold selects. Requires mu.
+func (s *Service) selection(ctx context.Context, named *control.Selection) (*control.Selector, error) {
+	key := s.pending.intake.keys[named.Week]
+	if key == nil {
+		return nil, fmt.Errorf("%w: the intake key of week %d is not there", errSelection, named.Week)
+	}
+	sealed, err := s.cfg.Store.Read(ctx, sealedPrefix+named.Sealed.String(), "", objstore.Range{})
+	if err != nil {
+		return nil, fmt.Errorf("sealed selection: %w", err)
+	}
+	if commit.Hex32(sha256.Sum256(sealed)) != named.Sealed {
+		return nil, fmt.Errorf("%w: %s%s was changed", errSelection, sealedPrefix, named.Sealed)
+	}
+	line, err := keyscope.OpenSelector(key, s.trust.Archive, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSelection, err)
+	}
+	sel, err := control.ParseSelector(line, named, s.trust.Archive)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSelection, err)
+	}
+	return sel, nil
+}
+
+// judgement is what an erasure is judged by: the holds that stand at a size of the control log, and the policy then.
+type judgement struct {
+	control uint64
+	policy  *control.Policy
+	held    map[keyring.Tag]bool
+	release []keyring.Hold // in the tries, and released
+}
+
+// judge brings every hold that stands into the tries, and says what may be erased. A hold that cannot be opened holds
+// everything. Requires mu.
+func (s *Service) judge(ctx context.Context) (*judgement, error) {
+	for {
+		if err := s.sync(ctx); err != nil {
+			return nil, err
+		}
+		j := &judgement{held: map[keyring.Tag]bool{}}
+		var all []*control.Hold
+		s.control.View(func(c *control.State) {
+			j.control, j.policy, all = c.Size(), c.Policy(), slices.Clone(c.Holds)
+		})
+		_, have, err := s.version.ring.Marks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var missing []keyring.Hold
+		for _, h := range all {
+			id := [16]byte(h.Entry[:16])
+			in := slices.IndexFunc(have, func(m keyring.Hold) bool { return m.ID == id })
+			stands := h.StandsAt(j.control)
+			switch {
+			case in >= 0 && stands:
+				j.held[have[in].Tag] = true
+			case in >= 0:
+				j.release = append(j.release, have[in])
+			case stands:
+				sel, err := s.selection(ctx, &h.Selection)
+				if err != nil {
+					return nil, fmt.Errorf("hold %v holds everything: %w", h.Entry, err)
+				}
+				missing = append(missing, keyring.Hold{Tag: keyring.ShortTag(*sel.Tag), ID: id})
+			}
+		}
+		if len(missing) == 0 {
+			return j, nil
+		}
+		if err := s.foldAll(ctx, keyring.Batch{Holds: missing}); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// verdicts of scopes that an erasure found.
+type verdicts struct {
+	free           []keyring.Located
+	held, retained uint64
+	until          time.Time // when the last retained one may go
+}
+
+// decide leaves out what a hold or minimum retention keeps, and what is there twice.
+func (j *judgement) decide(found []keyring.Located, now time.Time, cause control.Cause, seen map[[32]byte]bool) (v verdicts) {
+	for i := range found {
+		check := found[i].Check()
+		key := [32]byte(append(found[i].ID[:], check[:]...))
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		held := slices.ContainsFunc(found[i].Tags[:], func(t keyring.Tag) bool { return j.held[t] })
+		said := j.policy.Erasable(found[i].Class, time.Unix(0, found[i].Start), now, held, cause)
+		switch {
+		case said.Erase:
+			v.free = append(v.free, found[i])
+		case held:
+			v.held++
+		case !said.Until.IsZero():
+			v.retained++
+			if said.Until.After(v.until) {
+				v.until = said.Until
+			}
+		}
+	}
+	return v
+}
