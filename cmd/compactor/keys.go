@@ -58,7 +58,11 @@ func (k *keyRole) fold(ctx context.Context) error {
 		k.log.Info("keys are taken in by the process that has the keys folder")
 		return nil
 	}
-	return errors.Join(service.Fold(ctx), service.Close())
+	err = service.Fold(ctx)
+	if err == nil {
+		_, err = service.CarryOut(ctx)
+	}
+	return errors.Join(err, service.Close())
 }
 
 // run is the key service as long as ctx lasts; while another process is, it waits to take over.

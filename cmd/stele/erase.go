@@ -27,9 +27,10 @@ service carries it out. What is asked for is written in a request file, for thos
 control log has a salted hash of it only.`,
 		Example: `  stele erase request --subject user-17 --reason 'letter of 3 May' --as reader
   stele erase approve 5b0f9e0c --as anna.stele --file request-5b0f9e0c.json
+  stele erase run
   stele erase status`,
 	}
-	cmd.AddCommand(a.eraseRequestCommand(), a.eraseApproveCommand(), a.eraseRejectCommand(), a.eraseStatusCommand())
+	cmd.AddCommand(a.eraseRequestCommand(), a.eraseApproveCommand(), a.eraseRejectCommand(), a.eraseRunCommand(), a.eraseStatusCommand())
 	return a.group(cmd)
 }
 

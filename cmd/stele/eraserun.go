@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stelelog/stele/backup/keys"
+)
+
+func (a *app) eraseRunCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Carry out what was approved, now",
+		Long: `Carry out all requests that were approved, as a key service does by itself within a minute. It needs the keys
+folder and the custodians of the keys; where a key service runs, leave it to that. Compactors take what was done
+into the control log, and with the admin or the compactor folder 'stele erase status' shows it then.`,
+		Example: "  stele erase run",
+		Args:    takes(),
+		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.eraseRun(cmd.Context()) }),
+	}
+}
+
+// runAnswer says what was erased.
+type runAnswer struct {
+	Erasures []erasedAnswer `json:"erasures"`
+}
+
+type erasedAnswer struct {
+	Scopes     uint64     `json:"scopes"`
+	Held       uint64     `json:"held,omitempty"`
+	Retained   uint64     `json:"retained,omitempty"`
+	Until      *time.Time `json:"until,omitempty"` // of minimum retention
+	Generation uint64     `json:"generation"`      // that is alive now
+	Watermark  uint64     `json:"watermark"`       // least generation that can still be opened
+}
+
+func (r runAnswer) print(w io.Writer) {
+	for _, e := range r.Erasures {
+		fmt.Fprintf(w, "erased %s; generation %d of the keys lives, none before %d can be opened\n", count(int(e.Scopes), "scope"), e.Generation, e.Watermark)
+		if e.Held > 0 {
+			fmt.Fprintf(w, "  %s stay for a hold, and no reader gets them\n", count(int(e.Held), "scope"))
+		}
+		if e.Retained > 0 {
+			fmt.Fprintf(w, "  %s stay for minimum retention until %s\n", count(int(e.Retained), "scope"), e.Until.Format(time.DateOnly))
+		}
+	}
+	if len(r.Erasures) == 0 {
+		fmt.Fprintln(w, "nothing that was approved is left to be done")
+	}
+}
+
+func (a *app) eraseRun(ctx context.Context) (answer, error) {
+	s, err := a.site("keys")
+	if err != nil {
+		return nil, err
+	}
+	dir := s.beside("keys", "")
+	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
+	if err != nil {
+		return nil, hinted(err, "bring the keys folder here, or leave it to the key service that has it")
+	}
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
+		Username: s.KafkaUsername, Password: s.KafkaPassword})
+	if errors.Is(err, keys.ErrBusy) {
+		return nil, hinted(err, "the key service that runs carries requests out by itself, within a minute")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key store: %w", err)
+	}
+	done, err := service.CarryOut(ctx)
+	ans := runAnswer{Erasures: []erasedAnswer{}}
+	for _, e := range done {
+		x := erasedAnswer{Scopes: e.Scopes, Held: e.Held, Retained: e.Retained, Generation: e.After.Generation, Watermark: e.Watermark}
+		if e.Retained > 0 {
+			x.Until = &e.Until
+		}
+		ans.Erasures = append(ans.Erasures, x)
+	}
+	return ans, errors.Join(err, service.Close())
+}
