@@ -24,9 +24,15 @@ func (v *verifier) anchoring(ctx context.Context) error {
 	if err := v.cosignatures(ctx, policy); err != nil {
 		return err
 	}
+	for _, vkey := range v.a.trust.Anchors {
+		if err := v.anchor(ctx, vkey); err != nil {
+			return err
+		}
+	}
 	switch {
 	case policy.Wants():
 		v.quorum(policy)
+	case len(v.a.trust.Anchors) > 0:
 	case len(policy.Witnesses) > 0:
 		v.unanchored = "the trust file names witnesses and wants none of them (quorum none)"
 	default:
@@ -82,10 +88,18 @@ func (v *verifier) quorum(policy *cosign.Policy) {
 		v.r.fault(anchoring, v.a.trust.Origin(), "no head of the control log has the cosignatures that the trust file wants (quorum %s)", policy.Quorum)
 		return
 	}
-	v.anchored = v.judgeBehind(reached, fmt.Sprintf("%s cosigned by the quorum %s of the trust file (%s)", number(reached, "entry"), policy.Quorum, v.witnessed(reached)))
+	v.seen(reached, fmt.Sprintf("%s cosigned by the quorum %s of the trust file (%s)", number(reached, "entry"), policy.Quorum, v.witnessed(reached)))
 }
 
-// judgeBehind words how far the control log was seen, and makes a fault of it if that is too long ago.
+// seen words how far the control log was seen, and makes a fault of it if that is too long ago.
+func (v *verifier) seen(reached uint64, text string) {
+	text = v.judgeBehind(reached, text)
+	if v.anchored != "" {
+		text = v.anchored + "; " + text
+	}
+	v.anchored = text
+}
+
 func (v *verifier) judgeBehind(reached uint64, text string) string {
 	size := v.a.control.Size()
 	if reached >= size {

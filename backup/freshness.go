@@ -22,7 +22,8 @@ func (a *Archive) Head(ctx context.Context) (checkpoint []byte, size uint64, err
 	return a.control.Published(ctx)
 }
 
-// Continues reports whether the control log continues a signed head of it that was seen before, in any store. If not,
+// Continues reports whether the control log continues a signed head of it that was seen before, in any store: a checkpoint,
+// with or without cosignatures, or a record of an anchor that the trust file names. If not,
 // the error says how.
 func (a *Archive) Continues(checkpoint []byte) error {
 	_, err := a.continues(checkpoint)
@@ -30,7 +31,10 @@ func (a *Archive) Continues(checkpoint []byte) error {
 }
 
 func (a *Archive) continues(checkpoint []byte) (size uint64, err error) {
-	a.control.View(func(s *control.State) { size, err = s.CheckHead(checkpoint) })
+	head, err := a.headIn(checkpoint)
+	if err == nil {
+		a.control.View(func(s *control.State) { size, err = s.CheckHead(head) })
+	}
 	var contradiction *control.HeadError
 	switch {
 	case err == nil:

@@ -71,6 +71,7 @@ func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Comma
 		}
 		set.String(field.Flag(), "", help)
 	}
+	cmd.AddCommand(anchorCommand(env, stderr, state))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		state.begun = true
 		c, err := load(f, set, env)

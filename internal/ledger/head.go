@@ -16,26 +16,33 @@ func (c *Log) Published(ctx context.Context) (file []byte, size uint64, err erro
 	var ends []uint64
 	c.View(func(s *control.State) { ends = s.Ends() })
 	for i := len(ends) - 1; i >= 0; i-- {
-		prefix := CheckpointKeys(ends[i], nil)[0]
-		for v, err := range c.store.Versions(ctx, prefix, "") {
-			if err != nil {
-				return nil, 0, err
-			}
-			if v.Deleted || v.Size > MaxCheckpoint {
-				continue
-			}
-			file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, 0, err
-			}
-			var bad error
-			c.View(func(s *control.State) { size, bad = s.CheckCheckpoint(file) })
-			if bad == nil && size == ends[i] {
-				return file, size, nil
-			}
+		if file, size, err := c.publishedAt(ctx, ends[i]); err != nil || file != nil {
+			return file, size, err
+		}
+	}
+	return nil, 0, nil
+}
+
+func (c *Log) publishedAt(ctx context.Context, end uint64) (file []byte, size uint64, err error) {
+	prefix := CheckpointKeys(end, nil)[0]
+	for v, err := range c.store.Versions(ctx, prefix, "") {
+		if err != nil {
+			return nil, 0, err
+		}
+		if v.Deleted || v.Size > MaxCheckpoint {
+			continue
+		}
+		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		var bad error
+		c.View(func(s *control.State) { size, bad = s.CheckCheckpoint(file) })
+		if bad == nil && size == end {
+			return file, size, nil
 		}
 	}
 	return nil, 0, nil

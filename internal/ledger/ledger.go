@@ -68,6 +68,13 @@ func (c *Log) Findings() (f chain.Findings) {
 	return c.findings
 }
 
+// LockNow is how objects beside the log are locked now.
+func (c *Log) LockNow() objstore.Lock {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.space.Lock()
+}
+
 // lockNow is the lock of control objects: like data, by the policy in force. Requires mu or a single caller.
 func (c *Log) lockNow() objstore.Lock {
 	p := c.state.Policy()

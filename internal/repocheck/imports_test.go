@@ -107,6 +107,8 @@ var homes = map[string][]string{
 	"github.com/apache/arrow/go/v17": {"internal/segment"},
 	"github.com/miekg/pkcs11":        {"backup/custodian/pkcs11"},
 	"github.com/minio/minio-go/v7":   {"backup/s3store", "internal/testbed"},
+	"github.com/google/trillian":     {"backup/anchor/trillian"},
+	"google.golang.org/grpc":         {"backup/anchor/trillian"},
 }
 
 func atHome(f goFile) (complaints []string) {
