@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
@@ -77,16 +76,13 @@ func (v *verifier) savedRecords(chain *anchorlog.Chain, roots map[uint64]merkle.
 }
 
 // headIn is the signed head of the control log in a file: a checkpoint, or a record of an anchor of the trust file.
-func (a *Archive) headIn(file []byte) ([]byte, error) {
+func headIn(trust *identity.Trust, file []byte) ([]byte, error) {
 	if !anchorlog.IsRecord(file) {
 		return file, nil
 	}
 	errs := []error{errors.New("a record of no anchor that the trust file names")}
-	for _, vkey := range a.trust.Anchors {
-		if _, err := note.NewVerifier(vkey); err != nil {
-			continue
-		}
-		chain, err := anchorlog.NewChain(&a.trust, vkey)
+	for _, vkey := range trust.Anchors {
+		chain, err := anchorlog.NewChain(trust, vkey)
 		if err != nil {
 			return nil, err
 		}

@@ -41,7 +41,7 @@ type CompactorConfig struct {
 	HeadsEvery   time.Duration // how often new heads go into the control log; 10 s
 	Partitions   []int         // static assignment; nil shares the partitions among the compactors of the group
 	Group        string        // of the compactors that share the partitions; "stele-" and the archive's name
-	Since        [][]byte      // signed heads that were saved outside: the control log must continue them
+	Since        [][]byte      // heads or anchors' records that were saved outside: the control log must continue them
 	Keys         *keys.Service // takes in grants beside the compactor, if this process holds the role
 	Logger       *slog.Logger
 }
@@ -116,7 +116,9 @@ func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) 
 		return nil, fmt.Errorf("the store holds no archive %s: %w; is it the right URL? 'stele init' makes a new one", c.trust.Name, err)
 	}
 	for _, head := range cfg.Since {
-		c.control.View(func(s *control.State) { _, err = s.CheckHead(head) })
+		if head, err = headIn(&c.trust, head); err == nil {
+			c.control.View(func(s *control.State) { _, err = s.CheckHead(head) })
+		}
 		if err != nil {
 			return nil, fmt.Errorf("the control log does not continue a head that was saved outside, so nothing is signed: %w", err)
 		}

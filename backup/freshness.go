@@ -31,7 +31,7 @@ func (a *Archive) Continues(checkpoint []byte) error {
 }
 
 func (a *Archive) continues(checkpoint []byte) (size uint64, err error) {
-	head, err := a.headIn(checkpoint)
+	head, err := headIn(&a.trust, checkpoint)
 	if err == nil {
 		a.control.View(func(s *control.State) { size, err = s.CheckHead(head) })
 	}

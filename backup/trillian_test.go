@@ -125,7 +125,11 @@ func rolledBack(t *testing.T, a *testArchive, m *storetest.Memory, log *testbed.
 	wantExit(t, r, 10, "integrity")
 	wantFault(t, r.Faults, "integrity", "test/control", "the log ends before it")
 	wantFault(t, r.Faults, "anchoring", "anchor.example", "records were removed")
-	_, err := back.anchor(log, dir).Once(t.Context())
+	_, err := back.compact(t.Context(), nil, store, func(c *CompactorConfig) { c.Since = [][]byte{saved} })
+	if err == nil || !strings.Contains(err.Error(), "saved outside") || !strings.Contains(err.Error(), "the log ends before it") {
+		t.Errorf("a compactor with the record: %v", err)
+	}
+	_, err = back.anchor(log, dir).Once(t.Context())
 	var no *trillian.ContradictionError
 	if !errors.As(err, &no) || no.Who != "archive" {
 		t.Errorf("the operator of the anchor: %v", err)

@@ -89,6 +89,11 @@ func Trillian(t testing.TB) *TrillianLog {
 	log.server = start("trillian_log_server")
 	log.signer = start("trillian_log_signer", "--force_master", "--sequencer_interval=100ms", "--batch_size=500")
 	log.Addr = log.server.ports[0].addr()
+	t.Cleanup(func() { // an orderly end takes seconds, and nothing is kept
+		for _, s := range []*Server{log.signer, log.server, log.database} {
+			_ = s.Kill() // unless it ended before, which its own cleanup reports
+		}
+	})
 	return log
 }
 
