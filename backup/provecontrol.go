@@ -5,10 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/control"
@@ -23,6 +22,7 @@ type controlProof struct {
 	heads      map[uint64]*provenHead // by index
 	rosters    []provenRoster         // oldest first
 	writers    [][]byte               // service keys that are to be shown
+	more       map[uint64]moreEntry   // other entries, by index
 }
 
 // provenRoster is an entry that says who the policy names: a roster or, where there is none, the policy itself.
@@ -38,7 +38,7 @@ type provenRoster struct {
 func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
 	log := &controlProof{heads: map[uint64]*provenHead{}}
 	state, err := p.a.control.Replay(ctx, func(s *control.State, index uint64, entry string) {
-		log.hashes = append(log.hashes, merkle.LeafHash([]byte(entry)))
+		log.add(entry)
 		l := &s.Listed[index]
 		if l.Unauthorised != nil {
 			return
@@ -66,6 +66,10 @@ func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
 		}
 	}
 	return log, nil
+}
+
+func (log *controlProof) add(entry string) {
+	log.hashes = append(log.hashes, merkle.LeafHash([]byte(entry)))
 }
 
 func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
@@ -136,11 +140,7 @@ func (log *controlProof) entries(p *prover) error {
 	last := uint64(0)
 	for index, h := range log.heads {
 		last = max(last, index)
-		log.show(index, func(line string) bool {
-			vkey, ok := strings.CutPrefix(line, "compactor ")
-			v, err := note.NewVerifier(vkey)
-			return ok && err == nil && v.Name() == h.by
-		})
+		log.showKey(index, h.by)
 	}
 	for _, key := range log.writers {
 		log.show(last, func(line string) bool {
@@ -148,34 +148,36 @@ func (log *controlProof) entries(p *prover) error {
 			return words[0] == "writer" && len(words) > 2 && words[2] == base64.StdEncoding.EncodeToString(key)
 		})
 	}
-	for _, r := range log.rosters {
-		if len(r.shown) == 0 {
-			continue
+	shown := map[uint64]func() error{}
+	for i := range log.rosters {
+		if r := &log.rosters[i]; len(r.shown) > 0 {
+			shown[r.index] = func() error { return r.part(p, log) }
 		}
-		if err := log.entry(p, r.index, r.entry); err != nil {
-			return err
-		}
-		if r.whole {
-			continue
-		}
-		if err := r.lines(p); err != nil {
+	}
+	for index, h := range log.heads {
+		shown[index] = func() error { return log.entry(p, index, h.entry) }
+	}
+	for index, m := range log.more {
+		shown[index] = func() error {
+			err := log.entry(p, index, m.entry)
+			p.parts = append(p.parts, m.parts...)
 			return err
 		}
 	}
-	for _, index := range sortedKeys(log.heads) {
-		if err := log.entry(p, index, log.heads[index].entry); err != nil {
+	for _, index := range slices.Sorted(maps.Keys(shown)) {
+		if err := shown[index](); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func sortedKeys(m map[uint64]*provenHead) (keys []uint64) {
-	for k := range m {
-		keys = append(keys, k)
+// part adds a roster with the names that are shown, or a policy.
+func (r *provenRoster) part(p *prover, log *controlProof) error {
+	if err := log.entry(p, r.index, r.entry); err != nil || r.whole {
+		return err
 	}
-	slices.Sort(keys)
-	return keys
+	return r.lines(p)
 }
 
 // entry adds an entry with its proof.

@@ -49,6 +49,7 @@ type checker struct {
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
 	names    []nameSource
+	lists    []*erasure
 }
 
 // recordGroup is a record part and those behind it that are about it.
@@ -68,6 +69,8 @@ type entryGroup struct {
 	proof  *merkle.TLogProof
 	lines  []namePart
 	used   bool
+
+	erasure erasureParts
 }
 
 type namePart struct {
@@ -112,6 +115,9 @@ func (c *checker) check() error {
 		return err
 	}
 	if err := c.rosters(); err != nil {
+		return err
+	}
+	if err := c.erasures(); err != nil {
 		return err
 	}
 	for _, g := range c.records {
@@ -192,7 +198,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		}
 		seen[leaf] = true
 		c.entries = append(c.entries, &entryGroup{number: n, file: string(p.Data), entry: entry})
-	case KindControl, KindName:
+	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect:
 		if e == nil {
 			return errMisplaced
 		}
@@ -230,6 +236,9 @@ func (g *entryGroup) take(n int, p Part) (err error) {
 		g.proof, err = parseProof(p.Data)
 		return err
 	}
+	if p.Kind != KindName {
+		return g.takeErasure(p)
+	}
 	if g.entry.Type != control.TypeRoster {
 		return errMisplaced
 	}
@@ -261,6 +270,7 @@ func parseProof(data []byte) (*merkle.TLogProof, error) {
 
 // controlProofs checks that the entries are in the control log, all under one head.
 func (c *checker) controlProofs() error {
+	last := uint64(0)
 	for _, e := range c.entries {
 		if e.entry.Archive != c.trust.Archive {
 			return failed(e.number, "an entry of another archive")
@@ -275,7 +285,10 @@ func (c *checker) controlProofs() error {
 		if err != nil {
 			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
 		}
-		c.head, c.headFile = head, e.proof.Checkpoint
+		if c.headFile != nil && e.proof.Index <= last {
+			return failed(e.number, "entries that do not ascend")
+		}
+		c.head, c.headFile, last = head, e.proof.Checkpoint, e.proof.Index
 	}
 	if c.headFile == nil {
 		c.missing("archive", whatControl, "no head of the control log")

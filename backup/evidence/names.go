@@ -76,16 +76,16 @@ func (s *nameSource) use(line string) {
 	s.used[line], s.group.used = true, true
 }
 
-// compactor returns the key of a compactor that was named before an entry of the control log.
-func (c *checker) compactor(name string, before uint64) note.Verifier {
+// named returns the key of who was named in a role before an entry of the control log; nil if nothing in the file does.
+func (c *checker) named(role, name string, before uint64) note.Verifier {
 	for i := len(c.names) - 1; i >= 0; i-- {
 		s := &c.names[i]
 		if s.index >= before {
 			continue
 		}
 		for _, line := range s.lines {
-			vkey, ok := strings.CutPrefix(line, "compactor ")
-			if !ok {
+			vkey, ok := strings.CutPrefix(line, role+" ")
+			if !ok || role == "writer" {
 				continue
 			}
 			if v, err := note.NewVerifier(vkey); err == nil && v.Name() == name {

@@ -113,7 +113,7 @@ func (c *checker) inLog(g *recordGroup, about string, out *Record) error {
 	if !strings.HasPrefix(head.Log, partition) {
 		return fmt.Errorf("the log %s is not one of partition %d", head.Log, g.header.Partition)
 	}
-	key := c.compactor(e.entry.By, e.proof.Index)
+	key := c.named("compactor", e.entry.By, e.proof.Index)
 	if key == nil {
 		c.missing(about, whatLog, fmt.Sprintf("that the access policy names %s, who signed the head of its log", e.entry.By))
 		return nil
@@ -195,6 +195,7 @@ func (c *checker) scope(g *recordGroup, about, by string, names [3]string, out *
 		return fmt.Errorf("the frame of its scope is not signed by the stream")
 	}
 	c.holds(about, whatScope, by, fmt.Sprintf("%x, key check value %x", s.entry.ID, s.entry.KCV[:]))
+	c.forgotten(about, s.entry)
 	for i, commitment := range []merkle.Hash{s.entry.Tenant, s.entry.Subject, s.entry.Session} {
 		v := &s.names[i]
 		if !v.Shown {

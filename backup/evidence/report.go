@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"slices"
 	"time"
 )
 
@@ -40,11 +41,11 @@ type Record struct {
 	Service string            `json:"service,omitempty"`
 }
 
-// Whole reports whether every record is shown from its writer's key to the head of the control log. What is disclosed, or
-// witnessed, is beside the point.
+// Whole reports whether every record is shown from its writer's key to the head of the control log, and every erasure from
+// its request to its custodians. What is disclosed or witnessed, and what an erasure could not close, is beside the point.
 func (r *Report) Whole() bool {
 	for _, m := range r.Missing {
-		if m.What != whatUnknown && m.What != whatWitness {
+		if !slices.Contains([]string{whatUnknown, whatWitness, whatOpen, whatArchive}, m.What) {
 			return false
 		}
 	}
@@ -63,7 +64,24 @@ const (
 	whatField     = "field"     // a sealed field is what the writer committed to
 	whatScope     = "scope"     // the scope of the record, and its key check value
 	whatWitness   = "witness"   // others have seen the head of the control log
-	whatUnknown   = "unknown"   // a part of a kind that is not known here
+	whatForgotten = "forgotten" // the key of the record's scope went with an erasure
+
+	whatErased     = "erased"         // keys were left out of a new generation
+	whatRequest    = "request"        // who asked
+	whatSelection  = "selection"      // what for, in clear
+	whatApproved   = "approved"       // who approved
+	whatSingle     = "single-control" // fewer than two persons decided
+	whatRecords    = "records"        // the root records before and after follow each other
+	whatList       = "list"           // which keys went
+	whatDifference = "difference"     // and no others
+	whatCustodian  = "custodian"      // what a custodian said of its key
+	whatDead       = "dead"           // nobody can open the generation that was left
+	whatBestEffort = "best-effort"    // custodians destroyed it, and no time can be stated
+	whatArchive    = "archive"        // from when on no copy of the archive opens it
+	whatTransport  = "transport"      // and no copy of the transport
+	whatOpen       = "open"           // what could not be closed
+
+	whatUnknown = "unknown" // a part of a kind that is not known here
 )
 
 func (c *checker) holds(about, what, by, detail string) {
@@ -72,6 +90,15 @@ func (c *checker) holds(about, what, by, detail string) {
 
 func (c *checker) missing(about, what, detail string) {
 	c.report.Missing = append(c.report.Missing, Statement{About: about, What: what, Detail: detail})
+}
+
+// assumptions are what no certificate can show.
+func assumptions() []string {
+	return []string{
+		"that nobody kept a copy of a key or a text: what was disclosed, restored or held in memory before is out of reach",
+		"that custodians and their devices did what they said",
+		"that no hold stood, that older generations are dead, and which records went: 'stele verify' checks these in the archive",
+	}
 }
 
 // limits are what no evidence file shows.

@@ -19,12 +19,13 @@ import (
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
-		Short: "Check an evidence file offline, with the trust file alone",
-		Long: `Check a file that 'stele prove' wrote. It needs the trust file and no archive, no key and no network;
-nothing is fetched. It says line by line what the file shows and by whose key, then what it could have
-shown and does not, then what no such file shows.
+		Short: "Check an evidence file or a certificate offline, with the trust file alone",
+		Long: `Check a file that 'stele prove' or 'stele erase certificate' wrote. It needs the trust file and no archive,
+no key and no network; nothing is fetched. It says line by line what the file shows and by whose key, then
+what it could have shown and does not, then what no such file shows.
 
-The exit code is 0 if every record is shown from its writer's key to the head of the control log, 11 if
+The exit code is 0 if every record is shown from its writer's key to the head of the control log, and every
+erasure from its request to its custodians (what that could not close is said, and is not held against it), 11 if
 a part of that is missing from the file, 10 if something in it does not hold (then it shows nothing),
 and 3 if it is no evidence file, or damaged.`,
 		Example: `  stele check case-7.evidence --trust trust.stele
@@ -89,31 +90,38 @@ func readBounded(path string, most int64) ([]byte, error) {
 
 // sentence says what a statement means.
 func sentence(what string) string {
-	switch what {
-	case "control":
-		return "the control log has this head"
-	case "roster":
-		return "the policy root says who may do what"
-	case "signed":
-		return "its writer's stream signed it"
-	case "certified":
-		return "a service key let that stream sign"
-	case "writer":
-		return "the access policy names that service key"
-	case "log":
-		return "it is in a log, under a signed head"
-	case "head":
-		return "that head is in the control log"
-	case "field":
-		return "this is what was captured"
-	case "scope":
-		return "the writer put it into this scope"
-	case "witness":
-		return "others have seen that head"
-	case "unknown":
-		return "this stele knows no such part"
+	text, known := map[string]string{
+		"control":        "the control log has this head",
+		"roster":         "the policy root says who may do what",
+		"signed":         "its writer's stream signed it",
+		"certified":      "a service key let that stream sign",
+		"writer":         "the access policy names that service key",
+		"log":            "it is in a log, under a signed head",
+		"head":           "that head is in the control log",
+		"field":          "this is what was captured",
+		"scope":          "the writer put it into this scope",
+		"forgotten":      "nobody can open it any more",
+		"erased":         "keys were left out of a new generation",
+		"request":        "it was asked for",
+		"selection":      "this was asked for",
+		"approved":       "it was approved",
+		"single-control": "single control",
+		"records":        "the records of the key store follow each other",
+		"list":           "these keys went",
+		"difference":     "nothing else went",
+		"custodian":      "a custodian destroyed its key",
+		"dead":           "the old generation cannot be opened",
+		"best-effort":    "destroyed, best effort",
+		"archive":        "the time of the archive",
+		"transport":      "the time of the transport",
+		"open":           "this could not be closed",
+		"witness":        "others have seen that head",
+		"unknown":        "this stele knows no such part",
+	}[what]
+	if !known {
+		return what
 	}
-	return what
+	return text
 }
 
 func (c *checkAnswer) print(w io.Writer) {

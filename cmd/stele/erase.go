@@ -30,7 +30,8 @@ control log has a salted hash of it only.`,
   stele erase run
   stele erase status`,
 	}
-	cmd.AddCommand(a.eraseRequestCommand(), a.eraseApproveCommand(), a.eraseRejectCommand(), a.eraseRunCommand(), a.eraseStatusCommand())
+	cmd.AddCommand(a.eraseRequestCommand(), a.eraseApproveCommand(), a.eraseRejectCommand(), a.eraseRunCommand(), a.eraseStatusCommand(),
+		a.eraseCertificateCommand())
 	return a.group(cmd)
 }
 

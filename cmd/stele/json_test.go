@@ -58,6 +58,7 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"erase-approve", "erase approve 00000000", exitFailed},
 		{"erase-reject", "erase reject 00000000", exitFailed},
 		{"erase-status", "erase status", 0},
+		{"erase-certificate", "erase certificate 00000000 --out " + at("certificate"), exitFailed},
 		{"hold-place", "hold place --subject user-17 --out " + at("hold.json"), 0},
 		{"hold-release", "hold release 00000000", exitFailed},
 		{"hold-list", "hold list", 0},

@@ -409,6 +409,7 @@ class Checker:
             if e.proof is None:
                 continue
             need(head is None or head.checkpoint == e.proof.checkpoint, "two heads of the control log")
+            need(head is None or head.index < e.proof.index, "entries that do not ascend")
             e.proof.check(leaf_hash(e.data), self.name + "/control", self.log)
             head = e.proof
         self.head = head

@@ -1,0 +1,257 @@
+package evidence
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keytrie"
+)
+
+// erasure is an erasure while it is checked.
+type erasure struct {
+	*entryGroup
+	control.Erased
+	about string
+	by    string // key of the key service, as it is printed
+	list  *keyring.Erased
+	sets  [][]string // who could open the generation that was left
+}
+
+// erasureParts are what stands behind an erased entry, and behind a request.
+type erasureParts struct {
+	roots   [][]byte // the record before, the one after
+	list    []byte
+	proofs  []*keytrie.Proof
+	hasList bool
+	line    []byte // of a request: what it selects
+}
+
+// takeErasure takes a part that belongs to an erasure, or to a request.
+func (g *entryGroup) takeErasure(p Part) error {
+	x := &g.erasure
+	behind := g.entry.Type == control.TypeErased
+	switch {
+	case p.Kind == KindRoot && behind && len(x.roots) < 2 && !x.hasList:
+		x.roots = append(x.roots, p.Data)
+	case p.Kind == KindErased && behind && len(x.roots) == 2 && !x.hasList:
+		x.list, x.hasList = p.Data, true
+	case p.Kind == KindTries && x.hasList && x.proofs == nil:
+		return x.tries(p.Data)
+	case p.Kind == KindSelect && g.entry.Type == control.TypeRequest && x.line == nil:
+		x.line = p.Data
+	default:
+		return errMisplaced
+	}
+	return nil
+}
+
+// TriesPart makes the part that shows that nothing but the list went.
+func TriesPart(proofs [][]byte) Part {
+	data := appendUvarint(nil, uint64(len(proofs)))
+	for _, p := range proofs {
+		data = append(appendUvarint(data, uint64(len(p))), p...)
+	}
+	return Part{KindTries, data}
+}
+
+func (x *erasureParts) tries(data []byte) error {
+	c := cursor{b: data}
+	n := c.uv()
+	if n > keyring.MaxRuns {
+		return errPart
+	}
+	x.proofs = []*keytrie.Proof{}
+	for range n {
+		size := c.uv()
+		if size > uint64(len(c.b)) {
+			return errPart
+		}
+		p := new(keytrie.Proof)
+		if err := p.UnmarshalBinary(c.bytes(size)); err != nil {
+			return err
+		}
+		x.proofs = append(x.proofs, p)
+	}
+	return c.end()
+}
+
+// erasures checks all erasures of the file.
+func (c *checker) erasures() error {
+	for _, e := range c.entries {
+		if e.proof == nil || e.entry.Type != control.TypeErased {
+			continue
+		}
+		if err := c.erased(e); err != nil {
+			return &FailedError{e.number, err}
+		}
+	}
+	return nil
+}
+
+func (c *checker) erased(g *entryGroup) error {
+	hash := commit.Hash([]byte(g.file))
+	e := &erasure{entryGroup: g, about: "erasure " + hex.EncodeToString(hash[:8])}
+	g.used = true
+	if err := g.entry.Into(&e.Erased); err != nil {
+		return err
+	}
+	key, err := c.signer(g, "keyservice")
+	if err != nil {
+		return err
+	}
+	if key == nil {
+		c.missing(e.about, whatErased, "that the access policy names "+g.entry.By)
+		return c.useUp(e, hash)
+	}
+	e.by = keyName(key)
+	if e.To != e.From+1 || e.Root.N <= e.Before.N || e.Control > g.proof.Index {
+		return fmt.Errorf("an erasure from generation %d to %d, record %d to %d", e.From, e.To, e.Before.N, e.Root.N)
+	}
+	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%d scopes, generation %d to %d, cause %s, %s, entry %d",
+		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
+	for _, check := range []func() error{
+		func() error { return c.requests(e) }, func() error { return c.rootRecords(e) },
+		func() error { return c.later(e, hash) }, func() error { return c.custody(e) },
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	c.times(e)
+	return nil
+}
+
+// useUp takes what belongs to an erasure that cannot be judged.
+func (c *checker) useUp(e *erasure, hash commit.Hex32) error {
+	for _, o := range e.Requests {
+		for _, g := range c.entries {
+			g.used = g.used || commit.Hash([]byte(g.file)) == o.Request || g.decides(o.Request)
+		}
+	}
+	for _, g := range c.entries {
+		var d control.Destroyed
+		g.used = g.used || g.entry.Type == control.TypeDestroyed && g.entry.Into(&d) == nil && d.Erased == hash
+	}
+	return nil
+}
+
+// signer verifies that an entry is signed by who holds one of some roles, and returns their key; nil if nothing in the
+// file names them.
+func (c *checker) signer(g *entryGroup, roles ...string) (key note.Verifier, err error) {
+	for _, role := range roles {
+		if role == "root" && g.entry.By == c.rootKey.Name() {
+			key = c.rootKey
+		}
+		if key == nil {
+			key = c.named(role, g.entry.By, g.proof.Index)
+		}
+	}
+	if key == nil {
+		return nil, nil
+	}
+	_, err = note.Open([]byte(g.file), note.VerifierList(key))
+	return key, err
+}
+
+func (g *entryGroup) decides(request commit.Hex32) bool {
+	var d control.Decision
+	return g.entry.Type == control.TypeApprove && g.entry.Into(&d) == nil && d.Request == request
+}
+
+// requests checks who asked and who approved.
+func (c *checker) requests(e *erasure) error {
+	for _, o := range e.Requests {
+		var r *entryGroup
+		for _, g := range c.entries {
+			if g.proof != nil && g.entry.Type == control.TypeRequest && commit.Hash([]byte(g.file)) == o.Request {
+				r = g
+			}
+		}
+		if r == nil {
+			c.missing(e.about, whatRequest, "request "+o.Request.String())
+			continue
+		}
+		r.used = true
+		if err := c.request(e, r, o.Request); err != nil {
+			return err
+		}
+	}
+	if e.Single {
+		c.holds(e.about, whatSingle, e.by, "decided by fewer than two persons with keys of their own")
+	}
+	return nil
+}
+
+func (c *checker) request(e *erasure, r *entryGroup, id commit.Hex32) error {
+	var body control.RequestBody
+	if err := r.entry.Into(&body); err != nil {
+		return err
+	}
+	if body.What != control.WhatErase || body.Select == nil || r.proof.Index >= e.proof.Index {
+		return fmt.Errorf("request %s is none that can have led to this", id)
+	}
+	key, err := c.signer(r, "root", "approver", "holder", "reader")
+	if err != nil {
+		return err
+	}
+	if key == nil {
+		c.missing(e.about, whatRequest, "that the access policy names "+r.entry.By)
+	} else {
+		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d", id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index))
+	}
+	if r.erasure.line != nil {
+		s, err := control.ParseSelector(r.erasure.line, body.Select, c.trust.Archive)
+		if err != nil {
+			return err
+		}
+		c.holds(e.about, whatSelection, r.entry.By, strings.TrimSpace(fmt.Sprintf("%s %s", s.Kind, s.Value)))
+	}
+	return c.approvals(e, r, id, body.Until)
+}
+
+// approvals counts persons: each name, and each key, once.
+func (c *checker) approvals(e *erasure, r *entryGroup, id commit.Hex32, until time.Time) error {
+	persons := map[string]bool{}
+	root := false
+	for _, g := range c.entries {
+		if g.proof == nil || !g.decides(id) {
+			continue
+		}
+		g.used = true
+		if g.proof.Index <= r.proof.Index || g.proof.Index >= e.proof.Index || g.entry.Time.After(until) {
+			return fmt.Errorf("an approval of request %s that came too early or too late", id)
+		}
+		key, err := c.signer(g, "root", "approver")
+		if err != nil {
+			return err
+		}
+		if key == nil {
+			c.missing(e.about, whatApproved, "that the access policy names "+g.entry.By)
+			continue
+		}
+		if persons[g.entry.By] || persons[keyName(key)] {
+			return fmt.Errorf("request %s is approved twice by %s", id, g.entry.By)
+		}
+		persons[g.entry.By], persons[keyName(key)] = true, true
+		root = root || key == c.rootKey
+		c.holds(e.about, whatApproved, keyName(key), fmt.Sprintf("request %s, %s, entry %d", id, stamp(g.entry.Time), g.proof.Index))
+	}
+	switch {
+	case len(persons) >= 4: // two names and two keys
+		return nil
+	case root && !e.Single:
+		return fmt.Errorf("request %s is approved by the policy root alone, and the erasure does not say so", id)
+	case !root:
+		c.missing(e.about, whatApproved, "two approvers of request "+id.String())
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,397 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/backup/custodian"
+	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/keytrie"
+	"github.com/stelelog/stele/merkle"
+)
+
+// world is an archive's control log and key store, as far as one erasure needs them.
+type world struct {
+	t       testing.TB
+	archive [16]byte
+	at      time.Time
+	signers map[string]note.Signer // by key name
+	vkeys   map[string]string
+	policy  control.Policy
+
+	entries []string
+	packs   packs
+	records [][]byte
+	state   *keyroot.State
+	list    []byte
+	proofs  [][]byte
+	erased  control.Erased
+}
+
+type packs map[uint64][]byte
+
+func (p packs) ReadPack(_ context.Context, pack, offset uint64, n int) ([]byte, error) {
+	if data := p[pack]; offset+uint64(n) <= uint64(len(data)) {
+		return data[offset : offset+uint64(n)], nil
+	}
+	return nil, fmt.Errorf("pack %d has no %d bytes at %d", pack, n, offset)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{t: t, archive: [16]byte{0xa5, 1}, at: time.Date(2026, 10, 5, 8, 0, 0, 0, time.UTC), packs: packs{},
+		signers: map[string]note.Signer{}, vkeys: map[string]string{}}
+	for _, name := range []string{"acme/root", "acme/control", "acme/approver/anna", "acme/approver/bert", "acme/keyservice/keys", "acme/reader/rita"} {
+		seed := sha256.Sum256([]byte(name))
+		key := ed25519.NewKeyFromSeed(seed[:])
+		var err error
+		w.signers[name], err = merkle.NewSigner(name, key)
+		w.must(err)
+		w.vkeys[name], err = note.NewEd25519VerifierKey(name, key.Public().(ed25519.PublicKey))
+		w.must(err)
+	}
+	named := func(role, name string) []control.Named {
+		return []control.Named{{Name: name, Key: w.vkeys["acme/"+role+"/"+name]}}
+	}
+	w.policy = control.Policy{Version: 1, Root: w.vkeys["acme/root"], Approvers: append(named("approver", "anna"), named("approver", "bert")...),
+		KeyServices: named("keyservice", "keys"), Readers: []control.Reader{{Name: "rita", Sign: w.vkeys["acme/reader/rita"]}}}
+	w.state = keyroot.NewState(w.archive, func(uint64) (note.Verifiers, error) {
+		return note.VerifierList(w.signers["acme/keyservice/keys"].(note.Verifier)), nil
+	})
+	return w
+}
+
+func (w *world) trust() []byte {
+	t := identity.Trust{Archive: w.archive, Name: "acme", Root: w.vkeys["acme/root"], Log: w.vkeys["acme/control"]}
+	text, err := t.MarshalText()
+	w.must(err)
+	return text
+}
+
+// say adds an entry and returns its hash.
+func (w *world) say(kind, by string, body any) commit.Hex32 {
+	w.at = w.at.Add(time.Minute)
+	e, err := control.Sign(w.archive, kind, w.at, body, w.signers[by])
+	w.must(err)
+	w.entries = append(w.entries, e)
+	return commit.Hash([]byte(e))
+}
+
+// record makes the next root record.
+func (w *world) record(x keyroot.Next, make func(*keytrie.Writer) (*keyring.Ring, error)) *keyring.Ring {
+	last, _ := w.state.Last()
+	first, all := uint64(1), map[uint64]keyroot.Pack{}
+	if last != nil {
+		first = last.NextPack
+		for _, p := range last.Packs {
+			all[p.N] = p
+		}
+	}
+	out := keytrie.NewWriter(w.archive, first, 64<<20, rand.Reader, func(n uint64, data []byte) error {
+		all[n], w.packs[n] = keyroot.Pack{N: n, SHA256: sha256.Sum256(data), Size: int64(len(data))}, bytes.Clone(data)
+		return nil
+	})
+	ring, err := make(out)
+	w.must(err)
+	w.must(out.Close())
+	for _, run := range ring.Runs {
+		for _, n := range run.Packs {
+			if !slices.ContainsFunc(x.Packs, func(p keyroot.Pack) bool { return p.N == n }) {
+				x.Packs = append(x.Packs, all[n])
+			}
+		}
+	}
+	slices.SortFunc(x.Packs, func(a, b keyroot.Pack) int { return int(a.N) - int(b.N) })
+	x.Ring, x.NextPack, x.Time, x.Control = ring, out.Next(), w.at, uint64(len(w.entries))
+	top, err := keyroot.NewTop(rand.Reader)
+	w.must(err)
+	x.Top = &top
+	x.Custody = &keyroot.Custody{Sets: [][]string{{"a"}, {"b"}}, Shares: []keyroot.Share{{Set: 0, Custodian: "a", Share: []byte{1}}, {Set: 1, Custodian: "b", Share: []byte{2}}}}
+	if x.Erased != nil {
+		x.Erased.Root, x.Erased.List = w.erased.Paths, w.erased.List
+		x.Erased.Scopes, x.Erased.Removed, x.Erased.Spent, x.Erased.Size = w.erased.Scopes, w.erased.Removed, w.erased.Spent, int64(len(w.list))
+		x.Live -= w.erased.Scopes
+	}
+	n := uint64(len(w.records))
+	file, err := w.state.Build(chain.Tail{Next: n}, x, rand.Reader, w.signers["acme/keyservice/keys"])
+	w.must(err)
+	_, accept, err := w.state.Judge(chain.Object{N: n, Data: file})
+	w.must(err)
+	accept()
+	w.records = append(w.records, file)
+	return ring
+}
+
+// erase does all of one erasure: 40 scopes, 7 of which go.
+func (w *world) erase() {
+	ctx := context.Background()
+	w.say(control.TypeRoster, "acme/root", control.NewRoster(&w.policy))
+	var scopes []keyring.Scope
+	for i := range 40 {
+		var x keyring.Scope
+		h := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte("scope"), uint64(i)))
+		x.ID, x.Stream, x.Encap = keyscope.ScopeID(20_000, [14]byte(h[:])), [16]byte{1}, [16]byte{9}
+		x.Class, x.Start, x.Week = "default", int64(20_000*24*time.Hour), 2857
+		copy(x.Inner[:], h[:])
+		x.Tags[1] = keyring.Tag{1: byte(i % 6), 2: 1}
+		x.Place(keyscope.DayStart(20_000), 0)
+		scopes = append(scopes, x)
+	}
+	before := w.record(keyroot.Next{Live: 40, Fold: &keyroot.Fold{Added: 40, Intake: 1}, Folded: commit.Source{Cluster: "c1", Topic: "t1"}},
+		func(out *keytrie.Writer) (*keyring.Ring, error) {
+			return (&keyring.Ring{Archive: w.archive, Packs: w.packs}).Fold(ctx, out, keyring.Batch{Scopes: scopes, Intake: []keyring.IntakeKey{{Week: 9000}}})
+		})
+	salted := sha256.Sum256([]byte("whom"))
+	request := w.say(control.TypeRequest, "acme/reader/rita", control.RequestBody{What: control.WhatErase, Until: w.at.Add(24 * time.Hour),
+		Select: &control.Selection{Kind: control.KindSubject, Salted: salted, Sealed: salted}})
+	w.say(control.TypeApprove, "acme/approver/anna", control.Decision{Request: request})
+	w.say(control.TypeApprove, "acme/approver/bert", control.Decision{Request: request})
+	found, err := before.Tagged(ctx, keyring.Tag{1: 2, 2: 1})
+	w.must(err)
+	var list *keyring.Erased
+	old, oldHash := w.state.Last()
+	w.erased = control.Erased{Cause: control.CauseRequest, Requests: []control.Outcome{{Request: request, Erased: uint64(len(found))}},
+		From: 1, To: 2, Before: control.RootRef{N: old.N, Hash: oldHash}, Control: uint64(len(w.entries))}
+	w.record(keyroot.Next{Live: 40, Folded: old.Folded, Erased: &keyroot.Erased{Requests: []commit.Hex32{request}}},
+		func(out *keytrie.Writer) (next *keyring.Ring, err error) {
+			if next, list, err = before.Erase(ctx, out, keyring.Erasure{Scopes: found}); err != nil {
+				return nil, err
+			}
+			w.list = list.Marshal(w.archive)
+			e := &w.erased
+			e.List, e.Paths, e.Scopes, e.Removed, e.Spent = sha256.Sum256(w.list), list.Root(), list.Scopes(), list.Paths(), uint64(len(list.Spent))
+			return next, nil
+		})
+	proofs, err := keyring.ProveErasure(ctx, before, list)
+	w.must(err)
+	for _, p := range proofs {
+		raw, err := p.MarshalBinary()
+		w.must(err)
+		w.proofs = append(w.proofs, raw)
+	}
+	now, nowHash := w.state.Last()
+	w.erased.Root, w.erased.Transport = control.RootRef{N: now.N, Hash: nowHash}, w.at.Add(21*24*time.Hour)
+	w.erased.Custody, w.erased.Watermark, w.erased.Open = []control.Destruction{w.destroyed("a", custodian.Immediate, 0)}, 1, []string{"custodian b"}
+	hash := w.say(control.TypeErased, "acme/keyservice/keys", w.erased)
+	archive := w.at.Add(48 * time.Hour)
+	w.say(control.TypeDestroyed, "acme/keyservice/keys", control.Destroyed{Erased: hash,
+		Custody: []control.Destruction{w.destroyed("b", custodian.Delayed, 48*time.Hour)}, Watermark: 2, Archive: &archive})
+}
+
+func (w *world) destroyed(name string, class custodian.Class, delay time.Duration) control.Destruction {
+	at := w.at
+	from := at.Add(delay)
+	statement, err := custodian.Attestation{Identity: custodian.Identity{Archive: w.archive, Name: name}, Kind: "vault", Generation: 1,
+		State: custodian.Destroyed, Class: class, Declared: true, Time: at, Destroyed: at, From: from}.Marshal()
+	w.must(err)
+	return control.Destruction{Custodian: name, Generation: 1, Class: string(class), Destroyed: &at, Irrecoverable: &from, Statement: string(statement)}
+}
+
+// parts are those of a certificate, as the control log has it now.
+func (w *world) parts() (parts []Part) {
+	var hashes []merkle.Hash
+	for _, e := range w.entries {
+		hashes = append(hashes, merkle.LeafHash([]byte(e)))
+	}
+	head, err := merkle.Checkpoint{Origin: "acme/control", Size: uint64(len(hashes)), Root: merkle.Root(hashes)}.Sign(w.signers["acme/control"])
+	w.must(err)
+	names := w.policy.Names()
+	var lines []merkle.Hash
+	for _, n := range names {
+		lines = append(lines, merkle.LeafHash([]byte(n)))
+	}
+	for i, e := range w.entries {
+		proof, err := merkle.TLogProof{Index: uint64(i), Path: w.path(hashes, i), Checkpoint: head}.MarshalText()
+		w.must(err)
+		parts = append(parts, Part{KindEntry, []byte(e)}, Part{KindControl, proof})
+		switch entry, _ := control.ParseEntry(e); entry.Type {
+		case control.TypeRoster:
+			for k, n := range names {
+				parts = append(parts, NamePart(n, k, w.path(lines, k)))
+			}
+		case control.TypeErased:
+			parts = append(parts, Part{KindRoot, w.records[0]}, Part{KindRoot, w.records[1]}, Part{KindErased, w.list}, TriesPart(w.proofs))
+		}
+	}
+	return parts
+}
+
+func (w *world) path(hashes []merkle.Hash, index int) []merkle.Hash {
+	proof, err := merkle.ProveInclusion(uint64(index), uint64(len(hashes)), func(nodes []merkle.Node, out []merkle.Hash) error {
+		for i, n := range nodes {
+			out[i] = merkle.Root(hashes[n.Index<<n.Level:][:1<<n.Level])
+		}
+		return nil
+	})
+	w.must(err)
+	return proof.Path
+}
+
+func (w *world) file(parts []Part) []byte {
+	file, err := Marshal(w.archive, parts)
+	w.must(err)
+	return file
+}
+
+// A certificate shows who asked and approved, what went and nothing else, who destroyed what, and both times.
+func TestCertificate(t *testing.T) {
+	w := newWorld(t)
+	w.erase()
+	file := w.file(w.parts())
+	v, r := judge(t, w.trust(), file)
+	if v.Err != "" {
+		_, err := Check(w.trust(), file)
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes", len(file))
+	for _, what := range []string{"erased", "request", "approved", "records", "list", "difference", "custodian", "dead", "archive", "transport"} {
+		if !slices.ContainsFunc(r.Holds, func(s Statement) bool { return s.What == what }) {
+			t.Errorf("nothing says %q in %+v", what, r.Holds)
+		}
+	}
+	if !r.Whole() || len(r.Missing) != 1 {
+		t.Errorf("missing: %+v", r.Missing)
+	}
+	n := 0
+	for _, s := range r.Holds {
+		if s.What == "approved" {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d approvals", n)
+	}
+}
+
+// Every byte and every part of a certificate counts.
+func TestCertificateMutants(t *testing.T) {
+	w := newWorld(t)
+	w.erase()
+	parts := w.parts()
+	file := w.file(parts)
+	_, was := judge(t, w.trust(), file)
+	inside := body(t, file)
+	for at := 0; at < len(inside); at += 7 {
+		changed := bytes.Clone(inside)
+		changed[at] ^= byte(1 + at%255)
+		m := mutant{fmt.Sprintf("byte %d", at), w.trust(), w.file(nil), was}
+		var err error
+		if m.file, err = pack(w.archive, changed, 0); err != nil {
+			t.Fatal(err)
+		}
+		m.check(t)
+	}
+	for i := range parts {
+		for name, p := range map[string][]Part{
+			"without": slices.Delete(slices.Clone(parts), i, i+1),
+			"twice":   slices.Insert(slices.Clone(parts), i, parts[i]),
+			"before":  parts[:i],
+		} {
+			m := mutant{fmt.Sprintf("%s part %d", name, i), w.trust(), w.file(p), was}
+			m.check(t)
+		}
+	}
+}
+
+// With one approval there is a request, and nothing that says that two persons decided it.
+func TestOneApproval(t *testing.T) {
+	w := newWorld(t)
+	w.erase()
+	_, was := judge(t, w.trust(), w.file(w.parts()))
+	parts := slices.DeleteFunc(w.parts(), func(p Part) bool {
+		anna := p.Kind == KindName && strings.Contains(string(p.Data), "/anna")
+		return anna || bytes.Equal(p.Data, []byte(w.entries[2])) || p.Kind == KindControl && strings.Contains(string(p.Data), "index 2\n")
+	})
+	m := mutant{"one approval", w.trust(), w.file(parts), was}
+	if v := m.check(t); v.Err != "" || !slices.ContainsFunc(v.Missing, func(s string) bool { return strings.HasSuffix(s, " approved") }) {
+		t.Errorf("%+v", v)
+	}
+}
+
+// What a key service, or an operator with all keys of one role, could claim is held against what others signed.
+func TestCertificateLies(t *testing.T) {
+	for name, lie := range map[string]struct {
+		change func(w *world)
+		why    string
+	}{
+		"approved twice":       {func(w *world) { w.approve(3, "acme/approver/anna") }, "twice"},
+		"approved by a reader": {func(w *world) { w.approve(2, "acme/reader/rita") }, ""},
+		"other counts":         {func(w *world) { w.rewrite(func(e *control.Erased) { e.Scopes++ }) }, "something else"},
+		"a time that no custodian gives": {func(w *world) {
+			w.rewrite(func(e *control.Erased) { at := w.at; e.Archive, e.Watermark = &at, 2 })
+			w.entries = w.entries[:5]
+		}, "states a time"},
+		"a better class":    {func(w *world) { w.rewrite(func(e *control.Erased) { e.Custody[0].Class = "B" }) }, "is not what the entry says"},
+		"another list":      {func(w *world) { w.list = append(w.list[:len(w.list)-1:len(w.list)-1], 1) }, "list"},
+		"other proofs":      {func(w *world) { w.proofs = w.proofs[:0] }, "proofs"},
+		"records exchanged": {func(w *world) { slices.Reverse(w.records) }, "not the one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.erase()
+			_, was := judge(t, w.trust(), w.file(w.parts()))
+			lie.change(w)
+			r, err := Check(w.trust(), w.file(w.parts()))
+			if lie.why != "" && (err == nil || !strings.Contains(err.Error(), lie.why)) {
+				t.Errorf("%v, want %q", err, lie.why)
+			}
+			if err == nil && len(r.Missing) <= len(was.Missing) {
+				t.Errorf("it shows as much: %+v", r.Holds)
+			}
+		})
+	}
+}
+
+// approve puts other words in the place of the n-th entry.
+func (w *world) approve(n int, by string) {
+	var request control.Decision
+	entry, err := control.ParseEntry(w.entries[n])
+	w.must(err)
+	w.must(entry.Into(&request))
+	w.replace(control.TypeApprove, n, by, request)
+}
+
+func (w *world) replace(kind string, n int, by string, body any) {
+	if by == "" {
+		w.entries = slices.Delete(w.entries, n, n+1)
+		return
+	}
+	e, err := control.Sign(w.archive, kind, w.at, body, w.signers[by])
+	w.must(err)
+	w.entries[n] = e
+}
+
+// rewrite has the key service say something else in its erased entry; what follows it names the new one.
+func (w *world) rewrite(change func(*control.Erased)) {
+	change(&w.erased)
+	w.replace(control.TypeErased, 4, "acme/keyservice/keys", w.erased)
+	var d control.Destroyed
+	entry, err := control.ParseEntry(w.entries[5])
+	w.must(err)
+	w.must(entry.Into(&d))
+	d.Erased = commit.Hash([]byte(w.entries[4]))
+	w.replace(control.TypeDestroyed, 5, "acme/keyservice/keys", d)
+}
