@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -123,6 +124,9 @@ func (s *Store) get(ctx context.Context, name string, r backup.Range, options mi
 	return data, nil
 }
 
+// unversioned is what services call the one version of a key in a bucket that keeps no versions.
+const unversioned = "null"
+
 // stat returns what the service says of one version (without the key), the newest if id is empty, and its
 // lock.
 func (s *Store) stat(ctx context.Context, name, id string) (backup.Version, backup.Lock, error) {
@@ -130,7 +134,7 @@ func (s *Store) stat(ctx context.Context, name, id string) (backup.Version, back
 	if err != nil {
 		return backup.Version{}, backup.Lock{}, s.reason(ctx, name, id, err)
 	}
-	v := backup.Version{ID: info.VersionID, Size: info.Size, Modified: info.LastModified.UTC()}
+	v := backup.Version{ID: cmp.Or(info.VersionID, unversioned), Size: info.Size, Modified: info.LastModified.UTC()}
 	lock, err := s.lockOf(ctx, name, v.ID, info.Metadata)
 	return v, lock, err
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait of the scripts.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // TestMain makes the test binary the command compactor, too, for the scripts.
 func TestMain(m *testing.M) {

@@ -39,8 +39,9 @@ func (a *app) initCommand() *cobra.Command {
 		Long: `Make an archive in an empty place, and the keys of all roles.
 
 ARCHIVE is file:///path or s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1. The
-bucket needs versions and object lock. --to is where writers send: file:///spool (the default is the
-folder "spool" in --out), or kafka://host:port/topic; then the topics are made, too.
+bucket needs versions and object lock; one that is missing is made so. --to is where writers send:
+file:///spool (the default is the folder "spool" in --out), or kafka://host:port/topic; then the topics
+are made, too.
 
 Init first tries out what the store really enforces, and puts the answer into the archive. Into --out
 it writes stele.yaml, trust.stele (public keys only, all that an auditor needs), the first writer

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -110,7 +111,7 @@ func forkOf(t *testing.T, s *site, store bucket, spool string) *fork {
 	f := &fork{spool: fileURL(t, "spool"), dir: filepath.Join(t.TempDir(), "archive"), was: map[string]bool{}}
 	site := shortDir(t)
 	for from, to := range map[string]string{s.dir: site, strings.TrimPrefix(spool, "file://"): strings.TrimPrefix(f.spool, "file://")} {
-		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		if err := errors.Join(os.CopyFS(to, os.DirFS(from)), private(to)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -122,6 +123,19 @@ func forkOf(t *testing.T, s *site, store bucket, spool string) *fork {
 		f.was[key] = true
 	}
 	return f
+}
+
+// private keeps others out of all that is in a directory, which a copy does not.
+func private(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.Chmod(path, 0o700)
+		}
+		return os.Chmod(path, 0o600)
+	})
 }
 
 // objects are those of the logs that the fork has and its original did not have.

@@ -156,7 +156,7 @@ func TestKafkaOutage(t *testing.T) {
 	for p := range sent {
 		wg.Go(func() {
 			for ; !closed(stop); sent[p]++ {
-				if _, err := c.Produce(within(t, 4*outage+time.Minute), p, numbered(sent[p], 1)); err != nil {
+				if _, err := c.Produce(within(t, 10*time.Minute), p, numbered(sent[p], 1)); err != nil {
 					t.Errorf("partition %d: %v", p, err)
 					return
 				}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	startTimeout = 2 * time.Minute // a broker needs 3 s alone on two cores, far more under a loaded race build
+	startTimeout = 5 * time.Minute // a broker needs 3 s alone on two cores, far more under a loaded race build
 	stopTimeout  = 30 * time.Second
 	pollInterval = 50 * time.Millisecond
 	logTail      = 8 << 10
