@@ -37,8 +37,8 @@ check: ## gofmt, go vet and staticcheck
 	$(GO) run $(STATICCHECK) $(TAGGED)
 
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
-	$(GOTEST) -race -timeout 20m ./...
-	$(GOTEST) -race -timeout 20m $(TAGGED)
+	$(GOTEST) -race -timeout 30m ./...
+	$(GOTEST) -race -timeout 30m $(TAGGED)
 	$(GOTEST) -tags purego ./internal/sha256mb ./merkle
 
 test-long: setup ## the long runs: more data, more kills, more time

@@ -204,15 +204,18 @@ func size(t testing.TB, dir, word string) (n int64) {
 	return n
 }
 
-// weigh counts every object, and proves that all records are in them.
+// weigh counts every object, those of the key store apart, and proves that all records are in them.
 func (m *meter) weigh() {
 	for v, err := range m.s.store.Versions(m.t.Context(), "", "") {
 		if err != nil {
 			m.t.Fatal(err)
 		}
+		if strings.HasPrefix(v.Key, "keys/") {
+			m.f.keys += v.Size // all that was ever written there, superseded packs among it
+			continue
+		}
 		m.f.stored[kindOf(v.Key)] += v.Size
 	}
-	m.f.keys = size(m.t, filepath.Join(m.s.roles, "keys"), "keys.db")
 	a, err := backup.OpenArchive(m.t.Context(), m.s.store, m.s.role("trust.stele"))
 	if err != nil {
 		m.t.Fatal(err)
