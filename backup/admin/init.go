@@ -220,7 +220,7 @@ func shippedClasses(keep time.Duration) []control.Class {
 	return []control.Class{
 		{Name: "default", Keep: days(keep)},
 		{Name: "state", Keep: 30, TTL: 30},
-		{Name: "audit", Keep: max(184, days(keep))},
+		{Name: "audit", Keep: max(184, days(keep)), Min: 184},
 	}
 }
 

@@ -153,6 +153,9 @@ func (s *Service) leaveOut(ctx context.Context, e *Erasure, j *judgement) (out *
 	if err != nil {
 		return nil, false, err
 	}
+	if late, err := s.heldSince(ctx, j.control); err != nil || late {
+		return nil, late, err
+	}
 	if lost, err = s.put(ctx, file, top); err != nil || lost {
 		return nil, lost, err
 	}

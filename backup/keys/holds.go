@@ -96,6 +96,18 @@ func (s *Service) judge(ctx context.Context) (*judgement, error) {
 	}
 }
 
+// heldSince reports whether a hold has come since the control log had a size: what was made ready does not count then.
+// Requires mu.
+func (s *Service) heldSince(ctx context.Context, size uint64) (late bool, err error) {
+	if err := s.control.Refresh(ctx); err != nil {
+		return false, err
+	}
+	s.control.View(func(c *control.State) {
+		late = slices.ContainsFunc(c.Holds, func(h *control.Hold) bool { return h.Index >= size && h.Released == 0 })
+	})
+	return late, nil
+}
+
 // verdicts of scopes that an erasure found.
 type verdicts struct {
 	free           []keyring.Located
