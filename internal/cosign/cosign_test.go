@@ -108,3 +108,37 @@ func TestCosignatures(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	_, a := witnessKey("a.example", 0)
+	_, b := witnessKey("b.example", 1)
+	f.Add("witness A " + a + " https://a.example\nwitness B " + b + "\ngroup both all A B\nquorum both")
+	f.Add("quorum none")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse(strings.Split(text, "\n"))
+		if err != nil {
+			return
+		}
+		if p.Wants() && p.Met(func(string) bool { return false }) {
+			t.Errorf("nobody is enough for %q", text)
+		}
+		if !p.Met(func(string) bool { return true }) {
+			t.Errorf("everybody is not enough for %q", text)
+		}
+	})
+}
+
+func FuzzRead(f *testing.F) {
+	const text = "log.example\n7\nSuGRk59UjZk0dAuI3qLFy4m7iHD8RQXNed7Gu/qu6cs=\n"
+	key, a := witnessKey("a.example", 0)
+	p, err := Parse([]string{"witness A " + a, "quorum A"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(text + "\n" + cosignature(key, a, text, 1700000000)))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		if got, err := p.Read(file); err == nil && len(got) > 0 && !strings.HasPrefix(string(file), text+"\n") {
+			t.Errorf("a cosignature on another text: %q", file)
+		}
+	})
+}
