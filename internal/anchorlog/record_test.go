@@ -128,7 +128,7 @@ func TestChangedRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range file {
-		for bit := range 8 {
+		for _, bit := range []int{0, 5} {
 			changed := append([]byte{}, file...)
 			changed[i] ^= 1 << bit
 			got, _, _, err := first.Open(changed)
