@@ -205,7 +205,7 @@ func TestTilesOfAnAlteredArchive(t *testing.T) {
 				continue
 			}
 			data := read(t, store, key)
-			for at := 0; at < len(data); at += len(data)/40 + 1 {
+			for at := 0; at < len(data); at += len(data)/12 + 1 {
 				replace(t, store, key, flip(data, 8*at))
 				tiles := a.tiles()
 				_, err := tiles.Export(t.Context(), origin, func(path string, data []byte) error {
