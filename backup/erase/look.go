@@ -2,6 +2,9 @@ package erase
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
@@ -28,6 +31,7 @@ type Request struct {
 	Deferred  time.Time `json:"deferred_until,omitzero"`
 	Nothing   bool      `json:"nothing,omitempty"` // nothing is known that it selects
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
+	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
 	Certified bool      `json:"certified"`         // there is an erasure to make a certificate of
 }
 
@@ -103,6 +107,9 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 	if r.Expired(d.now()) {
 		out.Standing = "expired"
 	}
+	if r.Policy != nil && r.Standing == control.Pending {
+		out.Changes = changes(s.Policy(), &r.RequestBody)
+	}
 	for i, o := range r.Outcomes {
 		out.Erased += o.Erased
 		if i == len(r.Outcomes)-1 {
@@ -117,6 +124,49 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 			out.Certified = out.Certified || o.Request == r.ID
 		}
 	}
+	return out
+}
+
+// changes are the lines in which a proposed policy differs from the one in force, and the read keys that come with it.
+func changes(now *control.Policy, r *control.RequestBody) (out []string) {
+	old := *now
+	old.Version, old.Writers, old.Intake = 0, nil, nil
+	before, after := lines(&old), lines(r.Policy)
+	for _, line := range before {
+		if !slices.Contains(after, line) {
+			out = append(out, "- "+line)
+		}
+	}
+	for _, line := range after {
+		if !slices.Contains(before, line) {
+			out = append(out, "+ "+line)
+		}
+	}
+	for _, k := range r.ReadKeys {
+		for _, w := range k.Wraps {
+			out = append(out, fmt.Sprintf("+ read key of %d wrapped to %s", k.Year, w.Reader))
+		}
+	}
+	return out
+}
+
+// lines are the members of a policy, each entry of a list on a line of its own with the name of the list.
+func lines(p *control.Policy) (out []string) {
+	var members map[string]json.RawMessage
+	raw, err := json.Marshal(p)
+	if err != nil || json.Unmarshal(raw, &members) != nil {
+		return nil // a policy can always be written
+	}
+	for name, value := range members {
+		var list []json.RawMessage
+		if json.Unmarshal(value, &list) != nil {
+			list = []json.RawMessage{value}
+		}
+		for _, v := range list {
+			out = append(out, name+" "+string(v))
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -80,6 +80,9 @@ func (r requestAnswer) print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "what      %s\nby        %s, %s\n", strings.TrimSpace(q.What+" "+q.Kind+q.Hold), q.By, q.Time.Format(time.RFC3339))
+	for _, line := range q.Changes {
+		fmt.Fprintf(w, "change    %s\n", line)
+	}
 	for _, v := range q.Approved {
 		fmt.Fprintf(w, "approved  by %s, %s\n", v.By, v.Time.Format(time.RFC3339))
 	}

@@ -56,8 +56,8 @@ is refused if the policy has changed since.`,
 	approve := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Approve a change of the access policy",
-		Long: `Approve a proposed change, with the role file of an approver. See what it is first: 'stele erase status ID', and
-the draft, from who proposed it.`,
+		Long: `Approve a proposed change, with the role file of an approver. See what it is first: 'stele erase status ID' shows
+what goes and what comes.`,
 		Example: "  stele policy approve 5b0f9e0c --as bert.stele",
 		Args:    takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
