@@ -16,6 +16,7 @@ import (
 type intake struct {
 	archive [16]byte
 	keys    map[uint16]hpke.PrivateKey
+	seeds   map[uint16][32]byte
 	wraps   map[wrapID]*keyscope.IntakeWrap
 }
 
@@ -28,14 +29,21 @@ type wrapID struct {
 // maxWraps bounds the opened wraps that are kept: one for each stream and day.
 const maxWraps = 10_000
 
-func newIntake(archive [16]byte, keys []keyring.IntakeKey) (*intake, error) {
-	in := &intake{archive: archive, keys: map[uint16]hpke.PrivateKey{}, wraps: map[wrapID]*keyscope.IntakeWrap{}}
+// newIntake takes the intake keys of a version. Those that old has already are not expanded again.
+func newIntake(archive [16]byte, keys []keyring.IntakeKey, old *intake) (*intake, error) {
+	in := &intake{archive: archive, keys: map[uint16]hpke.PrivateKey{}, seeds: map[uint16][32]byte{}, wraps: map[wrapID]*keyscope.IntakeWrap{}}
 	for i := range keys {
+		week := keys[i].Week
+		in.seeds[week] = keys[i].Seed
+		if old != nil && old.keys[week] != nil && old.seeds[week] == keys[i].Seed {
+			in.keys[week] = old.keys[week]
+			continue
+		}
 		key, err := keyscope.KEM().NewPrivateKey(keys[i].Seed[:])
 		if err != nil {
 			return nil, err
 		}
-		in.keys[keys[i].Week] = key
+		in.keys[week] = key
 	}
 	return in, nil
 }

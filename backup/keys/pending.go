@@ -42,7 +42,11 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 	if p.folded.Lanes == nil {
 		p.folded.Lanes = map[string]commit.Lane{}
 	}
-	p.intake, err = newIntake(s.trust.Archive, keys)
+	var old *intake
+	if s.pending != nil {
+		old = s.pending.intake
+	}
+	p.intake, err = newIntake(s.trust.Archive, keys, old)
 	return p, err
 }
 

@@ -26,7 +26,7 @@ import (
 
 // world is an archive with a spool, writers that only grant, and custodians in memory.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	store   *storetest.Memory
 	dir     string
 	devices map[string]*custodiantest.Memory
@@ -36,7 +36,7 @@ type world struct {
 	trust   identity.Trust
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, store: storetest.NewMemory(), dir: t.TempDir(), devices: map[string]*custodiantest.Memory{},
 		sets: [][]string{{"a", "b"}, {"a", "c"}, {"b", "c"}}}
