@@ -60,7 +60,9 @@ func BenchmarkErase(b *testing.B) {
 	w := newWorld(b)
 	s := w.open(w.config())
 	g := w.granter()
-	name := func(i int) string { return string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676)) }
+	name := func(i int) string {
+		return string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676))
+	}
 	for i := range 300 {
 		g.grant(100, name(i))
 	}

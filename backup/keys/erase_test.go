@@ -8,8 +8,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/storetest"
 )
 
 var errCrash = errors.New("crash")
@@ -178,4 +180,32 @@ func TestServicesTakeOver(t *testing.T) {
 	w.must(err)
 	w.all(s, "live", kept)
 	w.all(s, "erased", gone)
+}
+
+// Whoever kept a copy of everything in the store from before an erasure, and asks today's custodians, opens nothing: not
+// what was erased, and not with the record from before. What was never erased is where it was.
+func TestCopiesFromBefore(t *testing.T) {
+	w := newWorld(t)
+	s := w.open(w.config())
+	g := w.granter()
+	a, b := g.grant(10, "ada"), g.grant(10, "bob")
+	w.must(s.Fold(t.Context()))
+	older := storetest.NewMemory()
+	for v, err := range w.store.Versions(t.Context(), "", "") {
+		w.must(err)
+		data, err := w.store.Read(t.Context(), v.Key, v.ID, backup.Range{})
+		w.must(err)
+		_, err = older.Create(t.Context(), v.Key, data, backup.Lock{Mode: backup.LockNone})
+		w.must(err)
+	}
+	reads := w.config()
+	reads.Store, reads.Identity, reads.From = older, nil, ""
+	w.all(w.open(reads), "live", a, b) // as long as nothing was destroyed
+	_, err := s.Erase(t.Context(), keys.Erasure{Tags: w.tag("bob")})
+	w.must(err)
+	if x, err := keys.Open(t.Context(), reads); !errors.Is(err, custodian.ErrDestroyed) {
+		t.Errorf("the copy opens: %v, %v", x, err)
+	}
+	w.all(s, "live", a)
+	w.all(s, "erased", b)
 }

@@ -241,3 +241,24 @@ func TestErasedByPolicy(t *testing.T) {
 		w.all(s, "live", kept)
 	})
 }
+
+// The locks of packs that the newest record names never end while it names them.
+func TestLocksAreExtended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLocked(t, backup.LockGovernance)
+		s := w.open(w.config())
+		defer s.Close()
+		w.granter().grant(4, "ada")
+		for range 12 {
+			w.must(s.Fold(t.Context()))
+			for _, key := range w.keysOf("keys/packs/") {
+				lock, err := w.store.ReadLock(t.Context(), key, "")
+				w.must(err)
+				if left := time.Until(lock.Until); left < 15*24*time.Hour || lock.Mode != backup.LockGovernance {
+					t.Errorf("%s is locked %v for %v", key, lock.Mode, left)
+				}
+			}
+			time.Sleep(9 * 24 * time.Hour)
+		}
+	})
+}

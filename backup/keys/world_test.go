@@ -38,13 +38,18 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newLocked(t, backup.LockNone)
+}
+
+func newLocked(t testing.TB, lock backup.LockMode) *world {
+	t.Helper()
 	w := &world{t: t, store: storetest.NewMemory(), dir: t.TempDir(), devices: map[string]*custodiantest.Memory{},
 		sets: [][]string{{"a", "b"}, {"a", "c"}, {"b", "c"}}}
 	for _, name := range []string{"a", "b", "c"} {
 		w.devices[name] = custodiantest.NewMemory(custodian.Erasure{Class: custodian.Immediate})
 	}
 	_, err := admin.Init(t.Context(), admin.InitConfig{Store: w.store, Name: "acme", To: "file://" + w.path("spool"), Dir: w.dir,
-		Lock: backup.LockNone, Custodians: w.custodians()})
+		Lock: lock, Custodians: w.custodians()})
 	if err == nil {
 		err = os.Mkdir(w.path("spool"), 0o700)
 	}

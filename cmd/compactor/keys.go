@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
 )
 
@@ -79,10 +80,12 @@ func (k *keyRole) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !errors.Is(err, keys.ErrBusy) {
+		switch {
+		case errors.Is(err, custodian.ErrUnavailable):
+			k.log.Error("the key store cannot be opened; trying again", "err", err)
+		case !errors.Is(err, keys.ErrBusy):
 			return fmt.Errorf("key service: %w", err)
-		}
-		if !said {
+		case !said:
 			said = true
 			k.log.Info("another process is the key service; waiting to take over", "why", err)
 		}
