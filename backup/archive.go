@@ -29,6 +29,8 @@ type Archive struct {
 	heads   map[string][]control.Head // as they were before the logs were read
 	ends    []uint64                  // of the objects of the control log, then
 
+	expiries expiries
+
 	unfounded error // why nothing here counts
 }
 
@@ -69,6 +71,7 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 			a.heads[log] = slices.Clone(heads)
 		}
 		a.ends = s.Ends()
+		a.expiries.take(s)
 	})
 	var partitions []uint32
 	err = eachFolder(ctx, store, logsPrefix, func(name string) {

@@ -17,7 +17,7 @@ const maxSkeleton = 64 << 20
 func (s *segmentCheck) data(ctx context.Context, obj *commit.Object) error {
 	rows := s.mem.blocks[obj.Class]
 	var wrong, overlapping []uint32
-	ok, err := s.v.object(ctx, obj, func(o *objectReader) error {
+	ok, err := s.v.object(ctx, s.c.Commit, obj, func(o *objectReader) error {
 		s.mem.skeleton, s.mem.cuts, wrong, overlapping = s.mem.skeleton[:0], s.mem.cuts[:0], nil, nil
 		if s.index == nil {
 			return nil

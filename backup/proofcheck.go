@@ -26,7 +26,7 @@ type proofParts struct {
 // proof checks the proof object section by section, and with it the frames. usable says that the index was.
 func (s *segmentCheck) proof(ctx context.Context, obj *commit.Object, usable bool, streams *streamCheck) error {
 	var p proofParts
-	ok, err := s.v.object(ctx, obj, func(o *objectReader) error {
+	ok, err := s.v.object(ctx, s.c.Commit, obj, func(o *objectReader) error {
 		p = proofParts{}
 		return s.sections(ctx, o, &p)
 	})

@@ -36,6 +36,7 @@ type Found struct {
 	Stream    string // id, hex
 	Seq       uint64
 	Erased    bool // the key is gone: only clear fields are set
+	Expired   bool // the data, or those that it refers to, are gone because their time was over: only clear fields are set
 	Withheld  bool // redaction failed at capture, the body was not kept
 	Flags     []string
 }
@@ -142,7 +143,13 @@ func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
 			return err
 		}
 	}
-	return s.scan(ctx, l, c, s.matches, s.hit)
+	err := s.scan(ctx, l, c, s.matches, s.hit)
+	if faulty(err) {
+		if gone, unread := s.r.a.expiredMeanwhile(ctx, c.Commit, c.Object(commit.KindIndex, "")); gone || unread != nil {
+			return unread
+		}
+	}
+	return err
 }
 
 func (s *search) yieldAll(hits []hit) error {
@@ -157,7 +164,7 @@ func (s *search) yieldAll(hits []hit) error {
 
 // hit yields a record.
 func (s *search) hit(h hit) error {
-	if h.err == nil && !h.found.Erased && !s.named(&h.found) {
+	if h.err == nil && !h.found.Erased && !h.found.Expired && !s.named(&h.found) {
 		return nil
 	}
 	s.found++
@@ -183,11 +190,11 @@ func (s *search) selects(l *openLog, index uint64, typ record.Type, kind uint8, 
 // made completes what was made of a record to a hit. more is false if it is not wanted.
 func (s *search) made(l *openLog, index uint64, f Found, err error) (h hit, more bool) {
 	f.Log, f.Partition, f.Index = l.chain.origin, int(l.partition), index
-	if errors.Is(err, errErased) {
+	if expired := errors.Is(err, errExpired); expired || errors.Is(err, errErased) {
 		if !s.q.Erased {
 			return h, false
 		}
-		f.Erased, err = true, nil
+		f.Erased, f.Expired, err = !expired, expired, nil
 	}
 	if err != nil {
 		err = &RecordError{f.Log, index, err}

@@ -95,6 +95,9 @@ func (r *Reader) inRuns(ctx context.Context, l *openLog, c *logCommit, leaf *rec
 // inIndex looks for a record in the index of a commit.
 func (r *Reader) inIndex(ctx context.Context, l *openLog, c *logCommit, leaf *record.Leaf, seq uint64) (*seal.Plaintext, uint16, error) {
 	data, _, err := fetch(ctx, r.a.store, c.Object(commit.KindIndex, ""))
+	if faulty(err) && r.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
+		return nil, 0, errExpired
+	}
 	if err != nil {
 		return nil, 0, err
 	}

@@ -51,10 +51,13 @@ type Report struct {
 	Verdicts map[string]Verdict `json:"verdicts"`
 	Records  uint64             `json:"records"`
 	Leaves   uint64             `json:"leaves"`
-	Bytes    uint64             `json:"bytes"`            // read and hashed
-	Opened   uint64             `json:"opened,omitempty"` // records opened and equal to their commitments
-	Erased   uint64             `json:"erased,omitempty"` // records whose key was erased
-	Control  uint64             `json:"control"`          // entries of the control log
+	Bytes    uint64             `json:"bytes"`             // read and hashed
+	Opened   uint64             `json:"opened,omitempty"`  // records opened and equal to their commitments
+	Erased   uint64             `json:"erased,omitempty"`  // records whose key was erased
+	Expired  uint64             `json:"expired,omitempty"` // objects that were removed because their time was over
+	// ExpiredRecords counts those that were to be opened and whose data have expired.
+	ExpiredRecords uint64 `json:"expired_records,omitempty"`
+	Control        uint64 `json:"control"` // entries of the control log
 	// Disclosures counts the entries that say that records left the archive unsealed.
 	Disclosures uint64 `json:"disclosures,omitempty"`
 	// Quarantined counts the messages that were set aside, QuarantinedFor them by reason, as far as compactors told.

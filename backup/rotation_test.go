@@ -31,9 +31,11 @@ type timed struct {
 
 const quarter = 93 * 24 * time.Hour
 
-func newTimed(t *testing.T) *timed {
+func newTimed(t *testing.T) *timed { return newTimedLocked(t, LockNone) }
+
+func newTimedLocked(t *testing.T, lock LockMode) *timed {
 	mem := storetest.NewMemory()
-	a := &timed{testArchive: newTestArchive(t, mem), mem: mem}
+	a := &timed{testArchive: newLockedArchive(t, mem, lock), mem: mem}
 	a.spoolOptions.Now = func() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
 	a.keys = a.testArchive.keys()
 	return a

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -103,6 +104,11 @@ func (b *blockReader) read(ctx context.Context, leaf *record.Leaf, at segment.Bl
 		return nil, fmt.Errorf("the commit names no data object of class %s", leaf.Class)
 	}
 	block, err := b.bytes(ctx, obj, at, leaf.Digest)
+	if faulty(err) {
+		if gone, unread := b.r.a.expiredMeanwhile(ctx, b.c.Commit, obj); gone || unread != nil {
+			return nil, cmp.Or(unread, errExpired)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

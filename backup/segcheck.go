@@ -102,6 +102,9 @@ func (s *segmentCheck) run(ctx context.Context, streams *streamCheck) error {
 	for class := range s.mem.blocks {
 		s.mem.blocks[class] = s.mem.blocks[class][:0]
 	}
+	if s.v.expired(s.c) {
+		return streams.believe(s.c.Commit)
+	}
 	if obj := s.c.Object(commit.KindIndex, ""); obj != nil {
 		if err := s.readIndex(ctx, obj); err != nil {
 			return err
@@ -114,12 +117,12 @@ func (s *segmentCheck) run(ctx context.Context, streams *streamCheck) error {
 	}
 	for i := range s.c.Objects {
 		var err error
-		switch obj := &s.c.Objects[i]; obj.Kind {
-		case commit.KindIndex, commit.KindProof:
-		case commit.KindData:
+		switch obj := &s.c.Objects[i]; {
+		case obj.Kind == commit.KindIndex, obj.Kind == commit.KindProof, s.v.gone(s.c, obj):
+		case obj.Kind == commit.KindData:
 			err = s.data(ctx, obj)
 		default:
-			_, err = s.v.object(ctx, obj, func(*objectReader) error { return nil })
+			_, err = s.v.object(ctx, s.c.Commit, obj, func(*objectReader) error { return nil })
 		}
 		if err != nil {
 			return err
@@ -138,7 +141,7 @@ func (s *segmentCheck) run(ctx context.Context, streams *streamCheck) error {
 
 // readIndex leaves s.index nil if the index cannot be used.
 func (s *segmentCheck) readIndex(ctx context.Context, obj *commit.Object) error {
-	data, sums, ok, err := s.v.whole(ctx, obj, append([]commit.Span{s.c.Index.Head}, s.c.Index.Batches...))
+	data, sums, ok, err := s.v.whole(ctx, s.c.Commit, obj, append([]commit.Span{s.c.Index.Head}, s.c.Index.Batches...))
 	if err != nil || !ok {
 		return err
 	}

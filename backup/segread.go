@@ -130,7 +130,7 @@ func (o *objectReader) pieces(ctx context.Context, n int64, visit func(piece []b
 // read is called again for every other version that may be the object, until one has the digest that the commit names: only
 // then is what it read worth anything. ok is false if there is none, which is reported. An error means that the store could
 // not be read.
-func (v *verifier) object(ctx context.Context, obj *commit.Object, read func(o *objectReader) error) (ok bool, err error) {
+func (v *verifier) object(ctx context.Context, c *commit.Commit, obj *commit.Object, read func(o *objectReader) error) (ok bool, err error) {
 	relocated, err := tryVersions(ctx, v.a.store, obj, func(version string) (bool, error) {
 		o := &objectReader{store: v.a.store, obj: obj, version: version, piece: v.mem.piece}
 		err := read(o)
@@ -146,6 +146,9 @@ func (v *verifier) object(ctx context.Context, obj *commit.Object, read func(o *
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case faulty(err):
+		if gone, unread := v.a.expiredMeanwhile(ctx, c, obj); gone || unread != nil {
+			return false, unread
+		}
 		v.r.fault(integrity, obj.Key, "%v", err)
 		return false, nil
 	case err != nil:
@@ -166,8 +169,8 @@ func unlessFaulty(err error) error {
 }
 
 // whole reads an object into memory. sums are the digests of the parts that its commit names, as they turned out.
-func (v *verifier) whole(ctx context.Context, obj *commit.Object, spans []commit.Span) (data []byte, sums []commit.Hex32, ok bool, err error) {
-	ok, err = v.object(ctx, obj, func(o *objectReader) (err error) {
+func (v *verifier) whole(ctx context.Context, c *commit.Commit, obj *commit.Object, spans []commit.Span) (data []byte, sums []commit.Hex32, ok bool, err error) {
+	ok, err = v.object(ctx, c, obj, func(o *objectReader) (err error) {
 		if data, err = o.next(ctx, o.left()); err != nil {
 			return err
 		}

@@ -40,9 +40,12 @@ func newStreamCheck(a *Archive, l *openLog) *streamCheck {
 	return &streamCheck{a: a, log: l, streams: map[commit.Hex16]*followed{}, touched: map[commit.Hex16]bool{}}
 }
 
-// start takes the streams as the first commit of a log names them, where the log that it continues has expired.
-func (s *streamCheck) start(c *commit.Commit) {
+// believe takes the streams as a commit names them, whose frames have expired.
+func (s *streamCheck) believe(c *commit.Commit) error {
 	for _, tip := range c.Streams {
+		if was := s.streams[tip.ID]; was != nil && !bytes.Equal(was.tip.Key, tip.Key) {
+			continue // which compare says
+		}
 		st := &followed{tip: tip, ends: map[uint64]merkle.Hash{tip.Next: merkle.Hash(tip.Head)}, want: map[uint64]merkle.Hash{}, beat: tip.Beat}
 		for _, g := range tip.Gaps {
 			st.ends[g.From], st.want[g.To] = merkle.Hash(g.Prev), merkle.Hash(g.Head)
@@ -50,6 +53,7 @@ func (s *streamCheck) start(c *commit.Commit) {
 		st.tip.Gaps, st.tip.Beat = nil, nil
 		s.streams[tip.ID] = st
 	}
+	return nil
 }
 
 // tips are the streams as their frames show them; where frames could not be read, which is a fault of its own, as the

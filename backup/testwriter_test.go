@@ -39,9 +39,14 @@ type testArchive struct {
 
 func newTestArchive(t *testing.T, store Store) *testArchive {
 	t.Helper()
+	return newLockedArchive(t, store, LockNone)
+}
+
+func newLockedArchive(t *testing.T, store Store, lock LockMode) *testArchive {
+	t.Helper()
 	a := &testArchive{t: t, store: store, dir: t.TempDir(), spool: t.TempDir()}
 	var err error
-	a.setup, err = admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "test", To: a.url(), Dir: a.dir, Lock: LockNone})
+	a.setup, err = admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "test", To: a.url(), Dir: a.dir, Lock: lock})
 	if err != nil {
 		t.Fatal(err)
 	}

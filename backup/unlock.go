@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -72,6 +73,9 @@ func (u *unlocking) finish() {
 			continue
 		}
 		err := errors.New("its block cannot be read")
+		if o := u.c.Object(commit.KindData, b.Class(i)); o != nil && u.r.a.expired(u.c.Commit, o) {
+			err = errExpired
+		}
 		if o := u.r.scopes[b.Scope(i)]; o != nil && o.state == stateErased {
 			err = errErased
 		}
@@ -81,6 +85,8 @@ func (u *unlocking) finish() {
 
 func (u *unlocking) note(row int, err error) {
 	switch {
+	case errors.Is(err, errExpired):
+		u.report.ExpiredRecords++
 	case errors.Is(err, errErased):
 		u.report.Erased++
 	case err != nil:

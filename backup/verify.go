@@ -84,6 +84,7 @@ type verifier struct {
 	total, done uint64
 	said        []logTips // what the frames say of streams
 	followed    map[*openLog]*streamCheck
+	left        map[string]bool // objects of the present log that have expired and are still there
 	mem         checkMemory
 
 	anchored, unanchored string // words for the verdict, one of them
@@ -143,6 +144,9 @@ func (v *verifier) reasons(e *control.Entry) {
 // log verifies one log.
 func (v *verifier) log(ctx context.Context, l *openLog) error {
 	v.r.findings(&l.findings)
+	if err := v.leftOver(ctx, l); err != nil {
+		return err
+	}
 	streams := v.follow(l)
 	defer func() { v.said = addTips(v.said, l, streams.tips()) }()
 	for i := range l.commits {
@@ -185,11 +189,10 @@ func (v *verifier) follow(l *openLog) *streamCheck {
 	if l.chain.before == nil {
 		return s
 	}
-	c := l.commits[0]
-	if l.before == nil { // it has expired: then the first commit is all there is
-		s.start(c.Commit)
-	} else if err := c.Repeats(l.before.chain.lanes, l.before.chain.tips); err != nil {
-		v.r.fault(integrity, c.key, "%v", err)
+	if c := l.commits[0]; l.before != nil {
+		if err := c.Repeats(l.before.chain.lanes, l.before.chain.tips); err != nil {
+			v.r.fault(integrity, c.key, "%v", err)
+		}
 	}
 	return s
 }
@@ -292,6 +295,10 @@ func (v *verifier) locks(ctx context.Context, c *logCommit) error {
 	}
 	for i := range c.Objects {
 		o := &c.Objects[i]
+		if v.gone(c, o) {
+			v.r.Expired++
+			continue
+		}
 		v.lockModes[o.Lock]++
 		if o.Lock == string(LockNone) {
 			v.unlocked++
@@ -319,6 +326,47 @@ func (v *verifier) locks(ctx context.Context, c *logCommit) error {
 				o.Lock, o.Until.Format(time.RFC3339), lock.Mode, lock.Until.Format(time.RFC3339))
 		default:
 			v.locked++
+		}
+	}
+	return nil
+}
+
+// expired reports whether the rows and proofs of a commit are gone because their time was over: then there is only what
+// the commit says.
+func (v *verifier) expired(c *logCommit) bool {
+	for _, kind := range []string{commit.KindIndex, commit.KindProof} {
+		if o := c.Object(kind, ""); o != nil && v.gone(c, o) {
+			return true
+		}
+	}
+	return false
+}
+
+// gone reports whether an object has expired and is not there. One that is there is checked like any other.
+func (v *verifier) gone(c *logCommit, o *commit.Object) bool {
+	return v.a.expired(c.Commit, o) && !v.left[o.Key]
+}
+
+// leftOver finds the objects of a log that the control log says are gone, and that are there.
+func (v *verifier) leftOver(ctx context.Context, l *openLog) error {
+	v.left = map[string]bool{}
+	wanted := map[string]bool{}
+	for i := range l.commits {
+		for k := range l.commits[i].Objects {
+			if o := &l.commits[i].Objects[k]; v.a.expired(l.commits[i].Commit, o) {
+				wanted[o.Key] = true
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	for x, err := range v.a.store.Versions(ctx, logPrefix(l.partition, l.period)+"objects/", "") {
+		if err != nil {
+			return err
+		}
+		if wanted[x.Key] && !x.Deleted {
+			v.left[x.Key] = true
 		}
 	}
 	return nil
@@ -360,6 +408,9 @@ func (v *verifier) conclude() {
 		erasure:     "no certificate was asked for",
 		readability: "not asked for; --unlock opens every block and checks the commitments",
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
+	}
+	if r.Expired > 0 {
+		checked[integrity] += fmt.Sprintf("; %s expired by policy", number(r.Expired, "object"))
 	}
 	if v.locked > 0 && v.unlocked == 0 && v.unreadLocks == 0 {
 		checked[worm] = number(v.locked, "object") + ": the store reports each lock as the commit says"

@@ -75,6 +75,24 @@ func Create(ctx context.Context, rawURL string, lock backup.LockMode, options Op
 	return store, nil
 }
 
+// OpenDeleter opens the store of an archive to remove what has expired, with credentials that may.
+func OpenDeleter(ctx context.Context, rawURL string, options Options) (backup.Deleter, error) {
+	p, err := parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	var d backup.Deleter
+	if p.dir != "" {
+		d, err = dirstore.OpenDeleter(p.dir)
+	} else {
+		d, err = s3store.OpenDeleter(ctx, p.config(options))
+	}
+	if err != nil {
+		return nil, p.failed("", err)
+	}
+	return d, nil
+}
+
 // DefaultLock is the strongest lock that a new archive at rawURL gets without being asked: governance in a bucket,
 // advisory in a directory, which has no other.
 func DefaultLock(rawURL string) (backup.LockMode, error) {

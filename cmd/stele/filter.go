@@ -68,6 +68,7 @@ type found struct {
 	Stream   string          `json:"stream"`
 	Seq      uint64          `json:"seq"`
 	Erased   bool            `json:"erased,omitempty"`
+	Expired  bool            `json:"expired,omitempty"`
 	Withheld bool            `json:"withheld,omitempty"`
 	Flags    []string        `json:"flags,omitempty"`
 	Event    json.RawMessage `json:"event"`
@@ -79,7 +80,7 @@ func newFound(f *backup.Found) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	return found{f.ID.String(), f.Log, f.Index, f.Stream, f.Seq, f.Erased, f.Withheld, f.Flags, line[:len(line)-1], f}, nil
+	return found{f.ID.String(), f.Log, f.Index, f.Stream, f.Seq, f.Erased, f.Expired, f.Withheld, f.Flags, line[:len(line)-1], f}, nil
 }
 
 // unreadable is a record that cannot be given out.

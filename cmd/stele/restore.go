@@ -73,7 +73,8 @@ type restoreAnswer struct {
 	Records    uint64       `json:"records"` // by this run
 	Total      uint64       `json:"total"`   // by all runs with this state file
 	Bytes      int64        `json:"bytes"`
-	Erased     uint64       `json:"erased"` // omitted or written as stubs
+	Erased     uint64       `json:"erased"`            // omitted or written as stubs
+	Expired    uint64       `json:"expired,omitempty"` // likewise
 	Stubs      bool         `json:"stubs"`
 	Unreadable []unreadable `json:"unreadable,omitempty"` // the first hundred
 	Missed     uint64       `json:"missed,omitempty"`     // all of them
@@ -92,12 +93,15 @@ func (r *restoreAnswer) print(w io.Writer) {
 	if r.Total != r.Records {
 		fmt.Fprintf(w, "%s with the runs before\n", count(r.Total, "record"))
 	}
+	done := "left out"
+	if r.Stubs {
+		done = "written as stubs"
+	}
 	if r.Erased > 0 {
-		done := "left out"
-		if r.Stubs {
-			done = "written as stubs"
-		}
 		fmt.Fprintf(w, "%s erased: %s\n", count(r.Erased, "record"), done)
+	}
+	if r.Expired > 0 {
+		fmt.Fprintf(w, "%s expired: %s\n", count(r.Expired, "record"), done)
 	}
 	if r.Missed > 0 {
 		fmt.Fprintf(w, "%s left out because they do not open or are not what was captured\n", count(r.Missed, "record"))
@@ -179,7 +183,7 @@ func (s *site) sink(ctx context.Context, r *backup.Reader, f restoreFlags, state
 
 // line writes a record as it is restored; nil if it is left out.
 func (f *restoreFlags) line(dst []byte, r *backup.Found) ([]byte, error) {
-	if r.Erased {
+	if r.Erased || r.Expired {
 		if f.erased == "omit" {
 			return nil, nil
 		}
@@ -190,7 +194,11 @@ func (f *restoreFlags) line(dst []byte, r *backup.Found) ([]byte, error) {
 
 // stub marks a record of which only the clear fields are left.
 func stub(r *backup.Found) {
-	mark := fmt.Appendf(nil, `"stele.erased":{"id":"%s","log":"%s","index":%d}}`, r.ID, r.Log, r.Index)
+	why := "erased"
+	if r.Expired {
+		why = "expired"
+	}
+	mark := fmt.Appendf(nil, `"stele.%s":{"id":"%s","log":"%s","index":%d}}`, why, r.ID, r.Log, r.Index)
 	if n := len(r.Attributes); n > len("{}") {
 		r.Attributes = append(append(r.Attributes[:n-1:n-1], ','), mark...)
 	} else {

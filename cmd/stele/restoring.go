@@ -152,6 +152,9 @@ func (j *restoring) wanted(log string, index uint64) bool {
 
 func (j *restoring) write(ctx context.Context, f *backup.Found) error {
 	log, index := f.Log, f.Index
+	if f.Expired {
+		j.answer.Expired++
+	}
 	if f.Erased {
 		j.answer.Erased++
 	}

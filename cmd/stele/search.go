@@ -131,6 +131,8 @@ func (f found) row() []string {
 	text := printable(strings.ToValidUTF8(string(body[:min(len(body), 200)]), "·"), 48)
 	if f.Erased {
 		text = "(erased)"
+	} else if f.Expired {
+		text = "(expired)"
 	} else if f.Withheld {
 		text = "(withheld: redaction failed when it was captured)"
 	}

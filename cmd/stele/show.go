@@ -98,6 +98,8 @@ func (f found) print(w io.Writer) {
 	switch {
 	case f.Erased:
 		fmt.Fprintln(w, "\n(erased: the key is gone, only the clear fields are left)")
+	case f.Expired:
+		fmt.Fprintln(w, "\n(expired: its time was over and the data were removed, only the clear fields are left)")
 	case f.Withheld:
 		fmt.Fprintln(w, "\n(withheld: redaction failed when it was captured, so the body was not kept)")
 	case !utf8.Valid(body):

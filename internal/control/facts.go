@@ -124,6 +124,19 @@ type Clock struct {
 	Size      uint64    `json:"size,omitempty"`      // of the checkpoint of this log that they cosigned
 }
 
+// Whose time it is.
+const (
+	ClockWitnesses = "witnesses"
+	ClockTrusted   = "trusted"
+)
+
+// LoggedExpired is an expiry in the log.
+type LoggedExpired struct {
+	Entry commit.Hex32
+	By    string
+	Expired
+}
+
 // Refusal says that an entry was submitted and not taken.
 type Refusal struct {
 	Entry commit.Hex32 `json:"entry"` // SHA-256 of the file

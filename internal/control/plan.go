@@ -79,9 +79,22 @@ func (s *State) planFact(l *Listed) (func(), error) {
 	case TypeDrill:
 		return into(l, func(d *Drill) error { return s.checkErasure(d.Erased) }, nil)
 	case TypeExpired:
-		return into[Expired](l, nil, nil)
+		return into(l, checkExpired, func(e *Expired) { s.Expiries = append(s.Expiries, LoggedExpired{l.Hash, l.By, *e}) })
 	}
 	return nil, nil
+}
+
+// checkExpired refuses to let go what is locked by the clock that is believed.
+func checkExpired(e *Expired) error {
+	if e.From > e.To || e.Clock.Source != ClockWitnesses && e.Clock.Source != ClockTrusted {
+		return refuse(whyInvalid, "expiry of commits %d to %d by the clock of %q", e.From, e.To, e.Clock.Source)
+	}
+	for _, o := range e.Objects {
+		if o.Until.After(e.Clock.Time) {
+			return refuse(whyInvalid, "object %s is locked until %s, and it was %s", o.SHA256, o.Until.Format(time.RFC3339), e.Clock.Time.Format(time.RFC3339))
+		}
+	}
+	return nil
 }
 
 // into reads the body of an entry, checks it, and returns what to do with it.

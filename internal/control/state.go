@@ -29,6 +29,7 @@ type State struct {
 	Holds       []*Hold    // as Requests
 	KeyRoots    []KeyRoot
 	Erasures    []LoggedErasure
+	Expiries    []LoggedExpired
 
 	log      note.Verifier
 	root     note.Verifier

@@ -82,3 +82,10 @@ type LockReader interface {
 	// ReadLock returns the lock in force as the store reports it.
 	ReadLock(ctx context.Context, key, id string) (Lock, error)
 }
+
+// Deleter removes versions whose locks have ended. It is no part of a [Store]: whoever writes has no use for it.
+type Deleter interface {
+	// Delete removes one version, or one delete marker, for good. A version whose lock has not ended, by the clock
+	// of the store, is an error that wraps fs.ErrPermission; one that is not there is none.
+	Delete(ctx context.Context, key, id string) error
+}
