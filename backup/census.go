@@ -72,6 +72,9 @@ func (a *Archive) rows(ctx context.Context, see func(b *segment.Batch, i int)) e
 				continue
 			}
 			data, _, err := fetch(ctx, a.store, obj)
+			if faulty(err) && a.expired(c.Commit, obj) {
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -83,9 +83,7 @@ func TestErasedStaysErased(t *testing.T) {
 	s.send(some(30)...)
 	s.close()
 	a.once(keys)
-	if _, err := eraseSubject(t.Context(), keys, s.cred.Pepper, "subject-2"); err != nil {
-		t.Fatal(err)
-	}
+	a.erase(keys, s.cred.Pepper, "subject-2", a.approvedRequest())
 	r := a.reader(keys)
 	for f, err := range r.Records(t.Context(), Query{Erased: true}) {
 		if err != nil {

@@ -179,7 +179,9 @@ func TestExpireCrashes(t *testing.T) {
 	}
 	a := world()
 	calls := 0
-	if _, err := a.expire(func(c *ExpireConfig) { c.Store = &storetest.Faulty{Store: a.store, Before: func(storetest.Call) { calls++ }} }); err != nil {
+	if _, err := a.expire(func(c *ExpireConfig) {
+		c.Store = &storetest.Faulty{Store: a.store, Before: func(storetest.Call) { calls++ }}
+	}); err != nil {
 		t.Fatal(err)
 	}
 	finish(a, "nothing fails")

@@ -191,6 +191,9 @@ func (s *segmentCheck) frame(f *segment.FrameAt, entries []byte, streams *stream
 	if merkle.Root(hashes) != f.Entries {
 		return errors.New("its entries do not have the signed root")
 	}
+	if err := s.v.keys.see(s.c, f, entries[f.Offset:][:f.Length]); err != nil {
+		return err
+	}
 	for len(s.streams) > 0 && uint64(s.streams[0].end) <= from {
 		s.streams = s.streams[1:]
 	}

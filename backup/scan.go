@@ -75,6 +75,9 @@ func (s *search) row(ctx context.Context, l *openLog, blocks *blockReader, b *se
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if obj := blocks.c.Object(commit.KindData, leaf.Class); err != nil && obj != nil && s.r.a.expired(blocks.c.Commit, obj) {
+		err = errExpired // and with it, perhaps, what else it takes to open it
+	}
 	if h, more := s.made(l, index, f, err); more {
 		return give(h)
 	}

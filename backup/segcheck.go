@@ -133,7 +133,11 @@ func (s *segmentCheck) run(ctx context.Context, streams *streamCheck) error {
 		s.finishIndex()
 	}
 	if obj := s.c.Object(commit.KindProof, ""); obj != nil {
-		return s.proof(ctx, obj, usable, streams)
+		err := s.proof(ctx, obj, usable, streams)
+		if err == nil && len(s.v.keys.waiting) >= scopesAtOnce {
+			err = s.v.keys.judge(ctx)
+		}
+		return err
 	}
 	streams.skip(s.c.Commit)
 	return nil

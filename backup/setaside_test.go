@@ -199,7 +199,8 @@ func TestGrantDropped(t *testing.T) {
 			s.close()
 			a.once(keys)
 			report := a.verify(VerifyOptions{Reader: a.reader(keys)})
-			wantExit(t, report, 15)
+			wantExit(t, report, 15, "integrity", "completeness", "readability")
+			wantExit(t, report, 14)
 			wantExit(t, a.verify(VerifyOptions{}), 0, "integrity", "completeness")
 			wantFault(t, report.Faults, "readability", "leaf 2", "unknown")
 			if report.Opened != 1 || report.Erased != 0 {

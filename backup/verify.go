@@ -52,6 +52,9 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	if err := v.anchoring(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.startKeys(ctx); err != nil {
+		return nil, err
+	}
 	first := map[uint32]string{}
 	for _, l := range a.logs {
 		if other := first[l.partition]; other != "" && len(l.commits) > 0 && l.chain.before == nil {
@@ -65,8 +68,7 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 		}
 	}
 	v.streams()
-	v.conclude()
-	return r, nil
+	return r, v.conclude(ctx)
 }
 
 func (l *openLog) size() uint64 {
@@ -86,6 +88,7 @@ type verifier struct {
 	followed    map[*openLog]*streamCheck
 	left        map[string]bool // objects of the present log that have expired and are still there
 	mem         checkMemory
+	keys        *keyCheck
 
 	anchored, unanchored string // words for the verdict, one of them
 
@@ -394,8 +397,12 @@ func (v *verifier) streams() {
 }
 
 // conclude words the verdicts.
-func (v *verifier) conclude() {
+func (v *verifier) conclude(ctx context.Context) error {
 	r := v.r
+	keys, noKeys, err := v.keys.conclude(ctx)
+	if err != nil {
+		return err
+	}
 	checked := map[string]string{
 		integrity: fmt.Sprintf("%s in %s, %s: every byte, signature, chain, tree and head checked",
 			number(r.Leaves, "leaf"), number(len(r.Logs), "log"), number(r.Control, "control entry")),
@@ -405,7 +412,7 @@ func (v *verifier) conclude() {
 	checked[anchoring] = v.anchored
 	unchecked := map[string]string{
 		anchoring:   v.unanchored,
-		erasure:     "no certificate was asked for",
+		erasure:     noKeys,
 		readability: "not asked for; --unlock opens every block and checks the commitments",
 		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
 	}
@@ -424,5 +431,7 @@ func (v *verifier) conclude() {
 	if v.opt.Reader != nil {
 		checked[readability] = number(r.Opened, "record") + " opened, each equal to its commitment"
 	}
+	checked[erasure] = keys
 	r.conclude(checked, unchecked)
+	return nil
 }

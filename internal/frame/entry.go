@@ -85,6 +85,15 @@ func ParseEntry(b []byte) (*ScopeEntry, *EncapEntry, error) {
 	return e, nil, nil
 }
 
+// PeekScope reads what verifying keys needs of an entry that was hashed; ok is false if it is none of a scope.
+// The class shares memory with b.
+func PeekScope(b []byte) (id [16]byte, start int64, kcv merkle.Hash, class []byte, ok bool) {
+	if kind, err := entryKind(b); err != nil || kind != entryScope {
+		return id, 0, kcv, nil, false
+	}
+	return [16]byte(b[1:]), int64(le.Uint64(b[17:])), merkle.Hash(b[57:]), b[scopeFixed+1:], true
+}
+
 // Encaps checks all entries and returns those that are encapsulations. They share memory with the frame.
 func (f *Frame) Encaps() (encaps []EncapEntry, err error) {
 	for _, e := range f.EntryList {

@@ -42,6 +42,7 @@ type Depot struct {
 	missing  error // the chain builds on what is not there: nothing may be added
 	cache    *cache
 	erasures []Erasure
+	folds    keyroot.Fold // all folds together
 	extended map[commit.Hex32]time.Time // when this process locked a pack last
 }
 
@@ -89,6 +90,10 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		parent, _ := d.state.Last()
 		take()
 		r, hash := d.state.Last()
+		if r.Fold != nil {
+			d.folds.Buried += r.Fold.Buried
+			d.folds.Dead += r.Fold.Dead
+		}
 		if r.Erased != nil && parent != nil {
 			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Control, r.Time, *r.Erased})
 		}
@@ -103,6 +108,9 @@ func (d *Depot) Findings() *chain.Findings { return &d.findings }
 
 // Erasures lists all records that left keys out, oldest first.
 func (d *Depot) Erasures() []Erasure { return d.erasures }
+
+// Folds adds up what became of grants in all folds.
+func (d *Depot) Folds() keyroot.Fold { return d.folds }
 
 // Next is the key of the record that would follow.
 func (d *Depot) Next() string { return d.space.Key(d.tail.Next) }

@@ -47,6 +47,46 @@ func (r *Ring) Checks(ctx context.Context, ids [][16]byte) (map[[16]byte][][16]b
 	return out, nil
 }
 
+// Buried calls see with the scope and check of each key that was buried, or erased while its intake key lives.
+func (r *Ring) Buried(ctx context.Context, see func(id, check [16]byte)) error {
+	for i := range r.Runs {
+		err := r.open().Visit(ctx, r.Runs[i].Keys, [][]byte{{spaceSpent}}, func(e keytrie.Entry) error {
+			if id, check, ok := SpentScope(e.Path); ok {
+				see(id, check)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SpentScope reads a spent path.
+func SpentScope(path []byte) (id, check [16]byte, ok bool) {
+	if len(path) != scopePath || path[0] != spaceSpent {
+		return id, check, false
+	}
+	return [16]byte(path[3:]), [16]byte(path[19:]), true
+}
+
+// ExpiryDay is the day after which a key goes by itself; ok is false if it stays, or path is none of a key.
+func ExpiryDay(path []byte) (day uint16, ok bool) {
+	if !IsScope(path) || path[0] != spaceExpire {
+		return 0, false
+	}
+	return uint16(path[1])<<8 | uint16(path[2]), true
+}
+
+// IntakeWeek reads the path of an intake key.
+func IntakeWeek(path []byte) (week uint16, ok bool) {
+	if len(path) < 3 || path[0] != spaceIntake {
+		return 0, false
+	}
+	return uint16(path[1])<<8 | uint16(path[2]), true
+}
+
 // AuditErasure checks that the key tries of after are those of before without what the list says is gone, and with the
 // run that it says was added.
 func AuditErasure(ctx context.Context, before, after *Ring, list *Erased) error {

@@ -117,6 +117,9 @@ func (h *EntryHasher) Hashes(b []byte) ([]merkle.Hash, error) {
 	return h.hashes, err
 }
 
+// Each calls visit with each entry of a frame.
+func (h *EntryHasher) Each(b []byte, visit func(e []byte)) error { return eachEntry(b, visit) }
+
 func eachEntry(b []byte, visit func(e []byte)) error {
 	for at, n := 0, 0; at < len(b); n++ {
 		if len(b)-at < 2 || len(b)-at-2 < int(le.Uint16(b[at:])) {

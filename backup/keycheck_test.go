@@ -1,0 +1,226 @@
+package backup_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// approvedRequest makes a request for an erasure and approves it, as the policy root may while it is alone.
+func (a *testArchive) approvedRequest() [32]byte {
+	a.t.Helper()
+	var root identity.Root
+	if err := identity.Parse(a.file("admin", "root.stele"), identity.RootFormat, &root); err != nil {
+		a.t.Fatal(err)
+	}
+	by := signer(a.t, identity.RootName("test"), root.Key)
+	body := control.RequestBody{What: control.WhatErase, Until: time.Now().Add(time.Hour), Select: &control.Selection{Kind: control.KindSubject,
+		Salted: commit.Hex32{1}, Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}
+	id := commit.Hash([]byte(a.drop(control.TypeRequest, body, by)))
+	a.once(nil)
+	a.drop(control.TypeApprove, control.Decision{Request: id}, by)
+	a.once(nil)
+	return id
+}
+
+// erase erases a subject as an approved request does.
+func (a *testArchive) erase(keys_ *keys.Service, pepper []byte, subject string, requests ...[32]byte) {
+	a.t.Helper()
+	tags := keyscope.MakeTags((*[32]byte)(pepper), nil, []byte(subject), nil)
+	if _, err := keys_.Erase(a.t.Context(), keys.Erasure{Requests: requests, Tags: [][16]byte{tags.Subject}}); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// TestKeysOfEveryScope: what writers signed of their keys is in the key store, pending, or erased with an approval.
+func TestKeysOfEveryScope(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	service := a.keys()
+	s := a.stream(keyscope.Link{})
+	s.send(some(30)...)
+	a.once(nil)
+	check := func(want ScopeCounts) {
+		t.Helper()
+		r := a.verify(VerifyOptions{})
+		wantExit(t, r, 0, "integrity", "erasure")
+		got := *r.Scopes
+		got.Record, got.Generation = 0, 0
+		if got != want {
+			t.Errorf("%+v, want %+v: %v", got, want, r.Verdicts["erasure"])
+		}
+	}
+	check(ScopeCounts{Pending: 15})
+	r := a.verify(VerifyOptions{Now: time.Now().Add(25 * time.Hour)})
+	wantExit(t, r, 14, "integrity", "erasure")
+	wantFault(t, r.Faults, "erasure", "commits/", fmt.Sprintf("%x", s.id), "scope", "seq 0 to 30")
+	a.once(service)
+	check(ScopeCounts{Live: 15})
+	a.erase(service, s.cred.Pepper, "subject-2", a.approvedRequest())
+	check(ScopeCounts{Live: 10, Erased: 5})
+	s.send(testRecord{subject: "subject-1", session: "new"})
+	s.close()
+	a.once(service)
+	check(ScopeCounts{Live: 11, Erased: 5})
+	r = a.verify(VerifyOptions{Reader: a.reader(service)})
+	wantExit(t, r, 0, "integrity", "completeness", "erasure", "readability")
+	if r.Erased != 10 {
+		t.Errorf("%d records erased", r.Erased)
+	}
+}
+
+// TestOperatorHidesKeys: whoever drops, replaces or delays a grant, loses a key or erases one without approval, does not
+// pass for who erases.
+func TestOperatorHidesKeys(t *testing.T) {
+	type world struct {
+		*testArchive
+		mem     *storetest.Memory
+		service *keys.Service
+		stream  *testStream
+	}
+	send := func(w *world) {
+		w.stream.send(some(9)...)
+		w.stream.close()
+		w.once(w.service)
+	}
+	remove := func(w *world, prefix string) string {
+		all := keysOf(t, w.mem, prefix)
+		if len(all) == 0 {
+			t.Fatal("nothing under " + prefix)
+		}
+		w.mem.Remove(all[len(all)-1], "")
+		return all[len(all)-1]
+	}
+	for _, test := range []struct {
+		name, verdict, key string
+		words              []string
+		attack             func(w *world) string // the key that must be named, if not key
+	}{
+		{"a grant is dropped", "erasure", "commits/", []string{"not in root record", "stream"}, func(w *world) string {
+			n := 0
+			w.stream.grants = func(msg []byte) []byte {
+				if n++; n == 2 {
+					return nil
+				}
+				return msg
+			}
+			send(w)
+			return ""
+		}},
+		{"a grant is replaced", "erasure", "commits/", []string{"not in root record"}, func(w *world) string {
+			n := 0
+			w.stream.grants = func(msg []byte) []byte {
+				if n++; n == 2 {
+					return w.stream.otherGrant(msg)
+				}
+				return msg
+			}
+			send(w)
+			return ""
+		}},
+		{"grants are held back", "erasure", "commits/", []string{"not pending"}, func(w *world) string {
+			w.stream.send(some(9)...)
+			w.stream.close()
+			w.once(nil)
+			return ""
+		}},
+		{"a pack is deleted", "readability", "", []string{"pack", "lost"}, func(w *world) string { send(w); return remove(w, "keys/packs/") }},
+		{"a pack is altered", "readability", "", []string{"pack"}, func(w *world) string {
+			send(w)
+			data := read(t, w.mem, keysOf(t, w.mem, "keys/packs/")[0])
+			key := remove(w, "keys/packs/")
+			w.mem.Overwrite(key, flip(data, 8*len(data)-5))
+			return key
+		}},
+		{"keys are erased as by policy", "erasure", "commits/", []string{"no approved erasure lists it"}, func(w *world) string {
+			send(w)
+			w.erase(w.service, w.stream.cred.Pepper, "subject-1")
+			return ""
+		}},
+		{"a generation is destroyed without approval", "erasure", "keys/roots/", []string{"no approved request", "generation 2"}, func(w *world) string {
+			send(w)
+			w.erase(w.service, w.stream.cred.Pepper, "subject-1", [32]byte{9})
+			return ""
+		}},
+		{"the list of an approved erasure is removed", "erasure", "keys/erased/", []string{"list"}, func(w *world) string {
+			send(w)
+			w.erase(w.service, w.stream.cred.Pepper, "subject-1", w.approvedRequest())
+			remove(w, "keys/erased/")
+			return ""
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			mem := storetest.NewMemory()
+			a := newTestArchive(t, mem)
+			w := &world{a, mem, a.keys(), a.stream(keyscope.Link{})}
+			if key := test.attack(w); key != "" {
+				test.key = key
+			}
+			r := a.verify(VerifyOptions{Now: time.Now().Add(25 * time.Hour)})
+			wantExit(t, r, map[string]int{"erasure": 14, "readability": 15}[test.verdict], "integrity", test.verdict)
+			wantFault(t, r.Faults, test.verdict, test.key, test.words...)
+		})
+	}
+}
+
+// otherGrant is a message with a grant for the same scope, of another key.
+func (s *testStream) otherGrant(msg []byte) []byte {
+	s.t.Helper()
+	g, err := keyscope.ParseGrants(msg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	old := g.Grants[0]
+	key, tags := [32]byte{1}, keyscope.Tags{}
+	other, _, err := keyscope.MakeGrant(&key, &tags, &keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: old.Scope, Start: old.Start, Class: "default"}, s.read, s.intake)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	again, err := (&keyscope.Grants{Cert: s.cert, Week: s.intake.Week, Intake: s.intake.Encapsulation, Grants: []keyscope.Grant{other}}).Sign(s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return again
+}
+
+// liar says of some scopes that they were erased.
+type liar struct {
+	keys.Source
+	n int
+}
+
+func (l liar) Keys(ctx context.Context, request []byte) (*keys.Answer, error) {
+	answer, err := l.Source.Keys(ctx, request)
+	for i := range answer.Keys[:min(l.n, len(answer.Keys))] {
+		answer.Keys[i].State, answer.Keys[i].Wrapped = "erased", nil
+	}
+	return answer, err
+}
+
+// TestKeyServiceSaysErased: a key that is there was not erased, whatever the key service says.
+func TestKeyServiceSaysErased(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	service := a.keys()
+	s := a.stream(keyscope.Link{})
+	s.send(some(9)...)
+	s.close()
+	a.once(service)
+	r, err := a.open().Unlock(a.file("reader", "reader.stele"), liar{service, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := a.verify(VerifyOptions{Reader: r})
+	wantExit(t, report, 15, "integrity", "erasure", "readability")
+	if d := report.Verdicts["readability"].Detail; !strings.Contains(d, "says that it was erased") {
+		t.Error(d)
+	}
+}

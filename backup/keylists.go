@@ -1,0 +1,135 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
+	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// marks are sorted, once all are there: 16 bytes for each key that was erased.
+type marks [][16]byte
+
+func (m marks) has(mark [16]byte) bool {
+	_, ok := slices.BinarySearchFunc(m, mark, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	return ok
+}
+
+func (m marks) sort() {
+	slices.SortFunc(m, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// lostKeys is what the lists of approved erasures and the tries say of keys that are gone. They are read when the first
+// is missed.
+type lostKeys struct {
+	done    bool
+	allowed []listed // whose lists count
+	erased  marks    // by approved requests, or because their day was over
+	ended   marks    // by policy, as it may at the end of a session
+	buried  marks
+	weeks   map[uint16]bool // whose intake keys were erased
+}
+
+// listed is an erasure that somebody approved, or the policy makes.
+type listed struct {
+	keyroot.Erased
+	requested bool
+	day       uint16 // of the record: keys of days before are over
+}
+
+// erasures checks that somebody approved each erasure.
+func (k *keyCheck) erasures(ctx context.Context) error {
+	for _, e := range k.depot.Erasures() {
+		ok, requested := k.allowed(&e)
+		if e.Scopes > 0 && !ok {
+			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "generation %d left out the keys of %s, and the control log holds no approved request for it",
+				e.Generation, number(e.Scopes, "scope"))
+			continue
+		}
+		k.approved = k.approved || e.Scopes > 0
+		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, keyscope.Day(e.Time)})
+	}
+	k.v.a.control.View(func(s *control.State) {
+		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
+	})
+	return nil
+}
+
+// allowed reports whether the control log holds approved requests for an erasure, or a policy that erases without one.
+func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
+	k.v.a.control.View(func(s *control.State) {
+		for i := range s.Erasures {
+			x := &s.Erasures[i]
+			requested = requested || x.Cause == control.CauseRequest && x.Root.N == e.N && x.Root.Hash == e.Hash
+		}
+		if requested {
+			ok = true
+			return
+		}
+		if len(e.Requests) == 0 {
+			p := s.Policy().Erasure
+			ok = p != nil && (p.TTL || len(p.Session) > 0)
+			return
+		}
+		ok = !slices.ContainsFunc(e.Requests, func(id commit.Hex32) bool {
+			r := s.Request(id)
+			return r == nil || r.What != control.WhatErase || r.Effect == 0
+		})
+		requested = ok
+	})
+	return ok, requested
+}
+
+// read reads the lists, one after the other, and keeps a mark of each key.
+func (l *lostKeys) read(ctx context.Context, k *keyCheck) error {
+	if l.done {
+		return nil
+	}
+	l.done, l.weeks = true, map[uint16]bool{}
+	for i := range l.allowed {
+		e := &l.allowed[i]
+		list, err := k.depot.List(ctx, &e.Erased)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && list.Root() != e.Root {
+			err = fmt.Errorf("its paths are not those of the root record")
+		}
+		if err != nil {
+			k.v.r.fault(erasure, keydepot.Lists+e.List.String(), "the list of what an erasure left out: %v", err)
+			continue
+		}
+		for _, paths := range list.Removed {
+			for _, path := range paths {
+				l.take(path, e)
+			}
+		}
+	}
+	err := k.ring.Buried(ctx, func(id, check [16]byte) { l.buried = append(l.buried, keyMark(id, check)) })
+	l.erased.sort()
+	l.ended.sort()
+	l.buried.sort()
+	return k.unread(err)
+}
+
+func (l *lostKeys) take(path []byte, e *listed) {
+	if keyring.IsScope(path) {
+		mark := keyMark([16]byte(path[3:]), [16]byte(path[19:]))
+		if day, expires := keyring.ExpiryDay(path); e.requested || expires && day < e.day {
+			l.erased = append(l.erased, mark)
+		} else {
+			l.ended = append(l.ended, mark)
+		}
+	} else if id, check, ok := keyring.SpentScope(path); ok {
+		l.buried = append(l.buried, keyMark(id, check))
+	} else if week, ok := keyring.IntakeWeek(path); ok {
+		l.weeks[week] = true
+	}
+}
