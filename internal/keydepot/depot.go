@@ -42,7 +42,7 @@ type Depot struct {
 	missing  error // the chain builds on what is not there: nothing may be added
 	cache    *cache
 	erasures []Erasure
-	folds    keyroot.Fold // all folds together
+	folds    keyroot.Fold               // all folds together
 	extended map[commit.Hex32]time.Time // when this process locked a pack last
 }
 
