@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -22,7 +23,7 @@ import (
 // but with DryRun.
 type ExpireConfig struct {
 	Store    Store
-	Deleter  Deleter
+	Deleter  objstore.Deleter
 	Trust    []byte    // content of trust.stele
 	Identity []byte    // content of compactor.stele: what goes is first said in the control log
 	Trusted  time.Time // the present, on the word of whoever runs this; the entries say so
@@ -33,12 +34,12 @@ type ExpireConfig struct {
 type Expiry struct {
 	Time    time.Time       `json:"time"` // that was believed
 	Holds   int             `json:"holds"`
-	Objects []ExpiredObject `json:"objects"`
+	Objects []expiredObject `json:"objects"`
 	Bytes   int64           `json:"bytes"`
 }
 
-// ExpiredObject is an object that is gone.
-type ExpiredObject struct {
+// expiredObject is an object that is gone.
+type expiredObject struct {
 	Key    string    `json:"key"`
 	Log    string    `json:"log"`
 	Commit uint64    `json:"commit"`
@@ -73,7 +74,7 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 		return nil, err
 	}
 	e := &expirer{a: a, cfg: cfg, now: cfg.Trusted.UTC().Truncate(time.Second)}
-	out := &Expiry{Time: e.now, Objects: []ExpiredObject{}}
+	out := &Expiry{Time: e.now, Objects: []expiredObject{}}
 	a.control.View(func(s *control.State) {
 		for _, h := range s.Holds {
 			if h.StandsAt(s.Size()) {
@@ -111,7 +112,7 @@ type expirer struct {
 }
 
 // over lists what is there and has expired, by log and commit.
-func (e *expirer) over(ctx context.Context) ([]ExpiredObject, error) {
+func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
 	there := map[string]bool{}
 	for v, err := range e.cfg.Store.Versions(ctx, logsPrefix, "") {
 		if err != nil {
@@ -119,7 +120,7 @@ func (e *expirer) over(ctx context.Context) ([]ExpiredObject, error) {
 		}
 		there[v.Key] = true
 	}
-	out := []ExpiredObject{}
+	out := []expiredObject{}
 	for _, l := range e.a.logs {
 		whole := e.whole(l)
 		for i := range l.commits {
@@ -135,7 +136,7 @@ func (e *expirer) over(ctx context.Context) ([]ExpiredObject, error) {
 				} else if held {
 					continue
 				}
-				out = append(out, ExpiredObject{Key: o.Key, Log: c.Log, Commit: c.N, Class: o.Class, Size: o.Size, Until: *o.Until,
+				out = append(out, expiredObject{Key: o.Key, Log: c.Log, Commit: c.N, Class: o.Class, Size: o.Size, Until: *o.Until,
 					object: o, logged: e.a.expired(c.Commit, o)})
 			}
 		}
@@ -194,7 +195,7 @@ func (e *expirer) whole(l *openLog) bool {
 }
 
 // announce puts what goes into the control log.
-func (e *expirer) announce(ctx context.Context, objects []ExpiredObject) error {
+func (e *expirer) announce(ctx context.Context, objects []expiredObject) error {
 	var id identity.Compactor
 	if err := identity.Parse(e.cfg.Identity, identity.CompactorFormat, &id); err != nil {
 		return fmt.Errorf("compactor identity: %w", err)
@@ -223,7 +224,7 @@ func (e *expirer) announce(ctx context.Context, objects []ExpiredObject) error {
 }
 
 // entries say what goes, log by log.
-func (e *expirer) entries(objects []ExpiredObject, author note.Signer) (entries []string, err error) {
+func (e *expirer) entries(objects []expiredObject, author note.Signer) (entries []string, err error) {
 	for len(objects) > 0 {
 		n := 0
 		body := control.Expired{Log: objects[0].Log, Clock: control.Clock{Time: e.now, Source: control.ClockTrusted}}

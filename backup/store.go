@@ -37,6 +37,3 @@ type Range = objstore.Range
 // that are refused, a bucket that is not there, a disk that is full or read-only. Stores that cannot tell leave it out.
 // An error that wraps fs.ErrPermission or fs.ErrInvalid is of the same kind.
 var ErrPermanent = objstore.ErrPermanent
-
-// Deleter removes versions whose locks have ended, with Delete. It is no part of a [Store]: only [Expire] has one.
-type Deleter = objstore.Deleter

@@ -19,6 +19,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/s3store"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Options change how a store is opened. The zero Options are right for nearly everybody.
@@ -76,12 +77,12 @@ func Create(ctx context.Context, rawURL string, lock backup.LockMode, options Op
 }
 
 // OpenDeleter opens the store of an archive to remove what has expired, with credentials that may.
-func OpenDeleter(ctx context.Context, rawURL string, options Options) (backup.Deleter, error) {
+func OpenDeleter(ctx context.Context, rawURL string, options Options) (objstore.Deleter, error) {
 	p, err := parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	var d backup.Deleter
+	var d objstore.Deleter
 	if p.dir != "" {
 		d, err = dirstore.OpenDeleter(p.dir)
 	} else {

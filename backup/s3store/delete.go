@@ -9,14 +9,14 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/internal/objstore"
 )
 
-// Deleter is a [backup.Deleter] on a bucket. It needs s3:DeleteObjectVersion, which no role has that writes, and never asks
+// Deleter is a objstore.Deleter on a bucket. It needs s3:DeleteObjectVersion, which no role has that writes, and never asks
 // to bypass governance. It is safe for concurrent use.
 type Deleter struct{ store *Store }
 
-var _ backup.Deleter = Deleter{}
+var _ objstore.Deleter = Deleter{}
 
 // OpenDeleter opens what [Open] opens, to remove what has expired.
 func OpenDeleter(ctx context.Context, config Config) (Deleter, error) {
@@ -24,7 +24,7 @@ func OpenDeleter(ctx context.Context, config Config) (Deleter, error) {
 	return Deleter{s}, err
 }
 
-// Delete implements [backup.Deleter].
+// Delete implements objstore.Deleter.
 func (d Deleter) Delete(ctx context.Context, key, id string) error {
 	s := d.store
 	name, err := s.name(key)
