@@ -41,11 +41,13 @@ func (d Deleter) Delete(ctx context.Context, key, id string) error {
 		return nil
 	}
 	var answer minio.ErrorResponse
-	if errors.As(err, &answer) && (answer.StatusCode == http.StatusBadRequest || answer.StatusCode == http.StatusForbidden) {
-		err = fmt.Errorf("%w: %w", fs.ErrPermission, err) // services say that a lock holds it with either
-	}
-	if err = s.wrap(ctx, "delete", key, id, err); errors.Is(err, fs.ErrNotExist) {
+	held := errors.As(err, &answer) && (answer.StatusCode == http.StatusBadRequest || answer.StatusCode == http.StatusForbidden)
+	err = s.wrap(ctx, "delete", key, id, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case held: // services say with either that a lock holds it
+		return fmt.Errorf("%w: %w", err, fs.ErrPermission)
 	}
 	return err
 }
