@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/stelelog/stele/internal/chain"
@@ -21,9 +20,7 @@ func (w *worker) old(ctx context.Context) (tips.Verdict, error) {
 		if verdict != 0 || err != nil {
 			return verdict, err
 		}
-		if l, err = w.earlier(ctx, l); errors.Is(err, errExpired) {
-			return tips.Reject, fmt.Errorf("it cannot be compared with what the archive held: %w", err)
-		} else if err != nil {
+		if l, err = w.earlier(ctx, l); err != nil {
 			return 0, err
 		}
 	}
@@ -82,11 +79,8 @@ func (w *worker) archivedFrames(ctx context.Context, l *logChain, n uint64) ([][
 
 // earlier is the log that l continues, read once; nil if l is the first of the partition.
 func (w *worker) earlier(ctx context.Context, l *logChain) (*logChain, error) {
-	switch {
-	case l.before == nil:
+	if l.before == nil {
 		return nil, nil
-	case l.before.commit == nil:
-		return nil, errExpired
 	}
 	origin := l.before.commit.Log
 	if before := w.past[origin]; before != nil {

@@ -85,8 +85,8 @@ type logChain struct {
 
 // ending is how a log was closed, for the one that follows it.
 type ending struct {
-	hash   commit.Hex32   // of the final commit
-	commit *commit.Commit // nil if the log has expired
+	hash   commit.Hex32 // of the final commit
+	commit *commit.Commit
 }
 
 // span says which commit holds leaves [from, next) of a stream.
@@ -133,22 +133,17 @@ func (l *logChain) judgeFirst(ctx context.Context, o chain.Object, c *commit.Com
 	if c.Continues == nil {
 		return nil, nil, fmt.Errorf("%w: it does not continue %s", chain.ErrFork, end.commit.Log)
 	}
-	if end == nil || end.commit == nil || *c.Continues != (commit.End{Log: end.commit.Log, N: end.commit.N}) {
+	if end == nil || *c.Continues != (commit.End{Log: end.commit.Log, N: end.commit.N}) {
 		end, err = l.closed(ctx, *c.Continues)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, nil, err
-	case end.hash != c.Prev:
+	}
+	if end.hash != c.Prev {
 		return nil, nil, fmt.Errorf("%w: it names %s… for commit %d of %s", chain.ErrOrphan, c.Prev.String()[:12], c.Continues.N, c.Continues.Log)
-	case end.commit != nil:
-		if err := c.Follows(end.commit, end.hash); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", chain.ErrFork, err)
-		}
-	default:
-		if err := c.StartsLog(); err != nil {
-			return nil, nil, err
-		}
+	}
+	if err := c.Follows(end.commit, end.hash); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", chain.ErrFork, err)
 	}
 	return c.Burnt, func() { l.before = end; l.accept(o, c) }, nil
 }

@@ -248,7 +248,7 @@ func (c *Commit) Follows(parent *Commit, parentHash Hex32) error {
 		if c.Log != parent.Final.Next || c.Continues == nil || *c.Continues != (End{parent.Log, parent.N}) {
 			return fmt.Errorf("commit: %s was closed, and goes on in %s", parent.Log, parent.Final.Next)
 		}
-		return c.StartsLog()
+		return c.startsLog()
 	}
 	if c.Continues != nil || c.Log != parent.Log {
 		return fmt.Errorf("commit: it says that it continues another log")
@@ -260,9 +260,8 @@ func (c *Commit) Follows(parent *Commit, parentHash Hex32) error {
 	return c.checkTree(before)
 }
 
-// StartsLog checks that c is empty, as the first commit of a log that continues another is: all that can be said of it
-// where its parent has expired.
-func (c *Commit) StartsLog() error {
+// startsLog checks that c is empty, as the first commit of a log that continues another is.
+func (c *Commit) startsLog() error {
 	if c.Tree.Size > 0 || len(c.Objects) > 0 || c.Final != nil {
 		return fmt.Errorf("commit: the first one of a later log has no leaves and no objects")
 	}
