@@ -12,3 +12,6 @@ func VerifyInPieces(ctx context.Context, a *Archive, opt VerifyOptions, piece in
 
 // SetClock replaces the clock of a compactor.
 func SetClock(c *Compactor, now func() time.Time) { c.now = now }
+
+// ScopeCounts says what became of the keys of scopes.
+type ScopeCounts = scopeCounts
