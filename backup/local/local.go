@@ -1,12 +1,11 @@
 // Package local is a whole archive in one directory, for one machine and without any server: writers and their spool, a
-// compactor, a development key store, and the archive. It is what the demo and small services use; nothing in it differs
+// compactor, a key service whose custodian is a file, and the archive. It is what the demo and small services use; nothing in it differs
 // from the pieces that a large installation runs apart.
 package local
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -16,9 +15,8 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
-	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -159,15 +157,10 @@ func (l *Local) Reader(ctx context.Context, keys keys.Source) (*backup.Reader, e
 	return a.Unlock(id, keys)
 }
 
-// Erase makes all records of a subject unreadable, also in copies of the archive: it destroys their keys. The custodian is
-// a file here, so whoever kept a copy of that can undo it.
-func (l *Local) Erase(ctx context.Context, service *keys.Service, subject string) (*keys.Erased, error) {
-	var r identity.Reader
-	if err := identity.Load(l.path("reader", "reader.stele"), identity.ReaderFormat, &r); err != nil {
-		return nil, fmt.Errorf("the pepper that tags subjects: %w", err)
-	}
-	tags := keyscope.MakeTags((*[32]byte)(r.Pepper), nil, []byte(subject), nil)
-	return service.Erase(ctx, keys.Erasure{Tags: [][16]byte{tags.Subject}})
+// Desk opens the control log for a person: who asks for an erasure, who approves one, or, with the content of
+// admin/root.stele, who lets them in. See package erase.
+func (l *Local) Desk(ctx context.Context, who []byte) (*erase.Desk, error) {
+	return erase.Open(ctx, l.store, l.trust, who)
 }
 
 // Close closes the pipe within ctx.

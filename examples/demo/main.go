@@ -63,6 +63,7 @@ func run(ctx context.Context, dir string) error {
 		{"archive", "the archive: commits, Arrow segments, control log; read-only files"},
 		{"trust.stele", "public keys: all that an auditor needs"},
 		{"restored.jsonl", "what came back, one record a line"},
+		{"erasure.stele", "the certificate of the erasure: stele check reads it with trust.stele alone"},
 		{"tampered", "the copy with one bit flipped"},
 	} {
 		fmt.Printf("  %-60s %s\n", filepath.Join(dir, p.path), p.what)

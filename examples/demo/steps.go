@@ -283,45 +283,6 @@ func (d *demo) restore(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d records, equal to what was captured", n), nil
 }
 
-// erase makes one subject unreadable and looks at what is left.
-func (d *demo) erase(ctx context.Context) (string, error) {
-	subject := d.plan[0].Subject
-	done, err := d.local.Erase(ctx, d.keys, subject)
-	if err != nil {
-		return "", err
-	}
-	r, err := d.local.Reader(ctx, d.keys)
-	if err != nil {
-		return "", err
-	}
-	gone, left := 0, 0
-	for f, err := range r.Records(ctx, backup.Query{Erased: true}) {
-		switch {
-		case err != nil:
-			return "", err
-		case f.Erased:
-			gone++
-		case f.Subject == subject:
-			return "", fmt.Errorf("a record of the erased subject can still be read")
-		default:
-			left++
-		}
-	}
-	a, err := d.local.Archive(ctx)
-	if err != nil {
-		return "", err
-	}
-	report, err := a.Verify(ctx, backup.VerifyOptions{})
-	if err != nil {
-		return "", err
-	}
-	if code := report.ExitCode("integrity", "completeness"); code != 0 || gone == 0 || gone+left != d.seen.n {
-		return "", fmt.Errorf("after the erasure: exit code %d, %d records gone, %d left of %d", code, gone, left, d.seen.n)
-	}
-	return fmt.Sprintf("%s, %s unreadable, %d left; generation %d of the keys is destroyed; the archive still verifies",
-		count(int(done.Scopes), "scope"), count(gone, "record"), left, done.Before.Generation), nil
-}
-
 // count writes "1 stream", "2 streams".
 func count(n int, noun string) string {
 	if n != 1 {
