@@ -73,8 +73,10 @@ func (a *archive) all(t testing.TB) []*logpipe.Record {
 		a.mu.Lock()
 		ended := map[any]bool{}
 		for _, r := range a.records {
-			if r.Kind == logpipe.Output || r.Kind == logpipe.Error {
-				ended[attrs(t, r)["stele.call.id"]] = true
+			// What came of an answer that failed is an output with the failure's type, and the error follows.
+			at := attrs(t, r)
+			if r.Kind == logpipe.Error || r.Kind == logpipe.Output && at["error.type"] == nil {
+				ended[at["stele.call.id"]] = true
 			}
 		}
 		done, records := len(ended) >= a.begun, slices.Clone(a.records)
