@@ -13,6 +13,9 @@ GOTEST = $(GO) test -p 2 $(TESTFLAGS)
 # What is different with -tags pkcs11, which needs cgo.
 TAGGED = -tags pkcs11 ./backup/custodian/pkcs11 ./backup/custodian/byurl
 
+# Nothing in these runs beside anything else, and the race detector makes them take ten times as long.
+ALONE = ./internal/repocheck ./internal/segment
+
 .DEFAULT_GOAL := help
 .PHONY: help demo build setup check test test-long bench fuzz fmt
 
@@ -37,7 +40,8 @@ check: ## gofmt, go vet and staticcheck
 	$(GO) run $(STATICCHECK) $(TAGGED)
 
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
-	$(GOTEST) -race -timeout 30m ./...
+	$(GOTEST) -race -timeout 30m $$($(GO) list ./... | grep -v -E '/internal/(repocheck|segment)$$')
+	$(GOTEST) -timeout 30m $(ALONE)
 	$(GOTEST) -race -timeout 30m $(TAGGED)
 	$(GOTEST) -tags purego ./internal/sha256mb ./merkle
 
