@@ -2,10 +2,13 @@ package keyring
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/stelelog/stele/internal/keytrie"
 )
@@ -20,14 +23,29 @@ func (r *Ring) open() *keytrie.Trie {
 	return &keytrie.Trie{Archive: r.Archive, Sealed: true, Source: r.Packs}
 }
 
+// scopePrefixes is ScopePrefixes of many ids, as a sorted set. An id begins with its day, so sorting ids is enough.
+func scopePrefixes(ids [][16]byte) [][]byte {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b [16]byte) int {
+		if c := cmp.Compare(binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8])); c != 0 {
+			return c
+		}
+		return cmp.Compare(binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:]))
+	})
+	ids = slices.Compact(ids)
+	each := [3][][]byte{}
+	for _, id := range ids {
+		for i, p := range ScopePrefixes(id) {
+			each[i] = append(each[i], p)
+		}
+	}
+	return slices.Concat(each[0], each[1], each[2])
+}
+
 // Checks returns, for each id, the checks of the keys that are there.
 func (r *Ring) Checks(ctx context.Context, ids [][16]byte) (map[[16]byte][][16]byte, error) {
-	var prefixes [][]byte
-	for _, id := range ids {
-		prefixes = append(prefixes, ScopePrefixes(id)...)
-	}
-	prefixes = sortSet(prefixes)
-	out := map[[16]byte][][16]byte{}
+	prefixes := scopePrefixes(ids)
+	out := make(map[[16]byte][][16]byte, len(ids))
 	for i := range r.Runs {
 		err := r.open().Visit(ctx, r.Runs[i].Keys, prefixes, func(e keytrie.Entry) error {
 			path := e.Path
