@@ -167,18 +167,6 @@ func LoadWriter(pathOrText string) (*Writer, error) {
 	return w, nil
 }
 
-// Load reads a role file into v, whose format must be the given one.
-func Load(path, format string, v any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := decode(data, format, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
-}
-
 // Format returns the format that a role file claims to have, or "".
 func Format(data []byte) string {
 	var head struct {
