@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/merkle"
 )
@@ -151,7 +152,10 @@ func CheckFork(file, trust []byte) (*Fork, error) {
 			err = fmt.Errorf("it is of entry %d, not %d", p.Index, f.Index)
 		}
 		if err == nil {
-			_, err = p.Verify(merkle.LeafHash([]byte(side.Entry)), f.Log, note.VerifierList(v))
+			err = control.CheckLeaf(side.Entry)
+		}
+		if err == nil {
+			_, err = p.Verify(control.LeafHash(side.Entry), f.Log, note.VerifierList(v))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("history %s: %w", name, err)

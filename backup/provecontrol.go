@@ -69,7 +69,7 @@ func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
 }
 
 func (log *controlProof) add(entry string) {
-	log.hashes = append(log.hashes, merkle.LeafHash([]byte(entry)))
+	log.hashes = append(log.hashes, control.LeafHash(entry))
 }
 
 func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {

@@ -244,7 +244,7 @@ func (t *Tiles) controlTile(ctx context.Context, tile merkle.Tile, first merkle.
 	}
 	if tile.Level == merkle.EntriesLevel {
 		err := t.control.Entries(ctx, first.Index, uint64(tile.Width), func(i uint64, entry string) (err error) {
-			if data, err = merkle.AppendEntry(data, []byte(entry)); err != nil {
+			if data, err = merkle.AppendEntry(data, control.LeafData(entry)); err != nil {
 				err = fmt.Errorf("entry %d of the control log does not fit into a tile: %w", i, err)
 			}
 			return err

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +14,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/merkle"
@@ -243,4 +246,94 @@ func replace(t *testing.T, store *storetest.Memory, key string, data []byte) {
 		store.Remove(v.Key, v.ID)
 	}
 	store.Overwrite(key, data)
+}
+
+// An entry of the control log that no bundle holds is exported by its hash, and proves as much as any other.
+func TestTilesOfALongEntry(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	a.policy(func(p *control.Policy) {
+		for i := range 700 {
+			p.Writers = append(p.Writers, control.Writer{Name: fmt.Sprintf("service-%d", i), Key: fmt.Appendf(nil, "%032d", i)})
+		}
+	})
+	keys := a.keys()
+	a.stream(keyscope.Link{}).send(some(1)...)
+	a.once(keys)
+	wantExit(t, a.verify(VerifyOptions{}), 0, "integrity")
+	a.export()
+	e, err := a.open().Prove(t.Context(), idsOf(t, a.reader(keys)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := evidence.Check(a.trust(), e.File); err != nil || !r.Whole() {
+		t.Errorf("evidence under a policy that does not fit: %+v, %v", r, err)
+	}
+	a.noForkByHash()
+}
+
+// noForkByHash puts an entry and its hash beside each other as two histories: they have one leaf.
+func (a *testArchive) noForkByHash() {
+	a.t.Helper()
+	tiles := a.tiles()
+	head, vkey, err := tiles.Checkpoint(a.t.Context(), "test/control")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	c, err := merkle.OpenCheckpoint(head, "test/control", note.VerifierList(v))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	bundle, err := tiles.Tile(a.t.Context(), "test/control", merkle.Tile{Level: merkle.EntriesLevel, Width: int(c.Size)})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	leaves, err := merkle.ParseEntries(bundle, int(c.Size))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	var all []string
+	for _, key := range keysOf(a.t, a.store, "control/log/") {
+		line, _, _ := strings.Cut(string(read(a.t, a.store, key)), "\n\n")
+		var obj control.Object
+		if err := json.Unmarshal([]byte(line), &obj); err != nil {
+			a.t.Fatal(err)
+		}
+		all = append(all, obj.Entries...)
+	}
+	hashes := make([]merkle.Hash, len(leaves))
+	long := -1
+	for i, leaf := range leaves {
+		hashes[i] = merkle.LeafHash(leaf)
+		if string(leaf) != all[i] {
+			long = i
+		}
+	}
+	if long < 0 {
+		a.t.Fatal("no entry is exported by its hash")
+	}
+	path, err := merkle.ProveInclusion(uint64(long), c.Size, func(nodes []merkle.Node, out []merkle.Hash) error {
+		for i, n := range nodes {
+			out[i] = merkle.Root(hashes[n.Index<<n.Level:][:1<<n.Level])
+		}
+		return nil
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	proof, err := merkle.TLogProof{Index: uint64(long), Path: path.Path, Checkpoint: head}.MarshalText()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	f := Fork{Stele: "fork/v1", Log: "test/control", Index: uint64(long), A: ForkSide{all[long], string(proof)}, B: ForkSide{string(leaves[long]), string(proof)}}
+	file, err := json.Marshal(f)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if _, err := CheckFork(file, a.trust()); err == nil || !strings.Contains(err.Error(), "reads like the hash") {
+		a.t.Errorf("an entry and its hash are taken for two histories: %v", err)
+	}
 }

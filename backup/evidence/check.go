@@ -188,7 +188,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		}
 		c.streams[cert.Stream] = cert
 	case KindEntry:
-		leaf := merkle.LeafHash(p.Data)
+		leaf := control.LeafHash(string(p.Data))
 		entry, err := control.ParseEntry(string(p.Data))
 		if err != nil {
 			return err
@@ -281,7 +281,7 @@ func (c *checker) controlProofs() error {
 		if c.headFile != nil && !bytes.Equal(c.headFile, e.proof.Checkpoint) {
 			return failed(e.number, "its proof leads to another head of the control log than the others")
 		}
-		head, err := e.proof.Verify(merkle.LeafHash([]byte(e.file)), c.trust.Origin(), note.VerifierList(c.logKey))
+		head, err := e.proof.Verify(control.LeafHash(e.file), c.trust.Origin(), note.VerifierList(c.logKey))
 		if err != nil {
 			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
 		}

@@ -40,6 +40,13 @@ def leaf_hash(data):
     return sha(b"\0", data)
 
 
+def entry_hash(entry):
+    """The leaf hash of an entry of the control log. One that is too long for a leaf has its hash there."""
+    if len(entry) > 65535:
+        entry = b"stele/entry-hash/v1\n%s\n" % sha(entry).hex().encode()
+    return leaf_hash(entry)
+
+
 def b64(text):
     """Base64 in its one spelling."""
     try:
@@ -385,7 +392,7 @@ class Checker:
             need(cert.stream not in self.streams, "it is there twice")
             self.streams[cert.stream] = cert
         elif kind == ENTRY:
-            once(leaf_hash(part))
+            once(entry_hash(part))
             self.entries.append(Entry(part))
         elif kind in (CONTROL, NAME):
             need(self.entries, "a part without its entry")
@@ -410,7 +417,7 @@ class Checker:
                 continue
             need(head is None or head.checkpoint == e.proof.checkpoint, "two heads of the control log")
             need(head is None or head.index < e.proof.index, "entries that do not ascend")
-            e.proof.check(leaf_hash(e.data), self.name + "/control", self.log)
+            e.proof.check(entry_hash(e.data), self.name + "/control", self.log)
             head = e.proof
         self.head = head
         if head is None:

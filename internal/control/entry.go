@@ -16,7 +16,7 @@ import (
 const (
 	entryFormat  = "entry/v1"
 	objectFormat = "control/v1"
-	// MaxEntry bounds an entry in bytes.
+	// MaxEntry bounds an entry in bytes. The leaf of one over 65,535 holds its hash: LeafData.
 	MaxEntry = 1 << 20
 )
 

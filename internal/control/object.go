@@ -58,6 +58,11 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 	if obj.N != o.N || obj.Archive != s.Trust.Archive || len(obj.Entries) == 0 {
 		return nil, nil, fmt.Errorf("control: object says it is number %d with %d entries", obj.N, len(obj.Entries))
 	}
+	for _, e := range obj.Entries {
+		if err := CheckLeaf(e); err != nil {
+			return nil, nil, err
+		}
+	}
 	next := s.grown(obj.Entries)
 	if obj.Size != next.Size() || obj.Root != next.Root() {
 		err := fmt.Errorf("control: size %d and root do not fit the entries (size %d)", obj.Size, next.Size())
@@ -90,13 +95,18 @@ func canonical(file []byte) bool {
 func (s *State) grown(entries []string) merkle.Frontier {
 	next := s.frontier
 	for _, e := range entries {
-		next.Append(merkle.LeafHash([]byte(e)))
+		next.Append(LeafHash(e))
 	}
 	return next
 }
 
 // Build makes the next object of the log: number n after the burnt ones, with entries, at a time, signed by the control key.
 func (s *State) Build(t chain.Tail, entries []string, at time.Time, signer note.Signer) ([]byte, error) {
+	for _, e := range entries {
+		if err := CheckLeaf(e); err != nil {
+			return nil, err
+		}
+	}
 	next := s.grown(entries)
 	line, err := commit.MarshalLine(Object{objectFormat, s.Trust.Archive, t.Next, t.Burnt, next.Size(), next.Root(), at.UTC(), entries})
 	if err != nil {

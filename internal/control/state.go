@@ -119,7 +119,7 @@ func (s *State) apply(file string, at time.Time) {
 	if s.known[hash] {
 		err = refuse(whyReplayed, "it is in the log already")
 	}
-	s.levels = s.frontier.AppendLevels(s.levels, merkle.LeafHash([]byte(file)))
+	s.levels = s.frontier.AppendLevels(s.levels, LeafHash(file))
 	s.known[hash] = true
 	if err == nil && effect != nil {
 		effect()

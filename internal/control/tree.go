@@ -64,7 +64,7 @@ func (s *State) Entries(file []byte, first uint64) ([]string, error) {
 		return nil, err
 	}
 	for i, e := range obj.Entries {
-		if at := first + uint64(i); at >= s.Size() || s.levels[0][at] != merkle.LeafHash([]byte(e)) {
+		if at := first + uint64(i); at >= s.Size() || s.levels[0][at] != LeafHash(e) {
 			return nil, errors.New("control: the object is not the one that was there")
 		}
 	}
