@@ -252,7 +252,7 @@ func replace(t *testing.T, store *storetest.Memory, key string, data []byte) {
 func TestTilesOfALongEntry(t *testing.T) {
 	a := newTestArchive(t, storetest.NewMemory())
 	a.policy(func(p *control.Policy) {
-		for i := range 700 {
+		for i := range 1000 {
 			p.Writers = append(p.Writers, control.Writer{Name: fmt.Sprintf("service-%d", i), Key: fmt.Appendf(nil, "%032d", i)})
 		}
 	})

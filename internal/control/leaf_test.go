@@ -16,7 +16,7 @@ import (
 // long is an entry that does not fit into a leaf.
 func (w *world) long() string {
 	p := w.policy(2)
-	for i := range 700 {
+	for i := range 1000 {
 		p.Writers = append(p.Writers, Writer{Name: fmt.Sprintf("service-%d", i), Key: fmt.Appendf(nil, "%032d", i)})
 	}
 	return w.sign("root", TypePolicy, p)
