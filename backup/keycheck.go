@@ -76,8 +76,9 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return nil
 	}
 	var heads []control.KeyRoot
+	var late []control.LoggedSupplement
 	v.a.control.View(func(s *control.State) {
-		heads = slices.Clone(s.KeyRoots)
+		heads, late = slices.Clone(s.KeyRoots), slices.Clone(s.Supplements)
 		if e := s.Policy().Erasure; e != nil {
 			for _, class := range e.Session {
 				k.session[class] = true
@@ -105,7 +106,35 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	if err := k.packs(ctx); err != nil {
 		return err
 	}
+	k.supplements(late)
 	return k.erasures(ctx)
+}
+
+// supplements checks that what the control log says of late grants is what root records count.
+func (k *keyCheck) supplements(all []control.LoggedSupplement) {
+	records := map[control.RootRef]*keyroot.Fold{}
+	for _, l := range k.depot.Late() {
+		records[control.RootRef{N: l.N, Hash: l.Hash}] = &l.Fold
+	}
+	lost := k.depot.State().Lost()
+	for i := range all {
+		u := &all[i]
+		if slices.Contains(lost, keyroot.Lost{N: u.Root.N, Hash: u.Root.Hash}) {
+			continue // a recovery has declared it lost
+		}
+		if f := records[u.Root]; f == nil || !says(f, &u.Supplement) {
+			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, u.Root.N), "control entry %d says that %d scopes were buried and %d dead on arrival, and the root record does not",
+				u.Index, u.Buried, u.Dead)
+		}
+	}
+}
+
+// says reports whether a record counts what a supplement does.
+func says(f *keyroot.Fold, u *control.Supplement) bool {
+	if u.Request == nil {
+		return f.Dead == u.Dead && slices.Equal(f.Weeks, u.Weeks)
+	}
+	return slices.Contains(f.Late, keyroot.Late{Request: *u.Request, Buried: u.Buried})
 }
 
 // keepers says who may sign root records.

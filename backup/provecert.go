@@ -54,7 +54,7 @@ func (a *Archive) Certificate(ctx context.Context, request string, requestFile [
 		switch l.Type {
 		case control.TypeRoster, control.TypePolicy:
 			log.takeNames(s, l, entry)
-		case control.TypeRequest, control.TypeApprove, control.TypeErased, control.TypeDestroyed:
+		case control.TypeRequest, control.TypeApprove, control.TypeErased, control.TypeDestroyed, control.TypeSupplement:
 			kept[index] = entry
 		}
 	})
@@ -160,6 +160,7 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 		l := &c.state.Listed[index]
 		var decision control.Decision
 		var later control.Destroyed
+		var late control.Supplement
 		switch {
 		case l.Type == control.TypeApprove && index < e.Index && l.Into(&decision) == nil:
 			for i := range e.Requests {
@@ -169,6 +170,12 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 			}
 		case l.Type == control.TypeDestroyed && l.Into(&later) == nil && later.Erased == e.Entry:
 			c.need(index)
+		case l.Type == control.TypeSupplement && l.Into(&late) == nil && late.Request != nil:
+			for i := range e.Requests {
+				if e.Requests[i].Request == *late.Request {
+					c.need(index)
+				}
+			}
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ type Request struct {
 	Rejected  []Voice   `json:"rejected,omitempty"`
 	Single    bool      `json:"single_control"` // of a request that was decided
 	Erased    uint64    `json:"erased,omitempty"`
+	Late      uint64    `json:"late,omitempty"`     // scopes that were granted after it and destroyed on arrival
 	Held      uint64    `json:"held,omitempty"`     // scopes that a hold keeps
 	Retained  uint64    `json:"retained,omitempty"` // scopes whose minimum retention is not over
 	Deferred  time.Time `json:"deferred_until,omitzero"`
@@ -117,6 +118,11 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 			if o.Until != nil {
 				out.Deferred = *o.Until
 			}
+		}
+	}
+	for i := range s.Supplements {
+		if u := &s.Supplements[i]; u.Request != nil && *u.Request == r.ID {
+			out.Late += u.Buried
 		}
 	}
 	for i := range s.Erasures {

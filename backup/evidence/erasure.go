@@ -118,7 +118,7 @@ func (c *checker) erased(g *entryGroup) error {
 		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
 	for _, check := range []func() error{
 		func() error { return c.requests(e) }, func() error { return c.rootRecords(e) },
-		func() error { return c.later(e, hash) }, func() error { return c.custody(e) },
+		func() error { return c.later(e, hash) }, func() error { return c.custody(e) }, func() error { return c.late(e) },
 	} {
 		if err := check(); err != nil {
 			return err
@@ -138,8 +138,57 @@ func (c *checker) useUp(e *erasure, hash commit.Hex32) error {
 	for _, g := range c.entries {
 		var d control.Destroyed
 		g.used = g.used || g.entry.Type == control.TypeDestroyed && g.entry.Into(&d) == nil && d.Erased == hash
+		for _, o := range e.Requests {
+			g.used = g.used || g.supplements(o.Request) != nil
+		}
 	}
 	return nil
+}
+
+// supplements is what an entry adds to what was erased for a request, nil if it is none that does.
+func (g *entryGroup) supplements(request commit.Hex32) *control.Supplement {
+	var u control.Supplement
+	if g.entry.Type != control.TypeSupplement || g.entry.Into(&u) != nil || u.Request == nil || *u.Request != request {
+		return nil
+	}
+	return &u
+}
+
+// late says what came after the erasure, and was destroyed on arrival.
+func (c *checker) late(e *erasure) error {
+	for _, g := range c.entries {
+		for _, o := range e.Requests {
+			u := g.supplements(o.Request)
+			if u == nil || g.proof == nil || g.used {
+				continue
+			}
+			g.used = true
+			if u.Buried == 0 || u.Dead > 0 || len(u.Weeks) > 0 || c.before(o.Request, g.proof.Index) {
+				return &FailedError{g.number, fmt.Errorf("a supplement that counts nothing for request %s, or comes before it", o.Request)}
+			}
+			key, err := c.signer(g, "keyservice")
+			if err != nil {
+				return &FailedError{g.number, err}
+			}
+			if key == nil {
+				c.missing(e.about, whatLate, "that the access policy names "+g.entry.By)
+				continue
+			}
+			c.holds(e.about, whatLate, keyName(key), fmt.Sprintf("%d scopes granted too late, root record %d, %s, entry %d",
+				u.Buried, u.Root.N, stamp(g.entry.Time), g.proof.Index))
+		}
+	}
+	return nil
+}
+
+// before reports whether an entry is before a request of the file.
+func (c *checker) before(request commit.Hex32, index uint64) bool {
+	for _, g := range c.entries {
+		if g.proof != nil && commit.Hash([]byte(g.file)) == request {
+			return index <= g.proof.Index
+		}
+	}
+	return false
 }
 
 // signer verifies that an entry is signed by who holds one of some roles, and returns their key; nil if nothing in the

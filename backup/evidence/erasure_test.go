@@ -199,6 +199,7 @@ func (w *world) erase() {
 	archive := w.at.Add(48 * time.Hour)
 	w.say(control.TypeDestroyed, "acme/keyservice/keys", control.Destroyed{Erased: hash,
 		Custody: []control.Destruction{w.destroyed("b", custodian.Delayed, 48*time.Hour)}, Watermark: 2, Archive: &archive})
+	w.say(control.TypeSupplement, "acme/keyservice/keys", control.Supplement{Request: &request, Root: control.RootRef{N: 7}, Buried: 3})
 }
 
 func (w *world) destroyed(name string, class custodian.Class, delay time.Duration) control.Destruction {
@@ -267,7 +268,7 @@ func TestCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d bytes", len(file))
-	for _, what := range []string{"erased", "request", "approved", "records", "list", "difference", "custodian", "dead", "archive", "transport"} {
+	for _, what := range []string{"erased", "request", "approved", "records", "list", "difference", "custodian", "dead", "archive", "transport", "late"} {
 		if !slices.ContainsFunc(r.Holds, func(s Statement) bool { return s.What == what }) {
 			t.Errorf("nothing says %q in %+v", what, r.Holds)
 		}
@@ -344,9 +345,18 @@ func TestCertificateLies(t *testing.T) {
 			w.rewrite(func(e *control.Erased) { at := w.at; e.Archive, e.Watermark = &at, 2 })
 			w.entries = w.entries[:5]
 		}, "states a time"},
-		"a better class":    {func(w *world) { w.rewrite(func(e *control.Erased) { e.Custody[0].Class = "B" }) }, "is not what the entry says"},
-		"another list":      {func(w *world) { w.list = append(w.list[:len(w.list)-1:len(w.list)-1], 1) }, "list"},
-		"other proofs":      {func(w *world) { w.proofs = w.proofs[:0] }, "proofs"},
+		"a better class":   {func(w *world) { w.rewrite(func(e *control.Erased) { e.Custody[0].Class = "B" }) }, "is not what the entry says"},
+		"another list":     {func(w *world) { w.list = append(w.list[:len(w.list)-1:len(w.list)-1], 1) }, "list"},
+		"other proofs":     {func(w *world) { w.proofs = w.proofs[:0] }, "proofs"},
+		"late by a reader": {func(w *world) { w.late(6, "acme/reader/rita", func(*control.Supplement) {}) }, ""},
+		"none was late":    {func(w *world) { w.late(6, "acme/keyservice/keys", func(u *control.Supplement) { u.Buried = 0 }) }, "counts nothing"},
+		"late for another": {func(w *world) {
+			w.late(6, "acme/keyservice/keys", func(u *control.Supplement) { u.Request = &commit.Hex32{1} })
+		}, "says nothing"},
+		"late before": {func(w *world) {
+			w.late(6, "acme/keyservice/keys", func(*control.Supplement) {})
+			w.entries[0], w.entries[6] = w.entries[6], w.entries[0]
+		}, ""},
 		"records exchanged": {func(w *world) { slices.Reverse(w.records) }, "not the one"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -394,4 +404,14 @@ func (w *world) rewrite(change func(*control.Erased)) {
 	w.must(entry.Into(&d))
 	d.Erased = commit.Hash([]byte(w.entries[4]))
 	w.replace(control.TypeDestroyed, 5, "acme/keyservice/keys", d)
+}
+
+// late has somebody say something else of what came after the erasure.
+func (w *world) late(n int, by string, change func(*control.Supplement)) {
+	var u control.Supplement
+	entry, err := control.ParseEntry(w.entries[n])
+	w.must(err)
+	w.must(entry.Into(&u))
+	change(&u)
+	w.replace(control.TypeSupplement, n, by, u)
 }

@@ -79,6 +79,7 @@ const (
 	whatBestEffort = "best-effort"    // custodians destroyed it, and no time can be stated
 	whatArchive    = "archive"        // from when on no copy of the archive opens it
 	whatTransport  = "transport"      // and no copy of the transport
+	whatLate       = "late"           // what came after it, and was destroyed on arrival
 	whatOpen       = "open"           // what could not be closed
 
 	whatUnknown = "unknown" // a part of a kind that is not known here

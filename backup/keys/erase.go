@@ -124,10 +124,16 @@ func (s *Service) deny(ctx context.Context, e *Erasure) error {
 		return err
 	}
 	var marks keyring.Batch
+	requests := e.Requests
+	if len(requests) == 0 {
+		requests = [][32]byte{{}} // nobody's: what comes under it is counted, and nothing more
+	}
 	for _, tag := range e.Tags {
-		t := keyring.Tombstone{Tag: keyring.ShortTag(tag), Cutoff: max(0, e.Cutoff.UnixNano())}
-		if !slices.Contains(have, t) && !slices.Contains(marks.Tombstones, t) {
-			marks.Tombstones = append(marks.Tombstones, t)
+		for _, r := range requests {
+			t := keyring.Tombstone{Tag: keyring.ShortTag(tag), Cutoff: max(0, e.Cutoff.UnixNano()), Request: r}
+			if !slices.Contains(have, t) && !slices.Contains(marks.Tombstones, t) {
+				marks.Tombstones = append(marks.Tombstones, t)
+			}
 		}
 	}
 	if err := s.foldAll(ctx, marks); err != nil {

@@ -228,7 +228,7 @@ func newWeeks(this uint16, have map[uint16]bool) (made []keyring.IntakeKey, err 
 // tell drops entries into the inbox of the control log: the newest root record, so that nobody can take it away unseen,
 // and intake keys that writers do not know of. Requires mu.
 func (s *Service) tell(ctx context.Context) error {
-	if err := s.announce(ctx); err != nil {
+	if err := errors.Join(s.announce(ctx), s.tellLate(ctx)); err != nil {
 		return err
 	}
 	v := &s.version

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hpke"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/stelelog/stele/internal/control"
@@ -97,10 +98,12 @@ type ended struct {
 // open opens a message of the grants transport: the scopes in it, or a session end. What is wrong with it is counted and
 // logged: a scope whose grant was not taken shows as unreadable.
 func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) (scopes []keyring.Scope, end *ended) {
+	var week uint16
 	refuse := func(err error, n int) {
 		count := &fold.Refused
 		if errors.Is(err, errDead) {
 			count = &fold.Dead
+			fold.Weeks = withWeek(fold.Weeks, week)
 		}
 		*count += uint64(n)
 		s.log.Warn("grants refused", "lane", lane, "position", m.Pos, "grants", n, "err", err)
@@ -126,6 +129,7 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 		refuse(err, 1)
 		return nil, nil
 	}
+	week = g.Week
 	name, err := s.service(g.Cert)
 	var wrap *keyscope.IntakeWrap
 	if err == nil {
@@ -153,6 +157,15 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 		scopes = append(scopes, x)
 	}
 	return scopes, nil
+}
+
+// withWeek adds the week of a grant that is dead, as long as a record has room for it.
+func withWeek(weeks []uint16, week uint16) []uint16 {
+	i, found := slices.BinarySearch(weeks, week)
+	if found || len(weeks) >= keyroot.MaxWeeks {
+		return weeks
+	}
+	return slices.Insert(slices.Clone(weeks), i, week)
 }
 
 // streamNames remembers of which service streams are, as their grants have said since the process began.

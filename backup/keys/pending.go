@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -31,6 +32,9 @@ type pending struct {
 // maxPending is how many grants are held in memory before they go into the key store.
 const maxPending = 50_000
 
+// maxLate is how many requests a record names at least before there is another one.
+const maxLate = 4096
+
 // begin starts behind the newest record. Requires mu.
 func (s *Service) begin(ctx context.Context) (*pending, error) {
 	keys, err := s.version.ring.Intake(ctx)
@@ -54,7 +58,9 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 var errOther = errors.New("this is not the transport that the key store belongs to")
 
 // full reports whether a record is due before more is read.
-func (p *pending) full() bool { return len(p.batch.Scopes) >= maxPending }
+func (p *pending) full() bool {
+	return len(p.batch.Scopes) >= maxPending || len(p.fold.Late) >= maxLate
+}
 
 // readTail folds what the transport holds in memory, until there is no more or p is full. Requires mu.
 func (s *Service) readTail(ctx context.Context) error {
@@ -143,6 +149,9 @@ func (p *pending) take(scopes []keyring.Scope, verdicts []keyring.Verdict) {
 			p.batch.Spent = append(p.batch.Spent, x.Spent())
 			p.buried[x.ID] = true
 			p.fold.Buried++
+			for _, request := range p.judge.BuriedBy(x) {
+				p.late(request)
+			}
 		case keyring.Repeated:
 			p.fold.Repeated++
 		case keyring.Replayed:
@@ -151,4 +160,13 @@ func (p *pending) take(scopes []keyring.Scope, verdicts []keyring.Verdict) {
 			p.fold.Refused++
 		}
 	}
+}
+
+// late counts a scope that was destroyed on arrival for the request that it came too late for.
+func (p *pending) late(request commit.Hex32) {
+	i, found := slices.BinarySearchFunc(p.fold.Late, request, func(l keyroot.Late, r commit.Hex32) int { return bytes.Compare(l.Request[:], r[:]) })
+	if !found {
+		p.fold.Late = slices.Insert(p.fold.Late, i, keyroot.Late{Request: request})
+	}
+	p.fold.Late[i].Buried++
 }

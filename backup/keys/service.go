@@ -76,6 +76,7 @@ type Service struct {
 	nonces    map[string]time.Time
 	reported  map[commit.Hex32]bool   // requests and erasures whose entries wait in the inbox
 	outcomes  map[commit.Hex32]string // what was last said of requests
+	lateTold  int                     // of the depot's records about late grants, those that the control log has
 	ends      []ended                 // session ends that were folded and not acted upon
 	looked    time.Time               // when policy was last asked what to erase
 	announced uint16                  // first of the intake weeks that wait in the inbox of the control log

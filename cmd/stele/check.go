@@ -114,6 +114,7 @@ func sentence(what string) string {
 		"best-effort":    "destroyed, best effort",
 		"archive":        "the time of the archive",
 		"transport":      "the time of the transport",
+		"late":           "this came later and was destroyed on arrival",
 		"open":           "this could not be closed",
 		"witness":        "others have seen that head",
 		"unknown":        "this stele knows no such part",

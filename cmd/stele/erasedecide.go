@@ -111,6 +111,9 @@ func inWords(q *erase.Request) string {
 	case q.Nothing && q.Erased == 0:
 		out += ": nothing is known that it selects, so nothing was erased and there is no certificate"
 	}
+	if q.Late > 0 {
+		out += fmt.Sprintf("; %s granted too late, destroyed on arrival", count(q.Late, "scope"))
+	}
 	if q.Single {
 		out += " (single control)"
 	}

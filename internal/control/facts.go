@@ -88,6 +88,15 @@ type Supplement struct {
 	Weeks   []uint16      `json:"weeks,omitempty"` // of the erased intake keys
 }
 
+// LoggedSupplement is a supplement in the log.
+type LoggedSupplement struct {
+	Entry commit.Hex32
+	Index uint64
+	By    string
+	Time  time.Time
+	Supplement
+}
+
 // Drill reports a drill.
 type Drill struct {
 	What   string       `json:"what"` // "erasure"

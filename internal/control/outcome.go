@@ -73,6 +73,28 @@ func (s *State) checkErased(e *Erased) error {
 	return nil
 }
 
+// checkSupplement accepts what is said, for the first time, of grants that one record counts: those under the tombstone
+// of a request, or those that were dead.
+func (s *State) checkSupplement(u *Supplement) error {
+	var r *Request
+	if u.Request != nil {
+		if r = s.Request(*u.Request); r == nil {
+			return refuse(whyUnknown, "it supplements request %v, which is not in the log before this", *u.Request)
+		}
+	}
+	late := r != nil && r.What == WhatErase && u.Buried > 0 && u.Dead == 0 && len(u.Weeks) == 0
+	if dead := r == nil && u.Buried == 0 && u.Dead > 0; !late && !dead {
+		return refuse(whyInvalid, "a supplement counts what came too late for one request, or what was dead: %d buried, %d dead", u.Buried, u.Dead)
+	}
+	for i := range s.Supplements {
+		have := &s.Supplements[i]
+		if have.Root == u.Root && (have.Request == nil) == (r == nil) && (r == nil || *have.Request == r.ID) {
+			return refuse(whyTwice, "record %d is supplemented already", u.Root.N)
+		}
+	}
+	return nil
+}
+
 func (s *State) checkErasure(entry commit.Hex32) error {
 	for i := range s.Erasures {
 		if s.Erasures[i].Entry == entry {

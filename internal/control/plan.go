@@ -70,12 +70,9 @@ func (s *State) planFact(l *Listed) (func(), error) {
 	case TypeDestroyed:
 		return into(l, func(d *Destroyed) error { return s.checkErasure(d.Erased) }, nil)
 	case TypeSupplement:
-		return into(l, func(u *Supplement) error {
-			if u.Request != nil && s.Request(*u.Request) == nil {
-				return refuse(whyUnknown, "it supplements a request that is not in the log")
-			}
-			return nil
-		}, nil)
+		return into(l, s.checkSupplement, func(u *Supplement) {
+			s.Supplements = append(s.Supplements, LoggedSupplement{l.Hash, l.Index, l.By, l.Time, *u})
+		})
 	case TypeDrill:
 		return into(l, func(d *Drill) error { return s.checkErasure(d.Erased) }, nil)
 	case TypeExpired:

@@ -30,6 +30,7 @@ type State struct {
 	KeyRoots    []KeyRoot
 	Erasures    []LoggedErasure
 	Expiries    []LoggedExpired
+	Supplements []LoggedSupplement
 
 	log      note.Verifier
 	root     note.Verifier

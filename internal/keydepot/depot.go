@@ -42,7 +42,8 @@ type Depot struct {
 	missing  error // the chain builds on what is not there: nothing may be added
 	cache    *cache
 	erasures []Erasure
-	folds    keyroot.Fold               // all folds together
+	folds    keyroot.Fold // all folds together
+	late     []Late
 	extended map[commit.Hex32]time.Time // when this process locked a pack last
 }
 
@@ -54,6 +55,14 @@ type Erasure struct {
 	Control    uint64 // size of the control log that it was made under
 	Time       time.Time
 	keyroot.Erased
+}
+
+// Late is a record that counts grants which came too late.
+type Late struct {
+	N    uint64
+	Hash commit.Hex32
+	Time time.Time
+	keyroot.Fold
 }
 
 // Open opens the key store. Nothing is read before Refresh.
@@ -93,6 +102,9 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		if r.Fold != nil {
 			d.folds.Buried += r.Fold.Buried
 			d.folds.Dead += r.Fold.Dead
+			if len(r.Fold.Late) > 0 || r.Fold.Dead > 0 {
+				d.late = append(d.late, Late{r.N, hash, r.Time, *r.Fold})
+			}
 		}
 		if r.Erased != nil && parent != nil {
 			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Control, r.Time, *r.Erased})
@@ -108,6 +120,9 @@ func (d *Depot) Findings() *chain.Findings { return &d.findings }
 
 // Erasures lists all records that left keys out, oldest first.
 func (d *Depot) Erasures() []Erasure { return d.erasures }
+
+// Late lists all records that count grants which came too late, oldest first.
+func (d *Depot) Late() []Late { return d.late }
 
 // Folds adds up what became of grants in all folds.
 func (d *Depot) Folds() keyroot.Fold { return d.folds }

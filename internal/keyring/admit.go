@@ -102,13 +102,25 @@ func (a *Admission) judge(s *Scope) Verdict {
 	return Added
 }
 
-// marks are tombstones and holds by tag: the latest cutoff, and whether there is a hold.
+// BuriedBy lists the requests, ascending, under whose tombstones a scope that Admit said Buried of came.
+func (a *Admission) BuriedBy(s *Scope) (requests [][32]byte) {
+	for _, t := range s.Tags {
+		for _, stone := range a.marks[t].stones {
+			if t != (Tag{}) && s.Start <= stone.Cutoff && stone.Request != [32]byte{} {
+				requests = append(requests, stone.Request)
+			}
+		}
+	}
+	slices.SortFunc(requests, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(requests)
+}
+
+// marks are tombstones and holds by tag: what the tombstones are, and whether there is a hold.
 type marks map[Tag]mark
 
 type mark struct {
-	entombed bool
-	cutoff   int64
-	held     bool
+	stones []Tombstone
+	held   bool
 }
 
 // load reads the marks on the tags of some scopes.
@@ -124,15 +136,16 @@ func (m marks) load(ctx context.Context, r *Ring, scopes []Scope) error {
 	prefixes = sortSet(prefixes)
 	for i := range r.Runs {
 		err := r.index().Visit(ctx, r.Runs[i].Index, prefixes, func(e keytrie.Entry) error {
-			if len(e.Path) < 21 {
+			stone, ok := tombstone(e.Path)
+			if !ok && e.Path[0] != indexHold || len(e.Path) < 13 {
 				return corrupt("index path %x", e.Path)
 			}
 			tag := Tag(e.Path[1:13])
 			k := m[tag]
-			if e.Path[0] == indexHold {
+			if !ok {
 				k.held = true
-			} else {
-				k.entombed, k.cutoff = true, max(k.cutoff, int64(be64of(e.Path[13:])))
+			} else if !slices.Contains(k.stones, stone) {
+				k.stones = append(k.stones, stone)
 			}
 			m[tag] = k
 			return nil
@@ -149,7 +162,9 @@ func (m marks) held(s *Scope) bool {
 }
 
 func (m marks) denies(s *Scope) bool {
-	return slices.ContainsFunc(s.Tags[:], func(t Tag) bool { return t != (Tag{}) && m[t].entombed && s.Start <= m[t].cutoff })
+	return slices.ContainsFunc(s.Tags[:], func(t Tag) bool {
+		return t != (Tag{}) && slices.ContainsFunc(m[t].stones, func(x Tombstone) bool { return s.Start <= x.Cutoff })
+	})
 }
 
 // buries: what is held is denied, and stays.

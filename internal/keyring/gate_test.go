@@ -80,7 +80,7 @@ func TestGate(t *testing.T) {
 	ctx := context.Background()
 	w, _ := filled(t, 600)
 	subject := tag("subject", 3)
-	e := Erasure{Scopes: w.tagged(t, subject), Tombstones: []Tombstone{{subject, 5}}, Weeks: []uint16{9999}}
+	e := Erasure{Scopes: w.tagged(t, subject), Tombstones: []Tombstone{{Tag: subject, Cutoff: 5}}, Weeks: []uint16{9999}}
 	good, list := w.erased(t, e)
 	if err := Gate(ctx, w.Ring, good, &e, list, 100, w.keys); err != nil {
 		t.Fatal(err)
@@ -141,7 +141,7 @@ func TestGate(t *testing.T) {
 		}),
 		"a spent grant is forgotten":       w.rebuilt(t, good, last, false, drop(spaceSpent)),
 		"the tombstone is forgotten":       w.rebuilt(t, good, last, true, drop(indexTombstone)),
-		"another tombstone is set":         with(Erasure{Tombstones: []Tombstone{{subject, 6}}}),
+		"another tombstone is set":         with(Erasure{Tombstones: []Tombstone{{Tag: subject, Cutoff: 6}}}),
 		"nothing was done":                 w.Ring,
 		"a run is missing":                 {Archive: good.Archive, Packs: good.Packs, Runs: good.Runs[1:]},
 		"the pack of the erasure is gone":  without(good.Runs[last].Packs[0]),
@@ -302,7 +302,7 @@ func TestDeterministic(t *testing.T) {
 		slices.Reverse(batch.Scopes)
 		b.fold(t, batch)
 		if step%3 == 2 {
-			e := Erasure{Scopes: a.tagged(t, tag("subject", step)), Tombstones: []Tombstone{{tag("subject", step), 7}}}
+			e := Erasure{Scopes: a.tagged(t, tag("subject", step)), Tombstones: []Tombstone{{Tag: tag("subject", step), Cutoff: 7}}}
 			a.erase(t, e)
 			e.Scopes = b.tagged(t, tag("subject", step))
 			b.erase(t, e)

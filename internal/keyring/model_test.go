@@ -172,7 +172,7 @@ func foldStep(rt *rapid.T, w *world, m *model) {
 
 func markStep(rt *rapid.T, w *world, m *model) {
 	h := Hold{tag("subject", w.rand.IntN(40)), id16("hold", uint64(len(m.holds)))}
-	t := Tombstone{tag("tenant", w.rand.IntN(3)), at(w.day, 0).UnixNano()}
+	t := Tombstone{Tag: tag("tenant", w.rand.IntN(3)), Cutoff: at(w.day, 0).UnixNano(), Request: [32]byte{byte(w.rand.IntN(3))}}
 	m.holds[h], m.stones[t] = true, true
 	w.fold(rt, Batch{Holds: []Hold{h}, Tombstones: []Tombstone{t}})
 }
@@ -202,7 +202,7 @@ func tagStep(rt *rapid.T, w *world, m *model) {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	stone := Tombstone{tag, at(w.day, 0).UnixNano()}
+	stone := Tombstone{Tag: tag, Cutoff: at(w.day, 0).UnixNano(), Request: [32]byte{7}}
 	list := w.erase(rt, erasing(rt, w, found, Erasure{Tombstones: []Tombstone{stone}}))
 	m.remove(func(s *Scope) bool { return s.Tags.Has(tag) && !m.held(s) }, nil)
 	if len(list.Removed) != len(w.Runs)-1 {

@@ -51,6 +51,8 @@ func (t *Tags) Has(tag Tag) bool { return tag != Tag{} && slices.Contains(t[:], 
 type Tombstone struct {
 	Tag    Tag
 	Cutoff int64 // ns since 1970, not negative
+	// Request is the hash of the control entry that asked for it: who counts what came later does so by request.
+	Request [32]byte
 }
 
 // LastWeek is the last intake week in which a grant may come that the tombstone is for.
@@ -147,15 +149,15 @@ func (s *Spent) path() []byte { return join(spaceSpent, be16(s.Week), s.Scope[:]
 func (k *IntakeKey) path() []byte { return join(spaceIntake, be16(k.Week), k.Public[:]) }
 
 func (t *Tombstone) path() []byte {
-	return join(indexTombstone, t.Tag[:], binary.BigEndian.AppendUint64(nil, uint64(t.Cutoff)))
+	return join(indexTombstone, t.Tag[:], binary.BigEndian.AppendUint64(nil, uint64(t.Cutoff)), t.Request[:])
 }
 
 // tombstone reads an index path as a tombstone.
 func tombstone(path []byte) (t Tombstone, ok bool) {
-	if len(path) != 21 || path[0] != indexTombstone {
+	if len(path) != 53 || path[0] != indexTombstone {
 		return t, false
 	}
-	return Tombstone{Tag(path[1:13]), int64(be64of(path[13:]))}, true
+	return Tombstone{Tag(path[1:13]), int64(be64of(path[13:])), [32]byte(path[21:])}, true
 }
 
 func (h *Hold) path() []byte { return join(indexHold, h.Tag[:], h.ID[:]) }

@@ -364,6 +364,14 @@ func TestRules(t *testing.T) {
 		"fold: fewer added":              {fold, num("fold", "added", "9")},
 		"fold: more moved than added":    {fold, num("fold", "moved", "11")},
 		"fold: buried that is not there": {fold, num("fold", "buried", "1")},
+		"fold: late that is not buried": {fold, func(m map[string]any) {
+			m["fold"].(map[string]any)["late"] = []any{map[string]any{"request": strings.Repeat("07", 32), "buried": json.Number("1")}}
+		}},
+		"fold: weeks of none that is dead": {fold, func(m map[string]any) { m["fold"].(map[string]any)["weeks"] = []any{json.Number("3")} }},
+		"fold: weeks that go back": {fold, func(m map[string]any) {
+			f := m["fold"].(map[string]any)
+			f["dead"], f["weeks"] = json.Number("2"), []any{json.Number("4"), json.Number("3")}
+		}},
 		"fold: the topic is another one": {fold, func(m map[string]any) { m["folded"].(map[string]any)["topic"] = "t2" }},
 		"fold: a lane goes back": {fold, func(m map[string]any) {
 			m["folded"].(map[string]any)["lanes"] = map[string]any{"0": map[string]any{"next": 1}}

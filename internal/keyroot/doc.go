@@ -86,7 +86,20 @@ type Fold struct {
 	Replayed uint64 `json:"replayed"`
 	Refused  uint64 `json:"refused"`
 	Dead     uint64 `json:"dead"`
+	// Late says under whose tombstones scopes were buried, ascending by request; one that came under several counts for each.
+	Late []Late `json:"late,omitempty"`
+	// Weeks are those of the intake keys that grants which were Dead needed, ascending, at most MaxWeeks.
+	Weeks []uint16 `json:"weeks,omitempty"`
 }
+
+// Late counts the scopes that came after an erasure, and were destroyed on arrival.
+type Late struct {
+	Request commit.Hex32 `json:"request"`
+	Buried  uint64       `json:"buried"`
+}
+
+// MaxWeeks is how many weeks a record names.
+const MaxWeeks = 64
 
 // Erased is what a new generation leaves out: how many paths were Removed, of which Scopes are keys, and how many Spent
 // paths were added. List is the object keys/erased/<list>.

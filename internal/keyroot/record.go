@@ -1,6 +1,7 @@
 package keyroot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -206,6 +207,9 @@ func (c *Record) folds(p *Record) error {
 	if f.Moved > f.Added || max(f.Added, f.Buried, f.Intake) > 1<<48 {
 		return fmt.Errorf("it added %d, moved %d, buried %d", f.Added, f.Moved, f.Buried)
 	}
+	if err := f.checkLate(); err != nil {
+		return err
+	}
 	if c.Live != p.Live+f.Added || c.paths() != p.paths()+f.Added+f.Moved+f.Buried+f.Intake {
 		return fmt.Errorf("%d keys and %d paths do not come of %d and %d by what was folded", c.Live, c.paths(), p.Live, p.paths())
 	}
@@ -216,6 +220,24 @@ func (c *Record) folds(p *Record) error {
 	}
 	if p.Folded.Cluster != "" && (c.Folded.Cluster != p.Folded.Cluster || c.Folded.Topic != p.Folded.Topic) {
 		return errors.New("the grants transport is another one")
+	}
+	return nil
+}
+
+// checkLate checks what is said of grants that came too late.
+func (f *Fold) checkLate() error {
+	for i, l := range f.Late {
+		if l.Buried < 1 || l.Buried > f.Buried || i > 0 && bytes.Compare(f.Late[i-1].Request[:], l.Request[:]) >= 0 {
+			return fmt.Errorf("%d of %d buried scopes are those of request %s", l.Buried, f.Buried, l.Request)
+		}
+	}
+	if len(f.Weeks) > MaxWeeks || len(f.Weeks) > 0 && f.Dead == 0 {
+		return fmt.Errorf("%d grants are dead by %d weeks", f.Dead, len(f.Weeks))
+	}
+	for i := 1; i < len(f.Weeks); i++ {
+		if f.Weeks[i] <= f.Weeks[i-1] {
+			return errors.New("weeks that do not ascend")
+		}
 	}
 	return nil
 }

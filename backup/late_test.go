@@ -1,0 +1,95 @@
+package backup_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/spool"
+)
+
+// carriedOut has approved requests carried out, and what became of them put into the control log.
+func (a *testArchive) carriedOut(svc *keys.Service) {
+	a.t.Helper()
+	if _, err := svc.CarryOut(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+	a.once(svc)
+}
+
+// A spool that comes after an erasure: its frames are in the archive, the person's records in them open to nobody, the archive
+// verifies, and the certificate says what came too late. Whoever says that more came is caught.
+func TestLateSpoolInTheArchive(t *testing.T) {
+	store := storetest.NewMemory()
+	a := newTestArchive(t, store)
+	svc := a.keys()
+	s := a.stream(keyscope.Link{})
+	s.send(some(6)...)
+	a.once(svc)
+
+	var held [][]byte
+	late := a.stream(keyscope.Link{})
+	late.grants = func(msg []byte) []byte { held = append(held, msg); return nil }
+	records := []testRecord{{subject: "subject-1", session: "x", body: "held back"}, {subject: "subject-2", session: "y", body: "another person"}}
+	frame := late.encode(late.draft(records...))
+
+	filed := a.asked("subject-1")
+	a.once(svc)
+	a.carriedOut(svc)
+	for _, msg := range held {
+		late.append(spool.Grants, msg)
+	}
+	late.append(spool.Frames, frame)
+	s.close()
+	late.close()
+	a.once(svc)
+	a.once(nil) // takes in what the key service said of it
+
+	reader := a.reader(svc)
+	r := a.verify(VerifyOptions{Reader: reader})
+	wantExit(t, r, 0, "integrity", "completeness", "erasure", "readability")
+	if r.Scopes.Buried != 1 || r.Scopes.Missing != 0 {
+		t.Errorf("%+v", r.Scopes)
+	}
+	got := strings.Join(bodies(t, reader, Query{}), "\n")
+	if strings.Contains(got, "held back") || !strings.Contains(got, "another person") {
+		t.Errorf("restored %q", got)
+	}
+	e, err := a.open().Certificate(t.Context(), filed.ID, filed.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := evidence.Check(a.trust(), e.File)
+	if err != nil || !report.Whole() {
+		t.Fatalf("%v %+v", err, report)
+	}
+	if !slices.ContainsFunc(report.Holds, func(s evidence.Statement) bool { return s.What == "late" && strings.HasPrefix(s.Detail, "1 scopes") }) {
+		t.Errorf("the certificate says nothing of what came too late: %+v", report.Holds)
+	}
+
+	// The key service says that more came too late than its own record counts.
+	var who identity.KeyService
+	var request commit.Hex32
+	if err := errors.Join(json.Unmarshal(a.file("keys", "keyservice.stele"), &who), request.UnmarshalText([]byte(filed.ID))); err != nil {
+		t.Fatal(err)
+	}
+	lie := control.Supplement{Request: &request, Root: control.RootRef{N: 1, Hash: commit.Hash(read(t, store, rootKey(1)))}, Buried: 9}
+	a.drop(control.TypeSupplement, lie, signer(t, identity.KeyName("test", "keyservice", who.By), who.Key))
+	a.once(nil)
+	r = a.verify(VerifyOptions{})
+	wantExit(t, r, 14, "integrity", "erasure")
+	wantFault(t, r.Faults, "erasure", "keys/roots/", "9 scopes were buried")
+}
+
+func rootKey(n uint64) string { return fmt.Sprintf("keys/roots/%020d", n) }
