@@ -200,7 +200,7 @@ func streamState(t *commit.Tip, e end, last *commit.Commit, now time.Time) (stat
 // acknowledge lets an acknowledged stream stop failing, as far as the acknowledgement goes.
 func acknowledge(s *StreamReport, t *commit.Tip, acks []control.Ack) {
 	for _, a := range acks {
-		if a.Stream != t.ID {
+		if a.Service != "" || a.Stream != t.ID {
 			continue
 		}
 		covers := t.Next == 0 || a.UpTo >= t.Next-1

@@ -144,6 +144,9 @@ func TestExpire(t *testing.T) {
 		}
 	}
 	a.expiredReport(7, 0)
+	if c, err := a.open().Count(t.Context(), time.Time{}, time.Time{}); err != nil || len(c.Expired) == 0 {
+		t.Errorf("rows have expired and the count is %+v, %v", c, err)
+	}
 	if got := bodies(t, a.reader(a.keys), Query{Erased: true}); len(got) != 5 {
 		t.Errorf("%v", got)
 	}

@@ -164,7 +164,7 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 		switch {
 		case l.Type == control.TypeApprove && index < e.Index && l.Into(&decision) == nil:
 			for i := range e.Requests {
-				if r := c.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && counts(r, l) {
+				if r := c.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && stillCounts(r, l) {
 					c.need(index)
 				}
 			}
@@ -181,8 +181,8 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 	return nil
 }
 
-// counts reports whether an approval is one that stands.
-func counts(r *control.Request, l *control.Listed) bool {
+// stillCounts reports whether an approval is one that stands.
+func stillCounts(r *control.Request, l *control.Listed) bool {
 	for _, v := range r.Yes {
 		if v.Entry == l.Hash {
 			return true

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/counts"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -140,6 +141,12 @@ func (r *Reader) Acknowledge(ctx context.Context, stream, reason string) error {
 		return r.submit(ctx, control.TypeAck, control.Ack{Stream: tip.ID, UpTo: upTo, Reason: reason})
 	}
 	return fmt.Errorf("the archive has no stream %s; 'stele audit' lists them", stream)
+}
+
+// AcknowledgeHour takes note of what an hour of a service lacks by a count from outside, up to so many records or calls. The
+// entry is in force once a compactor has put it into the control log.
+func (r *Reader) AcknowledgeHour(ctx context.Context, k counts.Acknowledged) error {
+	return r.submit(ctx, control.TypeAck, control.Ack{Service: k.Service, Hour: counts.Hour(k.Hour), What: k.What, Missing: k.Missing, Reason: k.Reason})
 }
 
 // Disclosed says in the control log that payloads leave the archive, without naming them: salted is a salted hash of what

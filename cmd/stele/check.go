@@ -83,7 +83,7 @@ func readBounded(path string, most int64) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(data)) > most {
-		err = &failure{exitRefused, fmt.Errorf("%s is larger than any evidence file", path), ""}
+		err = &failure{exitRefused, fmt.Errorf("%s has more than %s, which no such file has", path, size(most)), ""}
 	}
 	return data, err
 }

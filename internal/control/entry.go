@@ -122,11 +122,27 @@ type Divergence struct {
 	Stream *commit.Hex16 `json:"stream,omitempty"`
 }
 
-// Ack takes note of what a stream lost: it stays visible and no longer fails.
+// Ack takes note of what a stream lost, or of what an hour of a service lacks by a count from outside: it stays visible and
+// no longer fails.
 type Ack struct {
-	Stream commit.Hex16 `json:"stream"`
-	UpTo   uint64       `json:"up_to"`
-	Reason string       `json:"reason"`
+	Stream  commit.Hex16 `json:"stream,omitzero"`
+	UpTo    uint64       `json:"up_to"` // seq
+	Service string       `json:"service,omitempty"`
+	Hour    time.Time    `json:"hour,omitzero"`
+	What    string       `json:"what,omitempty"`
+	Missing uint64       `json:"missing,omitempty"` // up to so many
+	Reason  string       `json:"reason"`
+}
+
+// check refuses one that is about nothing, or about both.
+func (a *Ack) check() error {
+	ofHour := a.What == "records" || a.What == "calls"
+	ofHour = ofHour && a.Missing > 0 && a.Hour.Equal(a.Hour.UTC().Truncate(time.Hour))
+	if a.Service != "" && (!ofHour || a.Stream != commit.Hex16{} || a.UpTo != 0) ||
+		a.Service == "" && (!a.Hour.IsZero() || a.What != "" || a.Missing != 0) {
+		return refuse(whyInvalid, "it acknowledges neither a stream nor an hour of a service")
+	}
+	return nil
 }
 
 // Disclosure says that payloads left the archive.

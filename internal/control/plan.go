@@ -29,7 +29,7 @@ func (s *State) plan(l *Listed, at time.Time) (effect func(), err error) {
 	case TypeDivergence:
 		return into(l, nil, func(d *Divergence) { s.Divergences = append(s.Divergences, *d) })
 	case TypeAck:
-		return into(l, nil, func(a *Ack) { s.Acks = append(s.Acks, *a) })
+		return into(l, (*Ack).check, func(a *Ack) { s.Acks = append(s.Acks, *a) })
 	case TypeRequest:
 		return s.planRequest(l)
 	case TypeApprove, TypeReject:

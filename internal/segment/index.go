@@ -181,6 +181,9 @@ func (b *Batch) Type(i int) record.Type { return record.Type(b.column[colType][i
 // Kind is the kind of row i.
 func (b *Batch) Kind(i int) uint8 { return b.column[colKind][i] }
 
+// Flags are those of row i.
+func (b *Batch) Flags(i int) uint8 { return b.column[colFlags][i] }
+
 // Time is the time of row i in ns.
 func (b *Batch) Time(i int) int64 { return int64(le.Uint64(b.column[colTime][8*i:])) }
 
