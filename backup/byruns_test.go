@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -89,6 +90,14 @@ func talks(t *testing.T) (*testArchive, *keys.Service) {
 	}
 	a.once(keys)
 	return a, keys
+}
+
+// every is the step of a sample: all of it is for long runs.
+func every(long, short int) int {
+	if os.Getenv("STELE_LONG") != "" {
+		return long
+	}
+	return short
 }
 
 // result is what a query gave, a line for each record or error.
@@ -189,10 +198,11 @@ func TestByRunsDamaged(t *testing.T) {
 			proofs[key] = read(t, a.store, key)
 		}
 	}
+	step := every(7, 41)
 	for number := range segment.Sections {
 		changed := 0
 		// The byte at so many per mille of the section is another one, in all proof objects.
-		for mille := 0; mille < 1000; mille += 13 {
+		for mille := 0; mille < 1000; mille += step {
 			w.alter = func(key string, r Range, data []byte) []byte { // called with w.mu held
 				whole, ok := proofs[key]
 				if !ok {

@@ -79,6 +79,7 @@ func TestAttacksThatChangeNothing(t *testing.T) {
 		return signer(t, a.commitSigner().Name(), slices.Repeat([]byte{7}, 32))
 	}
 	next := func(c *commit.Commit) { c.N = 3 }
+	whole, _, _, records := built(t)
 	for _, test := range []struct {
 		name, kind string
 		attack     func(a *testArchive, m *storetest.Memory)
@@ -114,7 +115,7 @@ func TestAttacksThatChangeNothing(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a, store, keys, records := built(t)
+			a, store, keys := again(t, whole)
 			if strings.Contains(test.name, "under a marker") {
 				test.kind = "marker"
 			}
@@ -157,9 +158,10 @@ func TestFoldersMakeNoLog(t *testing.T) {
 // TestInsiderForks: a second valid child can only be made with a commit key. The first by number counts, and the
 // archive says that it was attacked.
 func TestInsiderForks(t *testing.T) {
+	whole, _, _, records := built(t)
 	for n := range 3 {
 		t.Run(fmt.Sprint("beside ", n), func(t *testing.T) {
-			a, store, keys, records := built(t)
+			a, store, keys := again(t, whole)
 			store.Overwrite(a.commitKey(3), a.forge(n, a.commitSigner(), func(c *commit.Commit) { c.N = 3 }))
 			report := a.goesOn(keys, records, "fork")
 			wantExit(t, report, 10)
@@ -271,6 +273,7 @@ func TestCutLogs(t *testing.T) {
 	data := func(from int) func(a *testArchive, m *storetest.Memory) {
 		return func(a *testArchive, m *storetest.Memory) { everything(a.log()+"commits/", from)(a, m) }
 	}
+	whole, _, _, _ := built(t)
 	for _, test := range []struct {
 		name   string
 		attack []func(a *testArchive, m *storetest.Memory)
@@ -294,7 +297,7 @@ func TestCutLogs(t *testing.T) {
 			11, false, "stream ", "unknown after seq 20"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a, store, _, _ := built(t)
+			a, store, _ := again(t, whole)
 			for _, attack := range test.attack {
 				attack(a, store)
 			}

@@ -43,6 +43,7 @@ func (a *testArchive) more(keys *keys.Service) []testRecord {
 // being published.
 func TestSquattedCheckpoints(t *testing.T) {
 	genuine := func(m *storetest.Memory) []byte { return read(t, m, keysOf(t, m, checkpoints)[0]) }
+	whole, _, _, records := built(t)
 	for _, test := range []struct {
 		name, says string
 		where      func(size int) []string
@@ -79,7 +80,8 @@ func TestSquattedCheckpoints(t *testing.T) {
 			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a, store, keys, records := built(t)
+			a, store, keys := again(t, whole)
+			records := slices.Clone(records)
 			squatted := test.where(a.controlSize())
 			for _, key := range squatted {
 				store.Overwrite(key, test.data(store))
@@ -143,6 +145,7 @@ func TestManySquattedCheckpoints(t *testing.T) {
 // contradicts the log, wherever it lies.
 func TestMissingCheckpoints(t *testing.T) {
 	last := func(keys []string) int { return len(keys) - 1 }
+	whole, _, _, records := built(t)
 	for _, test := range []struct {
 		name   string
 		which  func(keys []string) int
@@ -177,7 +180,7 @@ func TestMissingCheckpoints(t *testing.T) {
 		}, 10, "", "it was cut"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a, store, keys, records := built(t)
+			a, store, keys := again(t, whole)
 			all := keysOf(t, store, checkpoints)
 			key := all[test.which(all)]
 			test.attack(a, store, key)
@@ -226,9 +229,11 @@ func (a *testArchive) signHead(size int) []byte {
 // TestCheckpointBeforeTheNextObject: a compactor that dies between an object and its checkpoint leaves that to the next
 // one, which publishes it before it goes on, whatever lies there.
 func TestCheckpointBeforeTheNextObject(t *testing.T) {
+	whole, _, _, records := built(t)
 	for _, squatted := range []bool{false, true} {
 		t.Run(fmt.Sprint("squatted ", squatted), func(t *testing.T) {
-			a, store, keys, records := built(t)
+			a, store, keys := again(t, whole)
+			records := slices.Clone(records)
 			if squatted {
 				for i := range 5 {
 					store.Overwrite(checkpointKey(a.controlSize()+1+i), []byte("mine"))

@@ -175,11 +175,9 @@ func TestExpireCrashes(t *testing.T) {
 			t.Fatal(what)
 		}
 	}
-	world := func() *timed {
-		a, _ := expiring(t)
-		a.pass(120 * 24 * time.Hour)
-		return a
-	}
+	built, _ := expiring(t)
+	built.pass(120 * 24 * time.Hour)
+	world := func() *timed { return built.clone(t) }
 	a := world()
 	calls := 0
 	if _, err := a.expire(func(c *ExpireConfig) {

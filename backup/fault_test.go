@@ -37,7 +37,9 @@ func faultyArchive(t *testing.T) (*testArchive, *keys.Service, []testRecord) {
 // TestEveryStoreCallFails fails each call of a compaction in turn, in each way: not done, done but reported failed, and
 // the process dies before or after it. A fresh compactor goes on.
 func TestEveryStoreCallFails(t *testing.T) {
-	a, keys, records := faultyArchive(t)
+	built, _, records := faultyArchive(t)
+	a := built.clone(t)
+	keys := a.keys()
 	counted := &storetest.Faulty{Store: a.store}
 	var made atomic.Int64
 	counted.Before = func(storetest.Call) { made.Add(1) }
@@ -54,7 +56,7 @@ func TestEveryStoreCallFails(t *testing.T) {
 	for n := 1; n <= calls; n++ {
 		for _, way := range []string{"lost", "reply lost", "dies before", "dies after"} {
 			g.Go(func() error {
-				t.Run(fmt.Sprintf("call %d %s", n, way), func(t *testing.T) { failCall(t, n, way) })
+				t.Run(fmt.Sprintf("call %d %s", n, way), func(t *testing.T) { failCall(built.clone(t), records, n, way) })
 				return nil
 			})
 		}
@@ -63,9 +65,9 @@ func TestEveryStoreCallFails(t *testing.T) {
 	t.Logf("%d calls, each in 4 ways", calls)
 }
 
-func failCall(t *testing.T, n int, way string) {
-	a, keys, records := faultyArchive(t)
-	ctx, cancel := context.WithCancel(t.Context())
+func failCall(a *testArchive, records []testRecord, n int, way string) {
+	keys := a.keys()
+	ctx, cancel := context.WithCancel(a.t.Context())
 	defer cancel()
 	a.compact(ctx, nil, failing(a.store, n, way, cancel), segmentsOf(1500)) // it may fail, or get over it
 	a.once(keys)

@@ -101,6 +101,13 @@ func built(t *testing.T) (*testArchive, *storetest.Memory, *keys.Service, []test
 	return a, store, keys, records
 }
 
+// again is a clone of an archive that was built, with what built gives.
+func again(t *testing.T, a *testArchive) (*testArchive, *storetest.Memory, *keys.Service) {
+	t.Helper()
+	c := a.clone(t)
+	return c, c.store.(*storetest.Memory), c.keys()
+}
+
 // wantFault checks that some fault of a verdict names key and says all the words.
 func wantFault(t *testing.T, list []Fault, verdict, key string, words ...string) {
 	t.Helper()

@@ -29,6 +29,11 @@ type insider struct {
 	gone   *testStream // neither closed nor alive
 }
 
+func (in *insider) clone(t *testing.T) *insider {
+	a := in.testArchive.clone(t)
+	return &insider{a, a.store.(*storetest.Memory), in.honest, in.stream, in.gone}
+}
+
 func newInsider(t *testing.T) *insider {
 	m := storetest.NewMemory()
 	a := newTestArchive(t, m)
@@ -206,6 +211,7 @@ func TestInsiderLies(t *testing.T) {
 	data := func(as func(*segment.Data) bool) func(*insider) {
 		return func(in *insider) { in.data(as) }
 	}
+	honest := newInsider(t)
 	for _, test := range []struct {
 		name  string
 		lie   func(in *insider)
@@ -340,7 +346,7 @@ func TestInsiderLies(t *testing.T) {
 		}, "closed before"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			in := newInsider(t)
+			in := honest.clone(t)
 			test.lie(in)
 			report := in.verify(VerifyOptions{})
 			wantExit(t, report, 10)

@@ -65,7 +65,7 @@ func TestByRunsWrongSeq(t *testing.T) {
 		}
 	}
 	a.store = w
-	for change := byte(1); change < 64; change++ {
+	for change := byte(1); change < 64; change += byte(every(1, 5)) {
 		forged := map[string][]byte{}
 		for key, proof := range proofs {
 			forged[key] = wrongSeqs(t, proof, change)

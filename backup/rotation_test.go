@@ -41,6 +41,17 @@ func newTimedLocked(t *testing.T, lock LockMode) *timed {
 	return a
 }
 
+// clone is the same archive once more, at the same time.
+func (a *timed) clone(t *testing.T) *timed {
+	t.Helper()
+	c := &timed{testArchive: a.testArchive.clone(t)}
+	c.mem = c.store.(*storetest.Memory)
+	c.pass(time.Duration(a.ahead.Load()))
+	c.spoolOptions.Now = func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+	c.keys = c.testArchive.keys()
+	return c
+}
+
 // pass lets d go by on all clocks.
 func (a *timed) pass(d time.Duration) {
 	a.ahead.Add(int64(d))
@@ -230,7 +241,8 @@ func TestClocksDisagree(t *testing.T) {
 // TestEveryStoreCallFailsInRotation fails each call of a compaction that ends a period, in each way. A fresh compactor
 // goes on.
 func TestEveryStoreCallFailsInRotation(t *testing.T) {
-	a, _, records := turned(t)
+	built, _, records := turned(t)
+	a := built.clone(t)
 	counted := &storetest.Faulty{Store: a.store}
 	var made atomic.Int64
 	counted.Before = func(storetest.Call) { made.Add(1) }
@@ -247,7 +259,7 @@ func TestEveryStoreCallFailsInRotation(t *testing.T) {
 	for n := 1; n <= int(made.Load()); n++ {
 		for _, way := range []string{"lost", "reply lost", "dies before", "dies after"} {
 			g.Go(func() error {
-				t.Run(fmt.Sprintf("call %d %s", n, way), func(t *testing.T) { failRotation(t, n, way) })
+				t.Run(fmt.Sprintf("call %d %s", n, way), func(t *testing.T) { failRotation(built.clone(t), records, n, way) })
 				return nil
 			})
 		}
@@ -256,16 +268,15 @@ func TestEveryStoreCallFailsInRotation(t *testing.T) {
 	t.Logf("%d calls, each in 4 ways", made.Load())
 }
 
-func failRotation(t *testing.T, n int, way string) {
-	a, _, records := turned(t)
-	ctx, cancel := context.WithCancel(t.Context())
+func failRotation(a *timed, records []testRecord, n int, way string) {
+	ctx, cancel := context.WithCancel(a.t.Context())
 	defer cancel()
 	a.compactAt(ctx, failing(a.store, n, way, cancel), a.now, segmentsOf(1500)) // it may fail, or get over it
 	a.once()
 	a.once()
 	report := a.intact(a.keys, records)
 	if len(report.Logs) != 2 {
-		t.Errorf("%v", a.periods())
+		a.t.Errorf("%v", a.periods())
 	}
 }
 

@@ -34,6 +34,8 @@ func TestRotationAttacks(t *testing.T) {
 		}
 	}
 	const other = "test/0/2031Q1"
+	whole, _, _ := turned(t)
+	whole.once()
 	for _, test := range []struct {
 		name, says string
 		attack     func(w *world)
@@ -74,8 +76,7 @@ func TestRotationAttacks(t *testing.T) {
 		{"the next log is removed", "cut or rewritten", func(w *world) { removeAll(w, "logs/0/"+w.next+"/") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a, _, _ := turned(t)
-			a.once()
+			a := whole.clone(t)
 			w := &world{a, periodAfter(t, 0), periodAfter(t, quarter)}
 			if got := a.periods(); len(got) != 2 {
 				t.Fatalf("%v", got)

@@ -6,7 +6,9 @@ import (
 	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/storetest"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
@@ -51,6 +54,25 @@ func newLockedArchive(t *testing.T, store Store, lock LockMode) *testArchive {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// clone is the same archive once more, with its spool and roles, in a world of its own. The archive must be in memory.
+func (a *testArchive) clone(t *testing.T) *testArchive {
+	t.Helper()
+	c := *a
+	c.t, c.store, c.dir, c.spool = t, a.store.(*storetest.Memory).Clone(), t.TempDir(), t.TempDir()
+	for to, from := range map[string]string{c.dir: a.dir, c.spool: a.spool} {
+		err := os.CopyFS(to, os.DirFS(from))
+		if err == nil { // CopyFS gives everybody the right to read
+			err = fs.WalkDir(os.DirFS(to), ".", func(path string, d fs.DirEntry, err error) error {
+				return errors.Join(err, os.Chmod(filepath.Join(to, path), map[bool]os.FileMode{true: 0o700, false: 0o600}[d.IsDir()]))
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &c
 }
 
 func (a *testArchive) url() string { return "file://" + a.spool }

@@ -39,6 +39,20 @@ var (
 // NewMemory returns an empty store.
 func NewMemory() *Memory { return &Memory{versions: make(map[string][]*memoryVersion)} }
 
+// Clone returns a store with the same versions of everything, which goes its own way from here.
+func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &Memory{versions: make(map[string][]*memoryVersion, len(m.versions)), lastID: m.lastID}
+	for key, list := range m.versions {
+		for _, v := range list {
+			same := *v // data is never written to
+			c.versions[key] = append(c.versions[key], &same)
+		}
+	}
+	return c
+}
+
 // Create implements [backup.Store]. As on S3, it succeeds where a delete marker hides what was there.
 func (m *Memory) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
 	lock, err := normalLock(lock)
