@@ -194,7 +194,7 @@ func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	dir := s.beside("keys", "")
 	if _, err := os.Stat(dir); err != nil && len(s.Custodians) == 0 {
 		return nil, nil, hinted(fmt.Errorf("no key service answers%s", s.atKeys()),
-			"it runs beside the compactor that has the keys folder; name its socket with --keys, or the custodians of the keys with --custodians")
+			"it runs beside the compactor that has the keys folder; name its socket with --keys, or the custodians of the keys in stele.yaml")
 	}
 	store, trust, err := s.open(ctx)
 	if err != nil {
