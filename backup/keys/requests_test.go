@@ -16,7 +16,7 @@ import (
 // state reads the control log.
 func (w *world) state(use func(*control.State)) {
 	w.t.Helper()
-	log, err := ledger.Open(w.t.Context(), w.store, w.trust)
+	log, err := ledger.Open(w.t.Context(), w.at(), w.trust)
 	w.must(err)
 	log.View(use)
 }
@@ -24,7 +24,7 @@ func (w *world) state(use func(*control.State)) {
 // desk is where the policy root asks, and approves while there are no two approvers.
 func (w *world) desk() *erase.Desk {
 	w.t.Helper()
-	d, err := erase.Open(w.t.Context(), w.store, w.file("trust.stele"), w.file("admin/root.stele"))
+	d, err := erase.Open(w.t.Context(), w.at(), w.file("trust.stele"), w.file("admin/root.stele"))
 	w.must(err)
 	return d
 }

@@ -28,6 +28,7 @@ import (
 type world struct {
 	t       testing.TB
 	store   *storetest.Memory
+	disk    backup.Store // instead of store, if processes share the archive
 	dir     string
 	devices map[string]*custodiantest.Memory
 	sets    [][]string
@@ -48,24 +49,45 @@ func newLocked(t testing.TB, lock backup.LockMode) *world {
 	for _, name := range []string{"a", "b", "c"} {
 		w.devices[name] = custodiantest.NewMemory(custodian.Erasure{Class: custodian.Immediate})
 	}
-	_, err := admin.Init(t.Context(), admin.InitConfig{Store: w.store, Name: "acme", To: "file://" + w.path("spool"), Dir: w.dir,
+	w.found(lock)
+	return w
+}
+
+// at is where the archive lies.
+func (w *world) at() backup.Store {
+	if w.disk != nil {
+		return w.disk
+	}
+	return w.store
+}
+
+// found makes the archive.
+func (w *world) found(lock backup.LockMode) {
+	t := w.t
+	t.Helper()
+	_, err := admin.Init(t.Context(), admin.InitConfig{Store: w.at(), Name: "acme", To: "file://" + w.path("spool"), Dir: w.dir,
 		Lock: lock, Custodians: w.custodians()})
 	if err == nil {
 		err = os.Mkdir(w.path("spool"), 0o700)
 	}
-	if err == nil {
-		w.writer, err = identity.ParseWriter(w.file("writer/default.stele"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	w.roles()
+}
+
+// roles reads the files of the roles.
+func (w *world) roles() {
+	w.t.Helper()
+	var err error
+	w.writer, err = identity.ParseWriter(w.file("writer/default.stele"))
 	if err == nil {
 		err = identity.Parse(w.file("reader/reader.stele"), identity.ReaderFormat, &w.reader)
 	}
 	if err == nil {
 		err = w.trust.UnmarshalText(w.file("trust.stele"))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
+	w.must(err)
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, filepath.FromSlash(name)) }
@@ -81,6 +103,12 @@ func (w *world) file(name string) []byte {
 
 func (w *world) custodians() keys.Custodians {
 	c := keys.Custodians{URLs: map[string]string{}, Sets: w.sets}
+	if w.disk != nil {
+		for _, name := range []string{"a", "b", "c"} {
+			c.URLs[name] = "file://" + w.path("custodian-"+name)
+		}
+		return c
+	}
 	for name := range w.devices {
 		c.URLs[name] = "memory:" + name
 	}
@@ -91,7 +119,7 @@ func (w *world) custodians() keys.Custodians {
 }
 
 func (w *world) config() keys.Config {
-	return keys.Config{Store: w.store, Trust: w.file("trust.stele"), Identity: w.file("keys/keyservice.stele"), Custodians: w.custodians(),
+	return keys.Config{Store: w.at(), Trust: w.file("trust.stele"), Identity: w.file("keys/keyservice.stele"), Custodians: w.custodians(),
 		From: "file://" + w.path("spool")}
 }
 
@@ -241,7 +269,7 @@ func (w *world) all(s keys.Source, want string, scopes ...[][16]byte) {
 // sequence takes the inbox into the control log, as a compactor does.
 func (w *world) sequence() {
 	w.t.Helper()
-	log, err := ledger.Open(w.t.Context(), w.store, w.trust)
+	log, err := ledger.Open(w.t.Context(), w.at(), w.trust)
 	w.must(err)
 	var c identity.Compactor
 	w.must(identity.Parse(w.file("compactor/compactor.stele"), identity.CompactorFormat, &c))
@@ -267,7 +295,7 @@ func (w *world) sequence() {
 // keysOf lists the keys under a prefix.
 func (w *world) keysOf(prefix string) (out []string) {
 	w.t.Helper()
-	for v, err := range w.store.Versions(w.t.Context(), prefix, "") {
+	for v, err := range w.at().Versions(w.t.Context(), prefix, "") {
 		w.must(err)
 		out = append(out, v.Key)
 	}
