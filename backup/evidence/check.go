@@ -49,7 +49,8 @@ type checker struct {
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
 	names    []nameSource
-	lists    []*erasure
+	vouches  []vouchPart
+	erased   []*erasure
 }
 
 // recordGroup is a record part and those behind it that are about it.
@@ -114,6 +115,9 @@ func (c *checker) check() error {
 	if err := c.controlProofs(); err != nil {
 		return err
 	}
+	if err := c.vouched(); err != nil {
+		return err
+	}
 	if err := c.rosters(); err != nil {
 		return err
 	}
@@ -157,6 +161,9 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 	if len(c.entries) > 0 {
 		e = c.entries[len(c.entries)-1]
 	}
+	if len(c.vouches) > 0 && p.Kind < KindCosigned {
+		return errMisplaced
+	}
 	switch p.Kind {
 	case KindRecord:
 		g := &recordGroup{number: n}
@@ -198,7 +205,9 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		}
 		seen[leaf] = true
 		c.entries = append(c.entries, &entryGroup{number: n, file: string(p.Data), entry: entry})
-	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect:
+	case KindCosigned, KindAnchored:
+		return c.takeVouch(n, p)
+	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect, KindRemoved:
 		if e == nil {
 			return errMisplaced
 		}
@@ -237,7 +246,7 @@ func (g *entryGroup) take(n int, p Part) (err error) {
 		return err
 	}
 	if p.Kind != KindName {
-		return g.takeErasure(p)
+		return g.takeErasure(n, p)
 	}
 	if g.entry.Type != control.TypeRoster {
 		return errMisplaced
@@ -262,6 +271,10 @@ func parseProof(data []byte) (*merkle.TLogProof, error) {
 	if err := p.UnmarshalText(data); err != nil {
 		return nil, err
 	}
+	var unverified *note.UnverifiedNoteError // a note, by whomever
+	if _, err := note.Open(p.Checkpoint, note.VerifierList()); !errors.As(err, &unverified) {
+		return nil, fmt.Errorf("tlog-proof: %w", err)
+	}
 	if len(p.Extra) > 0 || !control.Canonical(p.Checkpoint) {
 		return nil, errors.New("tlog-proof: it has extra data, or its checkpoint more than one signature")
 	}
@@ -281,22 +294,33 @@ func (c *checker) controlProofs() error {
 		if c.headFile != nil && !bytes.Equal(c.headFile, e.proof.Checkpoint) {
 			return failed(e.number, "its proof leads to another head of the control log than the others")
 		}
-		head, err := e.proof.Verify(control.LeafHash(e.file), c.trust.Origin(), note.VerifierList(c.logKey))
-		if err != nil {
-			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
-		}
 		if c.headFile != nil && e.proof.Index <= last {
 			return failed(e.number, "entries that do not ascend")
 		}
-		c.head, c.headFile, last = head, e.proof.Checkpoint, e.proof.Index
+		if err := c.controlProof(e); err != nil {
+			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
+		}
+		last = e.proof.Index
 	}
 	if c.headFile == nil {
 		c.missing("archive", whatControl, "no head of the control log")
 		return nil
 	}
 	c.holds("archive", whatControl, keyName(c.logKey), fmt.Sprintf("size %d, root %s", c.head.Size, c.head.Root))
-	c.missing("archive", whatWitness, "nobody but its own key vouches for the head of the control log")
 	return nil
+}
+
+// controlProof checks the proof of an entry, and with the first one the signature of the head.
+func (c *checker) controlProof(e *entryGroup) error {
+	leaf := control.LeafHash(e.file)
+	if c.headFile != nil {
+		return merkle.InclusionProof{Index: e.proof.Index, Size: c.head.Size, Path: e.proof.Path}.Verify(leaf, c.head.Root)
+	}
+	head, err := e.proof.Verify(leaf, c.trust.Origin(), note.VerifierList(c.logKey))
+	if err == nil {
+		c.head, c.headFile = head, e.proof.Checkpoint
+	}
+	return err
 }
 
 // leftOver refuses what nothing needed: an honest author has no use for it.
@@ -307,6 +331,13 @@ func (c *checker) leftOver() error {
 		}
 		if e.proof == nil {
 			c.missing("archive", whatControl, fmt.Sprintf("part %d: a %s entry without its proof in the control log", e.number, e.entry.Type))
+		}
+	}
+	for _, e := range c.erased {
+		for _, r := range e.erasure.removed {
+			if !r.used {
+				return failed(r.number, "a path of an erasure that no record here needs")
+			}
 		}
 	}
 	for _, s := range c.names {

@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"bytes"
-	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -37,6 +37,11 @@ type verdict struct {
 	Err     string // "", "format", "failed"
 	Holds   []Statement
 	Missing []string // about and what
+}
+
+// String is short enough to be printed for many.
+func (v verdict) String() string {
+	return fmt.Sprintf("%q, holds %.300v, missing %.300q", v.Err, v.Holds, v.Missing)
 }
 
 func judge(t testing.TB, trust, file []byte) (verdict, *Report) {
@@ -118,11 +123,32 @@ func TestFilesHold(t *testing.T) {
 // body is a file without its wrapping.
 func body(t testing.TB, file []byte) []byte {
 	t.Helper()
-	b, err := unpack(file[headerLen:])
+	b, err := unpack(fileArchive(file), file[headerLen:])
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func fileArchive(file []byte) [16]byte { return [16]byte(file[len(magic):]) }
+
+// stored is a DEFLATE stream that does not compress.
+func stored(b []byte) (out []byte) {
+	for first := true; first || len(b) > 0; first = false {
+		n := min(len(b), 65535)
+		final := byte(0)
+		if n == len(b) {
+			final = 1
+		}
+		out = append(out, final, byte(n), byte(n>>8), ^byte(n), ^byte(n>>8))
+		out, b = append(out, b[:n]...), b[n:]
+	}
+	return out
+}
+
+// literally wraps a body as it is, without words.
+func literally(archive [16]byte, body []byte) []byte {
+	return wrap(archive, nil, stored(append(binary.AppendUvarint(nil, uint64(len(body))<<opBits|opLiteral), body...)))
 }
 
 // changes makes n copies of each fixture with one byte changed: outside, where the digest covers all, and inside, packed again.
@@ -146,10 +172,7 @@ func changes(t testing.TB, n int, see func(*mutant)) {
 				m.name = fmt.Sprintf("%s, byte %d inside ^ %#x", name, at, change)
 				b := bytes.Clone(inside)
 				b[at] ^= change
-				var err error
-				if m.file, err = pack([16]byte(file[len(magic):]), b, zlib.NoCompression); err != nil {
-					t.Fatal(err)
-				}
+				m.file = literally(fileArchive(file), b)
 			}
 			see(m)
 		}
@@ -186,11 +209,7 @@ func structural(t testing.TB, see func(*mutant)) {
 			for _, p := range parts {
 				inside = append(binary.AppendUvarint(append(inside, p.Kind), uint64(len(p.Data))), p.Data...)
 			}
-			file, err := pack(archive, inside, zlib.NoCompression)
-			if err != nil {
-				t.Fatal(err)
-			}
-			see(&mutant{name + ": " + what, trust, file, was})
+			see(&mutant{name + ": " + what, trust, literally(archive, inside), was})
 		}
 		for i := range parts {
 			put(fmt.Sprintf("without part %d", i), slices.Delete(slices.Clone(parts), i, i+1))
@@ -265,12 +284,19 @@ func TestWeakerSeesEquals(t *testing.T) {
 
 // A small file must not make the reader hold much: a stream that unpacks to more than allowed is refused.
 func TestBomb(t *testing.T) {
-	file, err := pack([16]byte{1}, make([]byte, MaxLen+1), zlib.BestSpeed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := Parse(file); !errors.Is(err, ErrFormat) {
-		t.Errorf("%d bytes that unpack to %d: %v", len(file), MaxLen+1, err)
+	word := make([]byte, wordLen)
+	for name, ops := range map[string][]byte{
+		"long text":  append(binary.AppendUvarint(nil, uint64(MaxLen)<<opBits), make([]byte, MaxLen)...),
+		"many words": append([]byte{opHex}, bytes.Repeat([]byte{1<<opBits | opHex}, MaxLen/hexChars+1)...),
+	} {
+		packed, err := deflate([16]byte{1}, ops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := wrap([16]byte{1}, word, packed)
+		if _, _, err := Parse(file); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "unpacks to more") {
+			t.Errorf("%s: %d bytes: %v", name, len(file), err)
+		}
 	}
 }
 
@@ -281,11 +307,12 @@ func FuzzCheck(f *testing.F) {
 	}
 	archive := [16]byte(load(f, "bare.evidence")[len(magic):])
 	f.Fuzz(func(t *testing.T, inside []byte) {
-		file, err := pack(archive, inside, zlib.NoCompression)
-		if err != nil || len(inside) > 1<<20 {
+		if len(inside) > 1<<20 {
 			return
 		}
-		judge(t, trust, file)
+		judge(t, trust, literally(archive, inside))
+		judge(t, trust, wrap(archive, nil, stored(inside)))
+		judge(t, trust, wrap(archive, inside[:len(inside)/wordLen*wordLen], stored(inside)))
 		judge(t, trust, inside)
 	})
 }

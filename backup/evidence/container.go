@@ -4,12 +4,13 @@ package evidence
 
 import (
 	"bytes"
-	"compress/zlib"
+	"compress/flate"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -52,6 +53,10 @@ const (
 	KindErased  = 10 // list of erased paths
 	KindTries   = 11 // proofs that nothing but the list went
 	KindSelect  = 12 // what an erasure request selected
+	KindRemoved = 13 // one of the erased paths
+
+	KindCosigned = 16 // a head of the control log that witnesses cosigned
+	KindAnchored = 17 // one that is in the log of an anchor
 )
 
 // Marshal writes the file of the parts. Files of over [MaxLen] bytes are refused.
@@ -63,29 +68,32 @@ func Marshal(archive [16]byte, parts []Part) ([]byte, error) {
 	if len(parts) > maxParts || total > MaxLen {
 		return nil, fmt.Errorf("evidence: %d parts of %d bytes are more than one file may have: prove fewer records or disclose less", len(parts), total)
 	}
-	body := make([]byte, 0, total)
-	for _, p := range parts {
-		body = binary.AppendUvarint(append(body, p.Kind), uint64(len(p.Data)))
-		body = append(body, p.Data...)
-	}
-	return pack(archive, body, zlib.BestCompression)
-}
-
-func pack(archive [16]byte, body []byte, level int) ([]byte, error) {
-	var packed bytes.Buffer
-	z, err := zlib.NewWriterLevel(&packed, level)
+	words, ops := condense(parts)
+	packed, err := deflate(archive, ops)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := z.Write(body); err != nil {
-		return nil, err
+	return wrap(archive, words, packed), nil
+}
+
+// wrap writes the file of words and packed operations.
+func wrap(archive [16]byte, words, packed []byte) []byte {
+	head := append([]byte(magic), archive[:]...)
+	rest := append(binary.AppendUvarint(nil, uint64(len(words)/wordLen)), words...)
+	rest = append(rest, packed...)
+	return slices.Concat(head, digest(head, rest), rest)
+}
+
+func deflate(archive [16]byte, ops []byte) ([]byte, error) {
+	var packed bytes.Buffer
+	z, err := flate.NewWriterDict(&packed, flate.BestCompression, dictionary(archive))
+	if err == nil {
+		_, err = z.Write(ops)
 	}
-	if err := z.Close(); err != nil {
-		return nil, err
+	if err == nil {
+		err = z.Close()
 	}
-	out := append([]byte(magic), archive[:]...)
-	out = append(out, digest(out, packed.Bytes())...)
-	return append(out, packed.Bytes()...), nil
+	return packed.Bytes(), err
 }
 
 func digest(head, packed []byte) []byte {
@@ -109,7 +117,7 @@ func Parse(file []byte) (archive [16]byte, parts []Part, err error) {
 	if !bytes.Equal(digest(file[:headerLen-digestLen], packed), file[headerLen-digestLen:headerLen]) {
 		return archive, nil, badFile("it is damaged: its digest is of other bytes")
 	}
-	body, err := unpack(packed)
+	body, err := unpack(archive, packed)
 	if err != nil {
 		return archive, nil, err
 	}
@@ -117,23 +125,24 @@ func Parse(file []byte) (archive [16]byte, parts []Part, err error) {
 	return archive, parts, err
 }
 
-// unpack reads the zlib stream, which must be all there is.
-func unpack(packed []byte) ([]byte, error) {
-	in := bytes.NewReader(packed)
-	z, err := zlib.NewReader(in)
-	if err != nil {
-		return nil, badFile("unpack: %w", err)
+// unpack reads words and operations, which must be all there is, and puts the parts together.
+func unpack(archive [16]byte, rest []byte) ([]byte, error) {
+	n, size := uvarint(rest)
+	if size == 0 || n > uint64(len(rest)-size)/uint64(wordLen) {
+		return nil, badFile("it ends before its words do")
 	}
-	body, err := io.ReadAll(io.LimitReader(z, MaxLen+1))
+	words, packed := rest[size:][:int(n)*wordLen], rest[size+int(n)*wordLen:]
+	in := bytes.NewReader(packed)
+	ops, err := io.ReadAll(io.LimitReader(flate.NewReaderDict(in, dictionary(archive)), MaxLen+1))
 	switch {
 	case err != nil:
 		return nil, badFile("unpack: %w", err)
-	case len(body) > MaxLen:
+	case len(ops) > MaxLen:
 		return nil, badFile("it unpacks to more than %d bytes", MaxLen)
 	case in.Len() > 0:
 		return nil, badFile("%d bytes after its end", in.Len())
 	}
-	return body, nil
+	return expand(words, ops)
 }
 
 func split(body []byte) (parts []Part, err error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keytrie"
+	"github.com/stelelog/stele/merkle"
 )
 
 // erasure is an erasure while it is checked.
@@ -30,17 +31,29 @@ type erasureParts struct {
 	list    []byte
 	proofs  []*keytrie.Proof
 	hasList bool
+	removed []*removedPart
 	line    []byte // of a request: what it selects
 }
 
+// removedPart is one of the erased paths, with its proof in the list.
+type removedPart struct {
+	number int
+	index  uint64
+	proof  []merkle.Hash
+	path   []byte
+	used   bool
+}
+
 // takeErasure takes a part that belongs to an erasure, or to a request.
-func (g *entryGroup) takeErasure(p Part) error {
+func (g *entryGroup) takeErasure(n int, p Part) error {
 	x := &g.erasure
 	behind := g.entry.Type == control.TypeErased
 	switch {
 	case p.Kind == KindRoot && behind && len(x.roots) < 2 && !x.hasList:
 		x.roots = append(x.roots, p.Data)
-	case p.Kind == KindErased && behind && len(x.roots) == 2 && !x.hasList:
+	case p.Kind == KindRemoved && behind && len(x.roots) == 2 && !x.hasList:
+		return x.takeRemoved(n, p.Data)
+	case p.Kind == KindErased && behind && len(x.roots) == 2 && !x.hasList && x.removed == nil:
 		x.list, x.hasList = p.Data, true
 	case p.Kind == KindTries && x.hasList && x.proofs == nil:
 		return x.tries(p.Data)
@@ -82,20 +95,38 @@ func (x *erasureParts) tries(data []byte) error {
 	return c.end()
 }
 
+// RemovedPart makes the part of one of the paths that an erasure removed: number index in the list, with its proof there.
+func RemovedPart(index uint64, proof []merkle.Hash, path []byte) Part {
+	return Part{KindRemoved, append(appendPath(appendUvarint(nil, index), proof), path...)}
+}
+
+func (x *erasureParts) takeRemoved(n int, data []byte) error {
+	c := cursor{b: data}
+	r := &removedPart{number: n, index: c.uv(), proof: c.path(), path: c.b}
+	if c.broken {
+		return errPart
+	}
+	if last := len(x.removed) - 1; last >= 0 && x.removed[last].index >= r.index {
+		return errMisplaced
+	}
+	x.removed = append(x.removed, r)
+	return nil
+}
+
 // erasures checks all erasures of the file.
 func (c *checker) erasures() error {
 	for _, e := range c.entries {
 		if e.proof == nil || e.entry.Type != control.TypeErased {
 			continue
 		}
-		if err := c.erased(e); err != nil {
+		if err := c.erasureOf(e); err != nil {
 			return &FailedError{e.number, err}
 		}
 	}
 	return nil
 }
 
-func (c *checker) erased(g *entryGroup) error {
+func (c *checker) erasureOf(g *entryGroup) error {
 	hash := commit.Hash([]byte(g.file))
 	e := &erasure{entryGroup: g, about: "erasure " + hex.EncodeToString(hash[:8])}
 	g.used = true
@@ -117,13 +148,14 @@ func (c *checker) erased(g *entryGroup) error {
 	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%d scopes, generation %d to %d, cause %s, %s, entry %d",
 		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
 	for _, check := range []func() error{
-		func() error { return c.requests(e) }, func() error { return c.rootRecords(e) },
+		func() error { return c.requests(e) }, func() error { return c.rootRecords(e) }, func() error { return c.removed(e) },
 		func() error { return c.later(e, hash) }, func() error { return c.custody(e) }, func() error { return c.late(e) },
 	} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
+	c.erased = append(c.erased, e)
 	c.times(e)
 	return nil
 }

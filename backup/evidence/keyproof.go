@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/merkle"
 )
 
 func appendUvarint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
@@ -88,6 +89,9 @@ func (c *checker) rootRecord(e *erasure, file []byte, want control.RootRef) (*ke
 // difference checks the list, and that nothing else went.
 func (c *checker) difference(e *erasure, before, after *keyroot.Record) error {
 	parts := &e.entryGroup.erasure
+	if len(parts.removed) > 0 {
+		return nil
+	}
 	if !parts.hasList {
 		c.missing(e.about, whatList, "which keys went")
 		return nil
@@ -103,7 +107,6 @@ func (c *checker) difference(e *erasure, before, after *keyroot.Record) error {
 		return errors.New("the list has other paths than the erasure says")
 	}
 	e.list = list
-	c.lists = append(c.lists, e)
 	c.holds(e.about, whatList, e.by, fmt.Sprintf("%d paths, SHA-256 %s", e.Removed, e.List))
 	if parts.proofs == nil {
 		c.missing(e.about, whatDifference, "that nothing but the list went")
@@ -216,14 +219,38 @@ func (c *checker) times(e *erasure) {
 	c.report.Limits = append(c.report.Limits, assumptions()...)
 }
 
+// removed checks the paths that stand in for the list.
+func (c *checker) removed(e *erasure) error {
+	if len(e.erasure.removed) > 0 {
+		c.missing(e.about, whatOthers, "which other keys went, and that nothing else did: its certificate says so")
+	}
+	for _, r := range e.erasure.removed {
+		p := merkle.InclusionProof{Index: r.index, Size: e.Removed, Path: r.proof}
+		if err := p.Verify(merkle.LeafHash(r.path), e.Paths); err != nil {
+			return &FailedError{r.number, fmt.Errorf("a path that is not in the list of the erasure: %w", err)}
+		}
+	}
+	return nil
+}
+
 // forgotten says whether an erasure of the file took the key of a scope.
 func (c *checker) forgotten(about string, s *frame.ScopeEntry) {
-	for _, e := range c.lists {
-		for _, path := range slices.Concat(e.list.Removed...) {
-			if keyring.IsScope(path) && [16]byte(path[3:]) == s.ID && string(path[19:35]) == string(s.KCV[:16]) {
-				c.holds(about, whatForgotten, e.by, "its key went with "+e.about)
-				return
+	is := func(path []byte) bool {
+		return keyring.IsScope(path) && [16]byte(path[3:]) == s.ID && string(path[19:35]) == string(s.KCV[:16])
+	}
+	for _, e := range c.erased {
+		went := false
+		for _, r := range e.erasure.removed {
+			if is(r.path) {
+				r.used, went = true, true
 			}
+		}
+		if e.list != nil {
+			went = went || slices.ContainsFunc(slices.Concat(e.list.Removed...), is)
+		}
+		if went {
+			c.holds(about, whatForgotten, e.by, "its key went with "+e.about)
+			return
 		}
 	}
 }

@@ -28,7 +28,7 @@ func TestPythonAgrees(t *testing.T) {
 		got := answers[i]
 		outcomes[got.Err]++
 		if got.Err != want.Err || !slices.Equal(got.Holds, want.Holds) || !slices.Equal(got.Missing, want.Missing) {
-			t.Errorf("%s:\nGo     %+v\nPython %+v (%s)", m.name, want, got.verdict, got.why)
+			t.Errorf("%s:\nGo     %s\nPython %s (%s)", m.name, want, got.verdict, got.why)
 		}
 	}
 	t.Logf("%d files: %v", len(all), outcomes)

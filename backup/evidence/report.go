@@ -45,11 +45,16 @@ type Record struct {
 // its request to its custodians. What is disclosed or witnessed, and what an erasure could not close, is beside the point.
 func (r *Report) Whole() bool {
 	for _, m := range r.Missing {
-		if !slices.Contains([]string{whatUnknown, whatWitness, whatOpen, whatArchive}, m.What) {
+		if !slices.Contains([]string{whatUnknown, whatWitness, whatQuorum, whatAnchor, whatOthers, whatOpen, whatArchive}, m.What) {
 			return false
 		}
 	}
 	return true
+}
+
+// Vouched reports whether the witnesses and anchors that the trust file wants have seen the head of the control log.
+func (r *Report) Vouched() bool {
+	return !slices.ContainsFunc(r.Missing, func(m Statement) bool { return m.What == whatQuorum || m.What == whatAnchor })
 }
 
 // Words of statements.
@@ -64,6 +69,10 @@ const (
 	whatField     = "field"     // a sealed field is what the writer committed to
 	whatScope     = "scope"     // the scope of the record, and its key check value
 	whatWitness   = "witness"   // others have seen the head of the control log
+	whatCosigned  = "cosigned"  // a witness has seen the head of the control log
+	whatQuorum    = "quorum"    // and as many as the trust file wants have
+	whatAnchored  = "anchored"  // it is in the log of an anchor
+	whatAnchor    = "anchor"    // that of an anchor that the trust file names
 	whatForgotten = "forgotten" // the key of the record's scope went with an erasure
 
 	whatErased     = "erased"         // keys were left out of a new generation
@@ -74,6 +83,7 @@ const (
 	whatRecords    = "records"        // the root records before and after follow each other
 	whatList       = "list"           // which keys went
 	whatDifference = "difference"     // and no others
+	whatOthers     = "others"         // these two, where only some paths are shown
 	whatCustodian  = "custodian"      // what a custodian said of its key
 	whatDead       = "dead"           // nobody can open the generation that was left
 	whatBestEffort = "best-effort"    // custodians destroyed it, and no time can be stated

@@ -19,6 +19,27 @@ TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
 ZERO = bytes(16)
 
 
+DICTIONARY = """\
+{"cause":"request","requests":[{"request":"","erased":1}],"from":1,"to":2,"before":{"n":1,"hash":""},"root":{"n":2,"hash":""},"control":
+"list":"","paths":"","scopes":1,"removed":1,"spent":1,"custody":[{"custodian":"default","generation":1,"class":"","destroyed":"20
+","irrecoverable":"","statement":""}],"watermark":2,"archive":"","transport":"20","single":true,"open":["best-effort default"]}}
+{"stele":"keyroot/v1","prev":"","n":"by":"control":"generation":1,"folded":{"cluster":"","topic":"","lanes":{"":{"next":"last":""}}},"live":
+"commitment":"","next_pack":"runs":[{"count":"hash":"","keys":[],"index":[],"packs":[]}],"packs":[{"n":"sha256":"","size":}],"salt":"","sealed":""
+{"what":"erase","until":"","urgent":false,"select":{"kind":"subject","salted":"","week":"sealed":""}}} approver holder reader keyservice writer
+c2sp.org/tlog-proof@v1
+index 
+/control
+{"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
+"type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
+"type":"roster","by":"/root","body":{"version":1,"names":5,"root":""}}
+
+— /root 
+"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\\n\\n\\n\\n— /compactor/default \\n"}]}}
+
+— /compactor/default 
+""".encode()
+
+
 class Format(Exception):
     """This is no evidence file, or it is damaged."""
 
@@ -155,22 +176,52 @@ def parse(data):
         raise Format("version %d is not known here" % data[4])
     if len(data) > MAX_PACKED or sha(data[:24], data[32:])[:8] != data[24:32]:
         raise Format("it is damaged")
-    z = zlib.decompressobj()
+    archive, c, parts = data[8:24], Cursor(data[32:]), []
     try:
-        body = z.decompress(data[32:], MAX_LEN + 1)
-    except zlib.error as e:
-        raise Format(str(e))
-    if len(body) > MAX_LEN or not z.eof or z.unused_data or z.unconsumed_tail:
-        raise Format("it is too long, ends early, or something follows it")
-    c, parts = Cursor(body), []
-    try:
-        while c.at < len(body):
+        words = c.take(32 * c.uv())
+        z = zlib.decompressobj(-15, zdict=DICTIONARY + archive.hex().encode() + archive)
+        ops = z.decompress(c.rest(), MAX_LEN + 1)
+        need(len(ops) <= MAX_LEN and z.eof and not z.unused_data, "it is too long, ends early, or something follows it")
+        c = Cursor(expand(words, Cursor(ops)))
+        while c.at < len(c.data):
             need(len(parts) < MAX_PARTS, "too many parts")
             kind = c.u8()
             parts.append((kind, c.take(c.uv())))
-    except Failed as e:
+    except (Failed, zlib.error) as e:
         raise Format(str(e))
-    return data[8:24], parts
+    return archive, parts
+
+
+def expand(words, ops):
+    """Carries out operations: puts words where they belong."""
+    out, size, used, seen = [], 0, 0, set()
+
+    def word(x):
+        nonlocal used
+        need(x <= used if x else 32 * used < len(words), "no such word")
+        w = words[32 * (used - x) :][:32]
+        if not x:
+            used += 1
+            need(w not in seen, "a word that is there twice")
+            seen.add(w)
+        return w
+
+    while ops.at < len(ops.data):
+        k, x = (lambda code: (code & 7, code >> 3))(ops.uv())
+        if k == 0:
+            b = ops.take(x)
+        elif k == 4:
+            pair = word(x) + word(ops.uv())
+            b = base64.b64encode(ops.take(4) + pair)
+        else:
+            need(k in (1, 2, 3, 5), "an unknown operation")
+            w = word(x)
+            b = {1: w, 2: base64.b64encode(w), 3: w.hex().encode(), 5: base64.b64encode(b"\1" + w)}[k]
+        out.append(b)
+        size += len(b)
+        need(size <= MAX_LEN, "it is too long")
+    need(32 * used == len(words), "a word without use")
+    return b"".join(out)
 
 
 def root_of(leaf, index, size, path):
