@@ -19,6 +19,7 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/logpipe"
 )
 
 // asked has one person's erasure asked for, approved, and in the control log.
@@ -89,6 +90,10 @@ func (a *testArchive) erased(svc *keys.Service, id, subject string) {
 	a.once(svc)
 }
 
+func shows(r *evidence.Report, what string) bool {
+	return slices.ContainsFunc(r.Holds, func(s evidence.Statement) bool { return s.What == what })
+}
+
 // A certificate of a real erasure checks offline, names the person only with the request file, and says what it could not close.
 func TestCertificateOfErasure(t *testing.T) {
 	a, _, svc, records := built(t)
@@ -132,7 +137,23 @@ func TestCertificateOfErasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := evidence.Check(a.trust(), e.File); err != nil || !r.Whole() {
-		t.Errorf("%v %+v", err, r)
+	r, err := evidence.Check(a.trust(), e.File)
+	if err != nil || !r.Whole() || !shows(r, "forgotten") || !shows(r, "approved") {
+		t.Fatalf("%v %+v", err, r)
+	}
+	t.Logf("%d bytes of what was forgotten", len(e.File))
+	// Of a record that still has its key nothing is said of erasures.
+	for n, id := range ids {
+		if records[n].subject == subject {
+			continue
+		}
+		e, err := a.open().Prove(t.Context(), []logpipe.ID{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := evidence.Check(a.trust(), e.File); err != nil || !r.Whole() || shows(r, "forgotten") || shows(r, "erased") {
+			t.Errorf("record %d: %v %+v", n, err, r)
+		}
+		break
 	}
 }

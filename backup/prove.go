@@ -98,10 +98,17 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 	if err != nil {
 		return nil, err
 	}
+	gone, err := p.forgotten(ctx, log)
+	if err != nil {
+		return nil, err
+	}
 	streams := map[[16]byte]bool{}
 	for _, f := range p.found {
 		if err := p.record(ctx, f); err != nil {
 			return nil, fmt.Errorf("%s leaf %d: %w", f.l.chain.origin, f.index, err)
+		}
+		if scope, went := gone[f]; went {
+			p.parts = append(p.parts, scope)
 		}
 		if !streams[f.leaf.Stream] {
 			streams[f.leaf.Stream] = true
@@ -113,7 +120,7 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 			p.parts = append(p.parts, evidence.Part{Kind: evidence.KindStream, Data: cert.Bytes()})
 		}
 	}
-	if err := log.entries(p); err != nil {
+	if err := log.entries(ctx, p); err != nil {
 		return nil, err
 	}
 	file, err := evidence.Marshal(p.a.trust.Archive, p.parts)

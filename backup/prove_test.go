@@ -108,6 +108,36 @@ func TestMakeEvidence(t *testing.T) {
 	}
 	save("trust.stele", a.trust())
 	save("other.stele", newTestArchive(t, storetest.NewMemory()).trust())
+	for name, file := range makeVouched(t) {
+		save(name, file)
+	}
+}
+
+// makeVouched makes files of an archive that outsiders watch and in which something was erased.
+func makeVouched(t *testing.T) map[string][]byte {
+	a, o, svc, r, ids := overseen(t)
+	subject := some(40)[3].subject
+	filed := a.asked(subject)
+	a.once(svc)
+	a.erased(svc, filed.ID, subject)
+	o.cosign("A", "B", "C")
+	o.anchor()
+	vouched, err := r.Prove(t.Context(), ids[16:17], []string{"body"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err := evidence.Check(a.trust(), vouched.File); err != nil || shows(report, "forgotten") || !shows(report, "anchored") || !report.Vouched() {
+		t.Fatalf("%v %+v", err, report)
+	}
+	forgotten, err := a.open().Prove(t.Context(), ids[3:4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := a.open().Certificate(t.Context(), filed.ID, filed.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{"vouched.stele": a.trust(), "vouched.evidence": vouched.File, "forgotten.evidence": forgotten.File, "certificate.evidence": certificate.File}
 }
 
 // An archive from before there were rosters proves with the whole policy.

@@ -43,35 +43,17 @@ func (a *Archive) Certificate(ctx context.Context, request string, requestFile [
 		line = []byte(file.Line)
 	}
 	p := &prover{a: a}
-	log := &controlProof{heads: map[uint64]*provenHead{}}
-	kept := map[uint64]string{} // what a certificate may need
-	state, err := a.control.Replay(ctx, func(s *control.State, index uint64, entry string) {
-		l := &s.Listed[index]
-		log.add(entry)
-		if l.Unauthorised != nil {
-			return
-		}
-		switch l.Type {
-		case control.TypeRoster, control.TypePolicy:
-			log.takeNames(s, l, entry)
-		case control.TypeRequest, control.TypeApprove, control.TypeErased, control.TypeDestroyed, control.TypeSupplement:
-			kept[index] = entry
-		}
-	})
+	log, err := p.replay(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if log.size, log.checkpoint, err = a.control.NewestCheckpoint(ctx, state); err != nil {
-		return nil, err
-	}
-	r, err := requestOf(state, request)
+	r, err := requestOf(log.state, request)
 	if err != nil {
 		return nil, err
 	}
-	log.more = map[uint64]moreEntry{}
-	c := certifier{p: p, log: log, state: state, kept: kept, depot: keydepot.Open(keydepot.Config{Store: a.store, Archive: a.trust.Archive})}
-	for i := range state.Erasures {
-		if e := &state.Erasures[i]; e.Index < log.size && erasedFor(e, r) {
+	c := certifier{p: p, log: log, depot: keydepot.Open(keydepot.Config{Store: a.store, Archive: a.trust.Archive})}
+	for i := range log.state.Erasures {
+		if e := &log.state.Erasures[i]; e.Index < log.size && erasedFor(e, r) {
 			if err := c.erasure(ctx, e, r, line); err != nil {
 				return nil, err
 			}
@@ -80,7 +62,7 @@ func (a *Archive) Certificate(ctx context.Context, request string, requestFile [
 	if len(log.more) == 0 {
 		return nil, &NoErasureError{r.ID.String(), string(r.Standing)}
 	}
-	if err := log.entries(p); err != nil {
+	if err := log.entries(ctx, p); err != nil {
 		return nil, err
 	}
 	file, err := evidence.Marshal(a.trust.Archive, p.parts)
@@ -116,8 +98,6 @@ func erasedFor(e *control.LoggedErasure, r *control.Request) bool {
 type certifier struct {
 	p     *prover
 	log   *controlProof
-	state *control.State
-	kept  map[uint64]string
 	depot *keydepot.Depot
 }
 
@@ -129,8 +109,8 @@ func (c *certifier) need(index uint64, parts ...evidence.Part) {
 	if have, ok := c.log.more[index]; ok && len(parts) == 0 {
 		parts = have.parts
 	}
-	c.log.more[index] = moreEntry{c.kept[index], parts}
-	c.log.showKey(index, c.state.Listed[index].By)
+	c.log.more[index] = moreEntry{c.log.kept[index], parts}
+	c.log.showKey(index, c.log.state.Listed[index].By)
 }
 
 func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked *control.Request, line []byte) error {
@@ -138,12 +118,17 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 	if err != nil {
 		return err
 	}
+	return c.decided(e, parts, by, asked, line)
+}
+
+// decided notes an erasure, who asked for it and approved it, and what came later.
+func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by []string, asked *control.Request, line []byte) error {
 	c.need(e.Index, parts...)
 	for _, name := range by {
 		c.log.showKey(e.Index, name)
 	}
 	for i := range e.Requests {
-		r := c.state.Request(e.Requests[i].Request)
+		r := c.log.state.Request(e.Requests[i].Request)
 		if r == nil {
 			continue
 		}
@@ -156,15 +141,15 @@ func (c *certifier) erasure(ctx context.Context, e *control.LoggedErasure, asked
 			c.need(r.Index)
 		}
 	}
-	for index := range c.kept {
-		l := &c.state.Listed[index]
+	for index := range c.log.kept {
+		l := &c.log.state.Listed[index]
 		var decision control.Decision
 		var later control.Destroyed
 		var late control.Supplement
 		switch {
 		case l.Type == control.TypeApprove && index < e.Index && l.Into(&decision) == nil:
 			for i := range e.Requests {
-				if r := c.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && stillCounts(r, l) {
+				if r := c.log.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && stillCounts(r, l) {
 					c.need(index)
 				}
 			}
@@ -193,18 +178,11 @@ func stillCounts(r *control.Request, l *control.Listed) bool {
 
 // keys are the parts of the key store: the records before and after, and if it is not too long the list with its proofs.
 func (c *certifier) keys(ctx context.Context, e *control.LoggedErasure) (parts []evidence.Part, by []string, err error) {
-	var records []*keyroot.Record
-	for _, ref := range []control.RootRef{e.Before, e.Root} {
-		file, err := c.depot.File(ctx, ref.N, ref.Hash)
-		if err != nil {
-			return nil, nil, fmt.Errorf("root record %d: %w", ref.N, err)
-		}
-		r, err := keyroot.Peek(file)
-		if err != nil {
-			return nil, nil, err
-		}
-		parts, records, by = append(parts, evidence.Part{Kind: evidence.KindRoot, Data: file}), append(records, r), append(by, r.By)
+	parts, records, err := c.records(ctx, e)
+	if err != nil {
+		return nil, nil, err
 	}
+	by = []string{records[0].By, records[1].By}
 	x := records[1].Erased
 	if x == nil || x.Size > maxInCertificate {
 		return parts, by, nil
@@ -226,6 +204,22 @@ func (c *certifier) keys(ctx context.Context, e *control.LoggedErasure) (parts [
 		parts = append(parts, tries)
 	}
 	return parts, by, nil
+}
+
+// records are the root records before and after an erasure.
+func (c *certifier) records(ctx context.Context, e *control.LoggedErasure) (parts []evidence.Part, records []*keyroot.Record, err error) {
+	for _, ref := range []control.RootRef{e.Before, e.Root} {
+		file, err := c.depot.File(ctx, ref.N, ref.Hash)
+		if err != nil {
+			return nil, nil, fmt.Errorf("root record %d: %w", ref.N, err)
+		}
+		r, err := keyroot.Peek(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts, records = append(parts, evidence.Part{Kind: evidence.KindRoot, Data: file}), append(records, r)
+	}
+	return parts, records, nil
 }
 
 func (c *certifier) tries(ctx context.Context, before *keyroot.Record, list *keyring.Erased) (evidence.Part, error) {

@@ -16,13 +16,16 @@ import (
 
 // controlProof is what an evidence file needs of the control log.
 type controlProof struct {
-	hashes     []merkle.Hash // of all entries
-	size       uint64        // of the checkpoint
+	state      *control.State
+	kept       map[uint64]string // entries of which erasures are made, by index
+	hashes     []merkle.Hash     // of all entries
+	size       uint64            // of the checkpoint
 	checkpoint []byte
 	heads      map[uint64]*provenHead // by index
 	rosters    []provenRoster         // oldest first
 	writers    [][]byte               // service keys that are to be shown
 	more       map[uint64]moreEntry   // other entries, by index
+	vouches    []evidence.Part        // who else has seen the head
 }
 
 // provenRoster is an entry that says who the policy names: a roster or, where there is none, the policy itself.
@@ -34,10 +37,11 @@ type provenRoster struct {
 	shown []string
 }
 
-// readControl reads the control log once, and chooses for each record the first head of its log that covers it.
-func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
-	log := &controlProof{heads: map[uint64]*provenHead{}}
-	state, err := p.a.control.Replay(ctx, func(s *control.State, index uint64, entry string) {
+// replay reads the control log once: hashes, names, what erasures may need, and for each record the first head that covers it.
+func (p *prover) replay(ctx context.Context) (*controlProof, error) {
+	log := &controlProof{heads: map[uint64]*provenHead{}, kept: map[uint64]string{}, more: map[uint64]moreEntry{}}
+	var err error
+	log.state, err = p.a.control.Replay(ctx, func(s *control.State, index uint64, entry string) {
 		log.add(entry)
 		l := &s.Listed[index]
 		if l.Unauthorised != nil {
@@ -48,12 +52,21 @@ func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
 			p.takeHeads(log, l, entry)
 		case control.TypeRoster, control.TypePolicy:
 			log.takeNames(s, l, entry)
+		case control.TypeRequest, control.TypeApprove, control.TypeErased, control.TypeDestroyed, control.TypeSupplement:
+			log.kept[index] = entry
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	if log.size, log.checkpoint, err = p.a.control.NewestCheckpoint(ctx, state); err != nil {
+	log.size, log.checkpoint, err = p.a.control.NewestCheckpoint(ctx, log.state)
+	return log, err
+}
+
+// readControl reads the control log for records.
+func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
+	log, err := p.replay(ctx)
+	if err != nil {
 		return nil, err
 	}
 	for _, f := range p.found {
@@ -136,7 +149,7 @@ func (log *controlProof) show(before uint64, is func(line string) bool) {
 }
 
 // entries adds the parts of the control log.
-func (log *controlProof) entries(p *prover) error {
+func (log *controlProof) entries(ctx context.Context, p *prover) error {
 	last := uint64(0)
 	for index, h := range log.heads {
 		last = max(last, index)
@@ -164,11 +177,18 @@ func (log *controlProof) entries(p *prover) error {
 			return err
 		}
 	}
-	for _, index := range slices.Sorted(maps.Keys(shown)) {
+	indexes := slices.Sorted(maps.Keys(shown))
+	if len(indexes) > 0 {
+		if err := log.vouch(ctx, p, indexes[len(indexes)-1]+1); err != nil {
+			return err
+		}
+	}
+	for _, index := range indexes {
 		if err := shown[index](); err != nil {
 			return err
 		}
 	}
+	p.parts = append(p.parts, log.vouches...)
 	return nil
 }
 

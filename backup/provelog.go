@@ -11,6 +11,7 @@ import (
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
@@ -149,11 +150,19 @@ func (p *prover) openScope(ctx context.Context, f *provable, scope *seal.Scope, 
 	if !shown {
 		return nil
 	}
-	return p.scopePart(ctx, f, names)
+	part, entry, err := p.scopeOf(ctx, f, names)
+	if err == nil && entry == nil {
+		err = errors.New("the entry of its scope is not in the archive")
+	}
+	if err == nil {
+		p.parts = append(p.parts, part)
+	}
+	return err
 }
 
-// scopePart finds the frame in which the scope of a record was first used.
-func (p *prover) scopePart(ctx context.Context, f *provable, names [3]evidence.Value) error {
+// scopeOf finds the frame in which the scope of a record was first used, and makes the part of its entry there; nil if the
+// archive does not hold it.
+func (p *prover) scopeOf(ctx context.Context, f *provable, names [3]evidence.Value) (evidence.Part, *frame.ScopeEntry, error) {
 	for _, l := range p.a.logs {
 		if l.partition != f.l.partition {
 			continue
@@ -164,30 +173,26 @@ func (p *prover) scopePart(ctx context.Context, f *provable, names [3]evidence.V
 			if err != nil {
 				continue
 			}
-			part, err := p.scopeIn(ctx, &c, f, names)
-			if err != nil {
-				return err
-			}
-			if part != nil {
-				p.parts = append(p.parts, *part)
-				return nil
+			part, entry, err := p.scopeIn(ctx, &c, f, names)
+			if err != nil || entry != nil {
+				return part, entry, err
 			}
 		}
 	}
-	return errors.New("the entry of its scope is not in the archive")
+	return evidence.Part{}, nil, nil
 }
 
-func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [3]evidence.Value) (*evidence.Part, error) {
+func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [3]evidence.Value) (part evidence.Part, entry *frame.ScopeEntry, err error) {
 	if len(c.Proof) < segment.Sections || c.Proof[segment.SectionEntries].Len == 0 {
-		return nil, nil
+		return part, nil, nil
 	}
 	frames, err := p.frames(ctx, c)
 	if err != nil {
-		return nil, err
+		return part, nil, err
 	}
 	section, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionEntries])
 	if err != nil {
-		return nil, err
+		return part, nil, err
 	}
 	for _, x := range frames {
 		if x.Stream != f.leaf.Stream || x.First > f.leaf.Seq || uint64(x.Offset)+uint64(x.Length) > uint64(len(section)) {
@@ -195,16 +200,15 @@ func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [
 		}
 		entries, err := segment.ParseEntries(section[x.Offset:][:x.Length])
 		if err != nil {
-			return nil, err
+			return part, nil, err
 		}
 		for i, e := range entries {
-			if len(e) > 17 && e[0] == 1 && [16]byte(e[1:]) == f.leaf.Scope {
-				part := evidence.ScopePart(e, x.Signed, steps(entries, i), names)
-				return &part, nil
+			if scope, _, err := frame.ParseEntry(e); err == nil && scope != nil && scope.ID == f.leaf.Scope {
+				return evidence.ScopePart(e, x.Signed, steps(entries, i), names), scope, nil
 			}
 		}
 	}
-	return nil, nil
+	return part, nil, nil
 }
 
 // steps is the path of an entry, with the sides.

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stelelog/stele/internal/testbed"
 )
 
 func load(t testing.TB, name string) []byte {
@@ -23,7 +25,17 @@ func load(t testing.TB, name string) []byte {
 	return data
 }
 
-func fixtures() []string { return []string{"bare.evidence", "disclosed.evidence", "many.evidence"} }
+// fixtures are files, and of which trust file. Those of vouched.stele have cosignatures and an anchor.
+func fixtures() []string {
+	return []string{"bare.evidence", "disclosed.evidence", "many.evidence", "vouched.evidence", "forgotten.evidence", "certificate.evidence"}
+}
+
+func trustOf(name string) string {
+	if slices.Contains(fixtures()[:3], name) {
+		return "trust.stele"
+	}
+	return "vouched.stele"
+}
 
 // mutant is a file that somebody changed, and the one it was.
 type mutant struct {
@@ -110,8 +122,8 @@ func (m *mutant) check(t testing.TB) verdict {
 // What was made is whole, and only for the archive that it was made of.
 func TestFilesHold(t *testing.T) {
 	for _, name := range fixtures() {
-		v, r := judge(t, load(t, "trust.stele"), load(t, name))
-		if v.Err != "" || !r.Whole() || len(r.Records) == 0 {
+		v, r := judge(t, load(t, trustOf(name)), load(t, name))
+		if v.Err != "" || !r.Whole() || !r.Vouched() || len(r.Records) == 0 && name != "certificate.evidence" {
 			t.Errorf("%s: %+v", name, v)
 		}
 		if v, _ := judge(t, load(t, "other.stele"), load(t, name)); v.Err != "failed" {
@@ -154,9 +166,8 @@ func literally(archive [16]byte, body []byte) []byte {
 // changes makes n copies of each fixture with one byte changed: outside, where the digest covers all, and inside, packed again.
 func changes(t testing.TB, n int, see func(*mutant)) {
 	t.Helper()
-	trust := load(t, "trust.stele")
 	for _, name := range fixtures() {
-		file := load(t, name)
+		trust, file := load(t, trustOf(name)), load(t, name)
 		_, was := judge(t, trust, file)
 		inside := body(t, file)
 		random := rand.New(rand.NewPCG(1, uint64(len(name))))
@@ -179,10 +190,14 @@ func changes(t testing.TB, n int, see func(*mutant)) {
 	}
 }
 
-// A byte that is changed makes a file that is refused, or shows less. 12,000 files.
+// A byte that is changed makes a file that is refused, or shows less.
 func TestAnyByteCounts(t *testing.T) {
+	each := 10200 / len(fixtures())
+	if testbed.Long() {
+		each *= 20
+	}
 	outcomes := map[string]int{}
-	changes(t, 4000, func(m *mutant) { outcomes[m.check(t).Err]++ })
+	changes(t, each, func(m *mutant) { outcomes[m.check(t).Err]++ })
 	t.Logf("%d format, %d failed, %d weaker", outcomes["format"], outcomes["failed"], outcomes[""])
 	if outcomes["failed"] < 1000 || outcomes["format"] < 1000 || outcomes[""] == 0 {
 		t.Errorf("the changes do not reach all kinds of outcomes: %v", outcomes)
@@ -192,17 +207,15 @@ func TestAnyByteCounts(t *testing.T) {
 // structural are files that somebody put together from others.
 func structural(t testing.TB, see func(*mutant)) {
 	t.Helper()
-	trust := load(t, "trust.stele")
 	files := map[string][]Part{}
-	var archive [16]byte
 	for _, name := range fixtures() {
 		var err error
-		if archive, files[name], err = Parse(load(t, name)); err != nil {
+		if _, files[name], err = Parse(load(t, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, name := range fixtures() {
-		parts := files[name]
+		parts, trust, archive := files[name], load(t, trustOf(name)), fileArchive(load(t, name))
 		_, was := judge(t, trust, load(t, name))
 		put := func(what string, parts []Part) {
 			var inside []byte
@@ -301,11 +314,13 @@ func TestBomb(t *testing.T) {
 }
 
 func FuzzCheck(f *testing.F) {
-	trust := load(f, "trust.stele")
+	trust := load(f, "vouched.stele")
 	for _, name := range fixtures() {
-		f.Add(body(f, load(f, name)))
+		if trustOf(name) == "vouched.stele" {
+			f.Add(body(f, load(f, name)))
+		}
 	}
-	archive := [16]byte(load(f, "bare.evidence")[len(magic):])
+	archive := fileArchive(load(f, "vouched.evidence"))
 	f.Fuzz(func(t *testing.T, inside []byte) {
 		if len(inside) > 1<<20 {
 			return

@@ -10,16 +10,16 @@ const dictionaryText = `{"cause":"request","requests":[{"request":"","erased":1}
 "commitment":"","next_pack":"runs":[{"count":"hash":"","keys":[],"index":[],"packs":[]}],"packs":[{"n":"sha256":"","size":}],"salt":"","sealed":""
 {"what":"erase","until":"","urgent":false,"select":{"kind":"subject","salted":"","week":"sealed":""}}} approver holder reader keyservice writer
 c2sp.org/tlog-proof@v1
-index 
+index 1
 /control
 {"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
 "type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
 "type":"roster","by":"/root","body":{"version":1,"names":5,"root":""}}
 
-— /root 
-"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\n\n\n\n— /compactor/default \n"}]}}
+— /root
+"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\n\n\n\n— /compactor/default A\n"}]}}
 
-— /compactor/default 
+— /compactor/default
 `
 
 // dictionary is what packing takes for known.

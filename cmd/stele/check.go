@@ -26,8 +26,8 @@ what it could have shown and does not, then what no such file shows.
 
 The exit code is 0 if every record is shown from its writer's key to the head of the control log, and every
 erasure from its request to its custodians (what that could not close is said, and is not held against it), 11 if
-a part of that is missing from the file, 10 if something in it does not hold (then it shows nothing),
-and 3 if it is no evidence file, or damaged.`,
+a part of that is missing from the file, 12 if only the witnesses or anchors are missing that the trust file
+wants, 10 if something in it does not hold (then it shows nothing), and 3 if it is no evidence file, or damaged.`,
 		Example: `  stele check case-7.evidence --trust trust.stele
   stele check case-7.evidence --json | jq -r '.records[0].fields.body | @base64d'`,
 		Args: takes("FILE"),
@@ -38,7 +38,8 @@ and 3 if it is no evidence file, or damaged.`,
 // checkAnswer is what a file shows.
 type checkAnswer struct {
 	*evidence.Report
-	Whole bool `json:"whole"`
+	Whole   bool `json:"whole"`   // from each writer's key to the head of the control log
+	Vouched bool `json:"vouched"` // and that head, by the witnesses and anchors that the trust file wants
 }
 
 func (a *app) check(path string) (answer, error) {
@@ -67,9 +68,12 @@ func (a *app) check(path string) (answer, error) {
 	case err != nil:
 		return nil, err
 	}
-	ans := &checkAnswer{report, report.Whole()}
-	if !ans.Whole {
+	ans := &checkAnswer{report, report.Whole(), report.Vouched()}
+	switch {
+	case !ans.Whole:
 		return ans, exit(exitIncomplete)
+	case !ans.Vouched:
+		return ans, exit(exitAnchoring)
 	}
 	return ans, nil
 }
@@ -117,6 +121,11 @@ func sentence(what string) string {
 		"late":           "this came later and was destroyed on arrival",
 		"open":           "this could not be closed",
 		"witness":        "others have seen that head",
+		"cosigned":       "a witness has seen this head, or one that continues it",
+		"quorum":         "as many witnesses as the trust file wants have seen that head",
+		"anchored":       "it is in the log of an anchor",
+		"anchor":         "it is in the log of an anchor that the trust file names",
+		"others":         "what else went",
 		"unknown":        "this stele knows no such part",
 	}[what]
 	if !known {

@@ -19,6 +19,7 @@ const (
 	exitRefused    = 3 // some input was refused
 	exitIntegrity  = 10
 	exitIncomplete = 11
+	exitAnchoring  = 12
 	exitWORM       = 13
 	exitUnreadable = 15
 )

@@ -1,18 +1,25 @@
 #!/usr/bin/env python3
 """Checks an evidence file of Stele with the trust file alone, written from docs/formats and nothing else.
 
-    python3 verify.py trust.stele FILE        says what the file shows; exit code 0, or 3 (not readable), 10 (does not hold)
+    python3 verify.py trust.stele FILE        says what the file shows; exit code 0, or 3 (not readable), 10 (does not hold), 11 (a part
+                                              of what was to be shown is missing), 12 (who should have seen it has not)
     python3 verify.py --batch                 reads lines {"trust": base64, "file": base64}, answers each with a line
 
 Needs the standard library and the package 'cryptography'.
 """
-import base64, binascii, hashlib, json, struct, sys, zlib
+import base64
+import json
+import struct
+import sys
+import zlib
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, verify
+from erasure import Erasure, read_proofs
+from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
-RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME = range(1, 9)
+RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
+COSIGNED, ANCHORED = 16, 17
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -27,145 +34,17 @@ DICTIONARY = """\
 "commitment":"","next_pack":"runs":[{"count":"hash":"","keys":[],"index":[],"packs":[]}],"packs":[{"n":"sha256":"","size":}],"salt":"","sealed":""
 {"what":"erase","until":"","urgent":false,"select":{"kind":"subject","salted":"","week":"sealed":""}}} approver holder reader keyservice writer
 c2sp.org/tlog-proof@v1
-index 
+index 1
 /control
 {"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
 "type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
 "type":"roster","by":"/root","body":{"version":1,"names":5,"root":""}}
 
-— /root 
-"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\\n\\n\\n\\n— /compactor/default \\n"}]}}
+— /root
+"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\\n\\n\\n\\n— /compactor/default A\\n"}]}}
 
-— /compactor/default 
+— /compactor/default
 """.encode()
-
-
-class Format(Exception):
-    """This is no evidence file, or it is damaged."""
-
-
-class Failed(Exception):
-    """Something in it does not hold: it shows nothing."""
-
-
-def need(ok, why):
-    if not ok:
-        raise Failed(why)
-
-
-def sha(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def leaf_hash(data):
-    return sha(b"\0", data)
-
-
-def entry_hash(entry):
-    """The leaf hash of an entry of the control log. One that is too long for a leaf has its hash there."""
-    if len(entry) > 65535:
-        entry = b"stele/entry-hash/v1\n%s\n" % sha(entry).hex().encode()
-    return leaf_hash(entry)
-
-
-def b64(text):
-    """Base64 in its one spelling."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as e:
-        raise Failed("base64: %s" % e)
-    need(base64.b64encode(raw).decode() == text, "base64 with unused bits")
-    return raw
-
-
-def verify(key, signature, message):
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-        return True
-    except (InvalidSignature, ValueError):
-        return False
-
-
-class Key:
-    """A C2SP verifier key."""
-
-    def __init__(self, vkey):
-        name, _, rest = vkey.partition("+")
-        digits, _, raw = rest.partition("+")
-        raw = b64(raw)
-        need(len(raw) == 33 and raw[0] == 1 and name and " " not in name, "no Ed25519 key: " + vkey)
-        self.name, self.key, self.id = name, raw[1:], sha(name.encode(), b"\n", raw)[:4]
-        need(digits == self.id.hex(), "key with a wrong hash: " + vkey)
-
-    def __str__(self):
-        return "%s+%s" % (self.name, self.id.hex())
-
-    def open(self, note):
-        """Returns the text of a note with exactly one signature, which must be by this key."""
-        text, name, raw = split_note(note)
-        need(name == self.name and raw[:4] == self.id, "signed by %s, not by %s" % (name, self))
-        need(len(raw) == 68 and verify(self.key, raw[4:], text.encode()), "the signature of %s does not hold" % self)
-        return text
-
-
-def split_note(note):
-    try:
-        whole = note.decode()
-    except UnicodeDecodeError:
-        raise Failed("a note that is no text")
-    need(not any(ord(c) < 0x20 and c != "\n" for c in whole), "a note with control characters")
-    text, found, sig = whole.partition("\n\n")
-    need(found and sig.endswith("\n") and sig.count("\n") == 1 and sig.startswith("\u2014 "), "a note without exactly one signature")
-    name, _, raw = sig[2:-1].partition(" ")
-    raw = b64(raw)
-    need(name and len(raw) >= 5, "a signature without key")
-    return text + "\n", name, raw
-
-
-class Cursor:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, n):
-        need(n <= len(self.data) - self.at, "it ends early")
-        self.at += n
-        return self.data[self.at - n : self.at]
-
-    def rest(self):
-        return self.take(len(self.data) - self.at)
-
-    def u8(self):
-        return self.take(1)[0]
-
-    def u16(self):
-        return struct.unpack("<H", self.take(2))[0]
-
-    def u32(self):
-        return struct.unpack("<I", self.take(4))[0]
-
-    def u64(self):
-        return struct.unpack("<Q", self.take(8))[0]
-
-    def uv(self):
-        value = shift = 0
-        while True:
-            b = self.u8()
-            value |= (b & 0x7F) << shift
-            shift += 7
-            if b < 0x80:
-                need(value < 1 << 64 and (b or shift == 7), "a number in a longer form than it needs")
-                return value
-            need(shift < 70, "a number that is too long")
-
-    def path(self):
-        return [self.take(32) for _ in range(self.u8())]
-
-    def value(self):
-        salt = self.take(16)
-        return salt, self.take(self.uv())
-
-    def end(self):
-        need(self.at == len(self.data), "bytes that mean nothing")
 
 
 def parse(data):
@@ -224,64 +103,46 @@ def expand(words, ops):
     return b"".join(out)
 
 
-def root_of(leaf, index, size, path):
-    """Follows an inclusion proof as in docs/formats/tree.md."""
-    need(index < size <= (1 << 63) - 1, "no such leaf in a tree of this size")
-    path, last, r = list(path), size - 1, leaf
-    while last > 0:
-        if index & 1 or index < last:
-            need(path, "the path is too short")
-            p = path.pop(0)
-            r = sha(b"\1", p, r) if index & 1 else sha(b"\1", r, p)
-        index, last = index >> 1, last >> 1
-    need(not path, "the path is too long")
-    return r
-
-
-def decimal(text):
-    need(text.isascii() and text.isdigit() and (text == "0" or text[0] != "0") and int(text) < 1 << 63, "no number: " + text)
-    return int(text)
-
-
-class Proof:
-    """A c2sp.org/tlog-proof@v1 text."""
-
-    def __init__(self, data):
-        head, found, self.checkpoint = data.partition(b"\n\n")
-        need(found, "a proof without checkpoint")
-        try:
-            lines = head.decode().split("\n")
-        except UnicodeDecodeError:
-            raise Failed("a proof that is no text")
-        need(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1 and lines[1].startswith("index "), "no tlog-proof")
-        self.index = decimal(lines[1][6:])
-        self.path = [b64(line) for line in lines[2:]]
-        need(len(self.path) <= 63 and all(len(h) == 32 for h in self.path), "a path of no hashes")
-        text = split_note(self.checkpoint)[0]
-        body = text.split("\n")
-        need(len(body) == 4 and not body[3] and body[0], "no checkpoint")
-        self.origin, self.size, self.root = body[0], decimal(body[1]), b64(body[2])
-        need(len(self.root) == 32, "no root")
-
-    def check(self, leaf, origin, key):
-        key.open(self.checkpoint)
-        need(self.origin == origin, "a head of %s, not of %s" % (self.origin, origin))
-        need(root_of(leaf, self.index, self.size, self.path) == self.root, "the proof leads to another root")
-
-
 class Entry:
     """A part of kind 6 with what belongs to it."""
 
     def __init__(self, data):
         need(len(data) <= MAX_ENTRY, "an entry that is too long")
         self.data, self.proof, self.lines, self.used = data, None, [], False
+        self.roots, self.list, self.proofs, self.removed, self.line = [], None, None, [], None
         text = split_note(data)[0]
         try:
             e = json.loads(text)
             need(text.count("\n") == 1 and e["stele"] == "entry/v1", "an entry of another version")
-            self.type, self.by, self.body, self.archive = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"])
+            self.type, self.by, self.body, self.archive, self.time = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"]), e["time"]
         except (ValueError, KeyError, TypeError) as x:
             raise Failed("no entry: %s" % x)
+
+
+    def take(self, kind, part):
+        """Takes a part that belongs to an erasure or a request."""
+        erased, roots = self.type == "erased", len(self.roots)
+        if kind == ROOT and erased and roots < 2:
+            self.roots.append(part)
+        elif kind == REMOVED and erased and roots == 2 and self.list is None:
+            r = Removed(part)
+            need(not self.removed or self.removed[-1].index < r.index, "paths that do not ascend")
+            self.removed.append(r)
+        elif kind == ERASED and erased and roots == 2 and self.list is None and not self.removed:
+            self.list = part
+        elif kind == TRIES and self.list is not None and self.proofs is None:
+            self.proofs = read_proofs(part)
+        else:
+            need(kind == SELECTION and self.type == "request" and self.line is None, "a part that is misplaced")
+            self.line = part
+
+
+class Removed:
+    """A part of kind 13."""
+
+    def __init__(self, data):
+        c = Cursor(data)
+        self.index, self.proof, self.path, self.used = c.uv(), c.path(), c.rest(), False
 
 
 class Header:
@@ -396,6 +257,7 @@ def policy_names(p):
 
 class Checker:
     def __init__(self, trust, data):
+        self.policy = Policy()
         for line in trust.decode().splitlines():
             word, _, rest = line.strip().partition(" ")
             if word == "archive":
@@ -405,7 +267,10 @@ class Checker:
                 self.root = Key(rest)
             elif word == "log":
                 self.log = Key(rest.split(" ")[0])
+            else:
+                self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
+        self.vouches, self.erased = [], []
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
@@ -413,7 +278,11 @@ class Checker:
             self.take(kind, part, seen)
         need(self.records or self.entries, "it has no record and no entry")
         self.control()
+        vouched(self, self.vouches)
         self.rosters()
+        for e in self.entries:
+            if e.proof and e.type == "erased":
+                Erasure(self, e).judge()
         for r in self.records:
             self.record(r)
         self.left_over()
@@ -426,6 +295,7 @@ class Checker:
             need(h not in seen, "it is there twice")
             seen.add(h)
 
+        need(kind >= COSIGNED or not self.vouches, "a part behind those about the head")
         if kind == RECORD:
             r = Record(part)
             once(r.hash)
@@ -457,6 +327,13 @@ class Checker:
                 line = (c.u16(), c.path(), c.rest())
                 need(not e.lines or e.lines[-1][0] < line[0], "names that do not ascend")
                 e.lines.append(line)
+        elif ROOT <= kind <= REMOVED:
+            need(self.entries, "a part without its entry")
+            self.entries[-1].take(kind, part)
+        elif kind in (COSIGNED, ANCHORED):
+            v = Vouch(kind, part)
+            need(not self.vouches or self.vouches[-1].kind == kind == COSIGNED or self.vouches[-1].order() < v.order(), "parts that do not ascend")
+            self.vouches.append(v)
         else:
             self.missing.append(["archive", "unknown"])
 
@@ -475,7 +352,6 @@ class Checker:
             self.missing.append(["archive", "control"])
             return
         self.say("archive", "control", str(self.log), "size %d, root %s" % (head.size, base64.b64encode(head.root).decode()))
-        self.missing.append(["archive", "witness"])
 
     def rosters(self):
         for e in self.entries:
@@ -505,6 +381,22 @@ class Checker:
                     e.used = True
                     return index, line
         return None, None
+
+    def named(self, role, name, before):
+        """The key of who was named in a role before an entry."""
+        _, line = self.look(lambda line: role != "writer" and line.partition(" ")[0] == role and Key(line.partition(" ")[2]).name == name, before)
+        return Key(line.partition(" ")[2]) if line else None
+
+    def signer(self, e, *roles):
+        """The key of who signed an entry, in one of some roles; None if nothing here names them."""
+        key = None
+        for role in roles:
+            if role == "root" and e.by == self.root.name:
+                key = self.root
+            key = key or self.named(role, e.by, e.proof.index)
+        if key:
+            key.open(e.data)
+        return key
 
     def record(self, r):
         about, h, leaf = r.about(), r.header, r.leaf
@@ -542,15 +434,10 @@ class Checker:
             return
         need(head["log"].startswith("%s/%d/" % (self.name, r.header.partition)), "a log of another partition")
 
-        def fits(line):
-            role, _, vkey = line.partition(" ")
-            return role == "compactor" and Key(vkey).name == entry.by
-
-        _, line = self.look(fits, entry.proof.index)
-        if not line:
+        key = self.named("compactor", entry.by, entry.proof.index)
+        if not key:
             self.missing.append([about, "log"])
             return
-        key = Key(line.partition(" ")[2])
         key.open(entry.data)
         r.log.check(r.hash, head["log"], key)
         self.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (head["log"], r.log.index, r.log.size, base64.b64encode(r.log.root).decode()))
@@ -574,6 +461,10 @@ class Checker:
         need(s.id == r.leaf.scope and s.klass == r.leaf.clear[0], "not the scope of the record")
         h.signed_by(cert.key)
         self.say(about, "scope", by, "%s, key check value %s" % (s.id.hex(), s.kcv.hex()))
+        for x in self.erased:
+            if x.took(s.id, s.kcv):
+                self.say(about, "forgotten", x.by, "its key went with " + x.about)
+                break
         for f, (name, shown) in enumerate(zip(SCOPE_NAMES, s.names), 16):
             if shown:
                 need(sha(shown[0], bytes([f]), shown[1]) == s.commitments[f - 16], "the %s is not what was committed to" % name)
@@ -584,6 +475,7 @@ class Checker:
             need(e.used or e.proof is None, "an entry that nothing needs")
             if e.proof is None:
                 self.missing.append(["archive", "control"])
+        need(all(r.used for x in self.erased for r in x.e.removed), "a path that no record needs")
         for _, lines, e, used in self.sources:
             need(e.type == "policy" or set(lines) == used, "a name that nothing needs")
 
@@ -616,7 +508,10 @@ def main(args):
         print("holds      %s: %s: %s, by %s" % (about, what, detail, by))
     for about, what in a["missing"]:
         print("not shown  %s: %s" % (about, what))
-    return 0 if all(what in ("witness", "unknown") for _, what in a["missing"]) else 11
+    beside = ("witness", "quorum", "anchor", "others", "unknown", "open", "archive")
+    if not all(what in beside for _, what in a["missing"]):
+        return 11
+    return 12 if any(what in ("quorum", "anchor") for _, what in a["missing"]) else 0
 
 
 if __name__ == "__main__":

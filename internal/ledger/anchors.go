@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -45,6 +46,48 @@ func EachAnchored(ctx context.Context, store objstore.Store, vkey string, c *anc
 		use(v.Key, r, file)
 	}
 	return nil
+}
+
+// FirstAnchored is the first record of an anchor the head of which has at least size entries. It finds it by halves; where
+// something that is no record lies among them, by reading all.
+func FirstAnchored(ctx context.Context, store objstore.Store, vkey string, c *anchorlog.Chain, size uint64) (r anchorlog.Record, found bool, err error) {
+	var all []objstore.Version
+	for v, err := range store.Versions(ctx, anchorlog.Prefix(vkey), "") {
+		if err != nil {
+			return r, false, err
+		}
+		all = append(all, v)
+	}
+	rubbish := false
+	at := sort.Search(len(all), func(i int) bool {
+		_, head, bad := openAnchored(ctx, store, c, all[i])
+		rubbish = rubbish || bad != nil
+		return head >= size
+	})
+	if rubbish {
+		at = 0
+	}
+	for ; at < len(all); at++ {
+		if r, head, bad := openAnchored(ctx, store, c, all[at]); bad == nil && head >= size {
+			return r, true, nil
+		} else if ctx.Err() != nil {
+			return r, false, ctx.Err()
+		}
+	}
+	return r, false, nil
+}
+
+// openAnchored reads a record by itself, and the size of its head.
+func openAnchored(ctx context.Context, store objstore.Store, c *anchorlog.Chain, v objstore.Version) (r anchorlog.Record, size uint64, err error) {
+	if v.Deleted || v.Size > anchorlog.MaxRecord {
+		return r, 0, errors.New("squat: no record of an anchor")
+	}
+	file, err := store.Read(ctx, v.Key, v.ID, objstore.Range{})
+	if err != nil {
+		return r, 0, err
+	}
+	r, _, head, err := c.Open(file)
+	return r, head.Size, err
 }
 
 // KeepAnchored puts a record into the store, under a second name if something else lies in its place.

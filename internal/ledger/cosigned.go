@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/cosign"
@@ -25,6 +28,7 @@ func cosignedKey(size uint64, file []byte) string {
 type Cosigned struct {
 	Key  string
 	Size uint64               // 0 if it is none of this log
+	Head []byte               // without cosignatures
 	By   []cosign.Cosignature // by witnesses of the policy
 	Err  error                // why it is none, or how it contradicts the log
 }
@@ -50,6 +54,32 @@ func (c *Log) KeepCosigned(ctx context.Context, size uint64, head []byte, lines 
 
 // EachCosigned judges what lies in the place of cosigned heads of more than size entries.
 func (c *Log) EachCosigned(ctx context.Context, policy *cosign.Policy, size uint64, use func(Cosigned)) error {
+	for out, err := range c.Cosigned(ctx, policy, size) {
+		if err != nil {
+			return err
+		}
+		use(out)
+	}
+	return nil
+}
+
+// Cosigned is EachCosigned as an iterator, by ascending size. It ends with the first error.
+func (c *Log) Cosigned(ctx context.Context, policy *cosign.Policy, size uint64) iter.Seq2[Cosigned, error] {
+	return func(yield func(Cosigned, error) bool) {
+		stop := errors.New("enough")
+		err := c.cosigned(ctx, policy, size, func(out Cosigned) error {
+			if !yield(out, nil) {
+				return stop
+			}
+			return nil
+		})
+		if err != nil && err != stop {
+			yield(Cosigned{}, err)
+		}
+	}
+}
+
+func (c *Log) cosigned(ctx context.Context, policy *cosign.Policy, size uint64, use func(Cosigned) error) error {
 	after := ""
 	if size > 0 {
 		after = fmt.Sprintf("%s%020d.~", CosignedPrefix, size)
@@ -59,7 +89,9 @@ func (c *Log) EachCosigned(ctx context.Context, policy *cosign.Policy, size uint
 			return err
 		}
 		if v.Deleted || v.Size > MaxCheckpoint {
-			use(Cosigned{Key: v.Key, Err: errors.New("squat: no cosigned head")})
+			if err := use(Cosigned{Key: v.Key, Err: errors.New("squat: no cosigned head")}); err != nil {
+				return err
+			}
 			continue
 		}
 		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
@@ -76,7 +108,9 @@ func (c *Log) EachCosigned(ctx context.Context, policy *cosign.Policy, size uint
 			}
 			out = c.judgeCosigned(policy, v.Key, file)
 		}
-		use(out)
+		if err := use(out); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -88,9 +122,23 @@ func (c *Log) judgeCosigned(policy *cosign.Policy, key string, file []byte) (out
 		out.Err = fmt.Errorf("squat: %w", out.Err)
 		return out
 	}
+	out.Head, _ = c.signedHead(file)
 	var err error
 	if out.By, err = policy.Read(file); out.Err == nil && (err != nil || len(out.By) == 0) {
 		return Cosigned{Key: key, Err: errors.Join(errors.New("squat: no witness of the trust file has cosigned it"), err)}
 	}
 	return out
+}
+
+// signedHead is a signed head of this log with its own signature alone.
+func (c *Log) signedHead(file []byte) ([]byte, error) {
+	key, err := c.state.Trust.LogVerifier()
+	if err != nil {
+		return nil, err
+	}
+	n, err := note.Open(file, note.VerifierList(key))
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%s\n— %s %s\n", n.Text, n.Sigs[0].Name, n.Sigs[0].Base64), nil
 }
