@@ -341,3 +341,21 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// Others write readers from the page: the dictionary there is this one.
+func TestDictionaryIsInThePage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/formats/evidence.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for line := range strings.Lines(dictionaryText) {
+		if line != "\n" {
+			line = "    " + line
+		}
+		want.WriteString(line)
+	}
+	if !strings.Contains(string(page), "\n\n"+want.String()+"\n") {
+		t.Error("docs/formats/evidence.md has another dictionary")
+	}
+}

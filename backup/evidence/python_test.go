@@ -57,7 +57,7 @@ func askPython(t *testing.T, all []*mutant) (out []pythonVerdict) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), testbed.Python(t), "../../examples/verify-python/verify.py", "--batch")
+	cmd := exec.CommandContext(t.Context(), testbed.Python(t), "-B", "../../examples/verify-python/verify.py", "--batch")
 	cmd.Stdin, cmd.Stderr = &in, &stderr
 	printed, err := cmd.Output()
 	if err != nil {
