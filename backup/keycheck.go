@@ -107,6 +107,7 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	k.supplements(late)
+	k.recoveries()
 	return k.erasures(ctx)
 }
 
@@ -126,6 +127,22 @@ func (k *keyCheck) supplements(all []control.LoggedSupplement) {
 			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, u.Root.N), "control entry %d says that %d scopes were buried and %d dead on arrival, and the root record does not",
 				u.Index, u.Buried, u.Dead)
 		}
+	}
+}
+
+// recoveries checks that two approvers let each record stand in that does.
+func (k *keyCheck) recoveries() {
+	for _, x := range k.depot.State().Recoveries() {
+		object, approved := fmt.Sprintf("%s%020d", keydepot.Roots, x.N), false
+		k.v.a.control.View(func(s *control.State) {
+			r := s.Request(x.Approval)
+			approved = r != nil && r.What == control.WhatRecovery && r.Effect > 0 && *r.Recovery == control.RootRef{N: x.Stood.N, Hash: x.Stood.Hash}
+		})
+		if !approved {
+			k.v.r.fault(erasure, object, "it lets root record %d stand in for newer ones, and the control log holds no approved request for that", x.Stood.N)
+			continue
+		}
+		k.v.r.notice(erasure, object, "root record %d stands in for newer ones that were lost, as an approved request says; %s were missing then", x.Stood.N, number(x.Missing, "scope"))
 	}
 }
 

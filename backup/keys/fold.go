@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -108,7 +109,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 	p := s.pending
 	batch, fold := p.batch, p.fold
 	batch.Tombstones, batch.Holds = marks.Tombstones, marks.Holds
-	if batch.Intake, err = s.missingWeeks(ctx); err != nil {
+	if batch.Intake, err = s.missingWeeks(); err != nil {
 		return false, err
 	}
 	fold.Intake = uint64(len(batch.Intake))
@@ -189,8 +190,9 @@ func (s *Service) settle(ctx context.Context) error {
 	return nil
 }
 
-// missingWeeks makes intake keys, so that there are some for half a year. Requires mu.
-func (s *Service) missingWeeks(ctx context.Context) (made []keyring.IntakeKey, err error) {
+// missingWeeks makes intake keys, so that there are some for half a year, and for each week of which one was announced: a
+// recovery may have lost the private half. Requires mu.
+func (s *Service) missingWeeks() (made []keyring.IntakeKey, err error) {
 	this := keyscope.Week(time.Now())
 	have, ahead := map[uint16]bool{}, uint16(0)
 	for week := range s.pending.intake.keys {
@@ -199,30 +201,40 @@ func (s *Service) missingWeeks(ctx context.Context) (made []keyring.IntakeKey, e
 			ahead++
 		}
 	}
-	if ahead >= intakeLow {
-		return nil, nil
+	var missing []uint16
+	for week := this; week < this+intakeAhead && ahead < intakeLow; week++ {
+		missing = append(missing, week)
 	}
-	return newWeeks(this, have)
-}
-
-// newWeeks makes the intake keys of half a year from a week on, but for those that there are.
-func newWeeks(this uint16, have map[uint16]bool) (made []keyring.IntakeKey, err error) {
-	for week := this; week < this+intakeAhead; week++ {
+	for _, in := range s.control.Policy().Intake {
+		if in.Week >= this {
+			missing = append(missing, in.Week)
+		}
+	}
+	for _, week := range missing {
 		if have[week] {
 			continue
 		}
-		key, err := keyscope.KEM().GenerateKey()
+		have[week] = true
+		k, err := newIntakeKey(week)
 		if err != nil {
 			return nil, err
 		}
-		seed, err := key.Bytes()
-		if err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(key.PublicKey().Bytes())
-		made = append(made, keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)})
+		made = append(made, k)
 	}
 	return made, nil
+}
+
+func newIntakeKey(week uint16) (k keyring.IntakeKey, err error) {
+	key, err := keyscope.KEM().GenerateKey()
+	if err != nil {
+		return k, err
+	}
+	seed, err := key.Bytes()
+	if err != nil {
+		return k, err
+	}
+	sum := sha256.Sum256(key.PublicKey().Bytes())
+	return keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)}, nil
 }
 
 // tell drops entries into the inbox of the control log: the newest root record, so that nobody can take it away unseen,
@@ -259,13 +271,13 @@ func (s *Service) drop(ctx context.Context, kind string, body any) error {
 
 // announce publishes the intake keys of coming weeks that the control log does not have.
 func (s *Service) announce(ctx context.Context) error {
-	var known []control.Intake
-	s.control.View(func(c *control.State) { known = c.Policy().Intake })
+	known := s.control.Policy().Intake
 	this := keyscope.Week(time.Now())
 	var body control.IntakeKeys
 	for week, key := range s.pending.intake.keys {
-		if week >= this && !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week }) {
-			body.Weeks = append(body.Weeks, control.Intake{Week: week, Key: key.PublicKey().Bytes()})
+		in := control.Intake{Week: week, Key: key.PublicKey().Bytes()}
+		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, in.Key)) }) && week >= this {
+			body.Weeks = append(body.Weeks, in)
 		}
 	}
 	slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })

@@ -66,7 +66,7 @@ func (a *app) root() *cobra.Command {
 	add(groupWork, a.captureCommand(), a.spoolCommand())
 	add(groupArchive, a.verifyCommand(), a.auditCommand(), a.diffCommand(), a.segmentsCommand(), a.exportCommand(), a.expireCommand(), a.searchCommand(), a.showCommand(), a.restoreCommand(),
 		a.proveCommand(), a.checkCommand())
-	add(groupPeople, a.policyCommand(), a.eraseCommand(), a.holdCommand())
+	add(groupPeople, a.policyCommand(), a.eraseCommand(), a.holdCommand(), a.recoverCommand())
 	root.AddCommand(a.versionCommand())
 	root.AddCommand(helpTopics()...)
 	return root

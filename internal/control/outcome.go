@@ -35,6 +35,9 @@ func (s *State) noteOutcome(o *Outcome) {
 	if o.Complete() && (o.Erased > 0 || o.Nothing || r.What == WhatRecovery) {
 		r.Standing = Done
 	}
+	if r.What == WhatRecovery && r.Standing == Done {
+		s.recovered = s.Size()
+	}
 }
 
 // checkErased accepts an erasure that was decided: by requests that are approved, or by the policy in force.

@@ -163,11 +163,13 @@ func (s *State) checkReadKey(k *ReadKey) error {
 	return nil
 }
 
-// checkIntake accepts keys of weeks that have none, not too far ahead.
+// checkIntake accepts keys of weeks that have none, not too far ahead; and those of weeks to come in the place of others
+// that were announced before a recovery, which may have lost their private halves.
 func (s *State) checkIntake(k *IntakeKeys, made time.Time) error {
 	last := 0
 	for _, w := range k.Weeks {
-		known := slices.ContainsFunc(s.Policy().Intake, func(have Intake) bool { return have.Week == w.Week })
+		known := slices.ContainsFunc(s.Policy().Intake, func(have Intake) bool { return have.Week == w.Week }) &&
+			(w.Week <= keyscope.Week(made) || s.intakeAt[w.Week] >= s.recovered)
 		if known || int(w.Week) <= last || len(w.Key) != intakeKeySize || w.Week > keyscope.Week(made)+maxWeeks {
 			return refuse(whyInvalid, "intake key of week %d: there is one, or it is out of order, of a wrong length, or too far ahead", w.Week)
 		}
@@ -187,7 +189,11 @@ func (s *State) addIntake(k *IntakeKeys, entry commit.Hex32) {
 	now := s.Policies[len(s.Policies)-1]
 	next := *now.Policy
 	next.Version++ // a policy made from the one before does not follow
-	next.Intake = append(slices.Clone(next.Intake), k.Weeks...)
+	next.Intake = slices.Clone(next.Intake)
+	for _, w := range k.Weeks {
+		next.Intake = append(slices.DeleteFunc(next.Intake, func(have Intake) bool { return have.Week == w.Week }), w)
+		s.intakeAt[w.Week] = s.Size()
+	}
 	s.Policies = append(s.Policies, InForce{s.Size(), now.Entry, now.Single, &next})
 }
 

@@ -39,9 +39,12 @@ type State struct {
 	roots    map[uint64]merkle.Hash // by size, at the ends of objects
 	made     map[string]bool        // keys of the approvers of the first policy
 	refused  map[commit.Hex32]bool
-	refusals map[string]int  // by day and author
-	levels   [][]merkle.Hash // all complete nodes
-	places   []Place
+	refusals map[string]int // by day and author
+
+	intakeAt  map[uint16]uint64 // size of the log when a key service announced the intake key of a week
+	recovered uint64            // size of the log when the last recovery of the key store was done
+	levels    [][]merkle.Hash   // all complete nodes
+	places    []Place
 }
 
 // Listed is an entry of the log with its verdict.
@@ -80,7 +83,8 @@ func NewState(t identity.Trust) (*State, error) {
 		return nil, fmt.Errorf("trust file: policy root: %w", err)
 	}
 	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
-		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{}}, nil
+		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
+		intakeAt: map[uint16]uint64{}}, nil
 }
 
 // Size is the number of entries.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/stelelog/stele/internal/chain"
@@ -42,7 +43,8 @@ type Depot struct {
 	missing  error // the chain builds on what is not there: nothing may be added
 	cache    *cache
 	erasures []Erasure
-	folds    keyroot.Fold // all folds together
+	folds    keyroot.Fold            // all folds together that count
+	foldsAt  map[uint64]keyroot.Fold // by record of the newest generation: a recovery goes back to one
 	late     []Late
 	extended map[commit.Hex32]time.Time // when this process locked a pack last
 }
@@ -67,7 +69,7 @@ type Late struct {
 
 // Open opens the key store. Nothing is read before Refresh.
 func Open(cfg Config) *Depot {
-	d := &Depot{cfg: cfg, cache: newCache(maxCached), extended: map[commit.Hex32]time.Time{}}
+	d := &Depot{cfg: cfg, cache: newCache(maxCached), extended: map[commit.Hex32]time.Time{}, foldsAt: map[uint64]keyroot.Fold{}}
 	d.state = keyroot.NewState(cfg.Archive, cfg.Keys)
 	d.space = objstore.Numbered{Store: cfg.Store, Prefix: Roots, Lock: func() objstore.Lock { return cfg.Lock(0) }}
 	return d
@@ -99,6 +101,12 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		parent, _ := d.state.Last()
 		take()
 		r, hash := d.state.Last()
+		if r.Recovery != nil {
+			d.folds = d.foldsAt[r.Recovery.From]
+		}
+		if r.Erased != nil {
+			clear(d.foldsAt)
+		}
 		if r.Fold != nil {
 			d.folds.Buried += r.Fold.Buried
 			d.folds.Dead += r.Fold.Dead
@@ -106,6 +114,7 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 				d.late = append(d.late, Late{r.N, hash, r.Time, *r.Fold})
 			}
 		}
+		d.foldsAt[r.N] = d.folds
 		if r.Erased != nil && parent != nil {
 			d.erasures = append(d.erasures, Erasure{r.N, parent.N, hash, r.Prev, r.Generation, r.Control, r.Time, *r.Erased})
 		}
@@ -163,6 +172,28 @@ func (d *Depot) Append(ctx context.Context, file []byte) (lost bool, err error) 
 // File reads record n of the chain, whose hash is known.
 func (d *Depot) File(ctx context.Context, n uint64, hash commit.Hex32) ([]byte, error) {
 	return d.read(ctx, d.space.Key(n), keyroot.MaxLen, hash)
+}
+
+// Record reads record n of the chain, whose hash is known.
+func (d *Depot) Record(ctx context.Context, n uint64, hash commit.Hex32) (*keyroot.Record, error) {
+	file, err := d.File(ctx, n, hash)
+	if err != nil {
+		return nil, err
+	}
+	return keyroot.Peek(file) // its hash is that of one that was judged
+}
+
+// Missing lists the packs that a record names and that are not there, byte for byte. It reads them.
+func (d *Depot) Missing(ctx context.Context, r *keyroot.Record) (keys []string, err error) {
+	for _, p := range r.Packs {
+		key := Packs + p.SHA256.String()
+		if _, err := d.read(ctx, key, p.Size, p.SHA256); errors.Is(err, fs.ErrNotExist) {
+			keys = append(keys, key)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
 }
 
 // List reads a list of what an erasure left out.

@@ -1,9 +1,12 @@
 package keyroot
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -11,7 +14,6 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyring"
-	"github.com/stelelog/stele/merkle"
 )
 
 // Verifiers says which keys may sign records when the control log had a size. An error that wraps chain.ErrUndecided
@@ -29,12 +31,34 @@ type State struct {
 	hashes      map[uint64]commit.Hex32     // and the other way round
 	live        map[uint64]recoverableState // records of the newest generation
 	lost        []Lost
+	recoveries  []Recovered
+}
+
+// Recovered is a record that lets an older one stand in.
+type Recovered struct {
+	N     uint64
+	Stood Lost // the older one
+	Recovery
 }
 
 // recoverableState is what a recovery from a record must give.
 type recoverableState struct {
-	commitment merkle.Hash
-	live       uint64
+	held commit.Hex32 // hash over runs, packs and positions
+	hash commit.Hex32
+	live uint64
+}
+
+// held is what a record and one that stands in for it have in common.
+func (r *Record) held() commit.Hex32 {
+	h := sha256.New()
+	for _, part := range []any{r.Runs, r.Packs, &r.Folded} {
+		line, err := commit.MarshalLine(part)
+		if err != nil {
+			panic(err) // a record that was read can be written
+		}
+		h.Write([]byte(line))
+	}
+	return commit.Hex32(h.Sum(nil))
 }
 
 // NewState starts an empty chain.
@@ -51,6 +75,18 @@ func (s *State) Generations() []Generation { return s.generations }
 
 // Lost lists the records that recoveries have declared lost.
 func (s *State) Lost() []Lost { return s.lost }
+
+// Recoveries lists the records that let older ones stand in, oldest first.
+func (s *State) Recoveries() []Recovered { return s.recoveries }
+
+// StandIns lists the records of the newest generation, the newest first: those that may stand in for it.
+func (s *State) StandIns() (all []Lost) {
+	for n, r := range s.live {
+		all = append(all, Lost{n, r.hash})
+	}
+	slices.SortFunc(all, func(a, b Lost) int { return cmp.Compare(b.N, a.N) })
+	return all
+}
 
 // Require reports whether a record is in the chain that somebody has seen there, the control log above all. The error
 // wraps [ErrLost] if it is not, nor was declared lost.
@@ -114,8 +150,10 @@ func (s *State) recovers(r *Record) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("record %d is none of generation %d", r.Recovery.From, r.Generation)
-	case from.commitment != r.Commitment || from.live != r.Live:
+	case from.held != r.held() || from.live != r.Live:
 		return fmt.Errorf("it does not have what record %d had", r.Recovery.From)
+	case r.Live+r.Recovery.Missing < s.last.Live:
+		return fmt.Errorf("%d keys are missing, and it says %d", s.last.Live-r.Live, r.Recovery.Missing)
 	case r.Recovery.Approval == commit.Hex32{}:
 		return errors.New("a recovery names its approval")
 	}
@@ -129,8 +167,9 @@ func (s *State) accept(r *Record, hash commit.Hex32) {
 	}
 	if r.Recovery != nil {
 		s.lost = append(s.lost, r.Recovery.Lost...)
+		s.recoveries = append(s.recoveries, Recovered{r.N, Lost{r.Recovery.From, s.live[r.Recovery.From].hash}, *r.Recovery})
 	}
-	s.live[r.N] = recoverableState{r.Commitment, r.Live}
+	s.live[r.N] = recoverableState{r.held(), hash, r.Live}
 	s.numbers[hash], s.hashes[r.N] = r.N, hash
 	s.last, s.lastHash = r, hash
 }
