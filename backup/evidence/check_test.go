@@ -244,6 +244,9 @@ func structural(t testing.TB, see func(*mutant)) {
 					}
 				}
 			}
+			altered(t, parts[i], func(what string, data []byte) {
+				put(fmt.Sprintf("part %d: %s", i, what), slices.Replace(slices.Clone(parts), i, i+1, Part{parts[i].Kind, data}))
+			})
 			put(fmt.Sprintf("part %d of an unknown kind", i), slices.Replace(slices.Clone(parts), i, i+1, Part{99, parts[i].Data}))
 			put(fmt.Sprintf("part %d cut", i), slices.Replace(slices.Clone(parts), i, i+1, Part{parts[i].Kind, parts[i].Data[:len(parts[i].Data)/2]}))
 			put(fmt.Sprintf("part %d longer", i), slices.Replace(slices.Clone(parts), i, i+1, Part{parts[i].Kind, append(slices.Clone(parts[i].Data), 0)}))

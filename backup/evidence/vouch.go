@@ -171,12 +171,13 @@ func (c *checker) cosigned(v *vouchPart, policy *cosign.Policy, signed map[strin
 
 // signatures counts those of a cosigned head, which have one form each: the first is the control log's.
 func (c *checker) signatures(head []byte) (n int, err error) {
-	at := bytes.LastIndex(head, []byte("\n\n"))
-	if at < 0 || head[len(head)-1] != '\n' {
+	_, after, _ := bytes.Cut(head, []byte("\n\n"))
+	text, ok := bytes.CutSuffix(after, []byte("\n"))
+	if !ok {
 		return 0, errors.New("no signed head of the control log")
 	}
 	seen := map[string]bool{}
-	for line := range strings.SplitSeq(string(head[at+2:len(head)-1]), "\n") {
+	for line := range strings.SplitSeq(string(text), "\n") {
 		words := strings.Split(line, " ")
 		if len(words) != 3 {
 			return 0, errors.New("a line that is no signature")

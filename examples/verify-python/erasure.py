@@ -263,6 +263,8 @@ class RootRecord:
         need(text.count("\n") == 1, "a root record of more than a line")
         r = json.loads(text)
         need(r["stele"] == "keyroot/v1", "no root record of version 1")
+        if r.get("erased"):
+            r["erased"] = {"spent": 0, **r["erased"]}
         self.file, self.r, self.by, self.n = data, r, r["by"], r["n"]
         self.runs = [(x["count"], b64(x["hash"])) for x in r["runs"]]
         self.paths = sum(n for n, _ in self.runs)
@@ -298,7 +300,7 @@ class Erasure:
     """One erased entry, judged within a checker."""
 
     def __init__(self, c, entry):
-        self.c, self.e, self.b, self.hash = c, entry, entry.body, sha(entry.data)
+        self.c, self.e, self.b, self.hash = c, entry, {"spent": 0, **entry.body}, sha(entry.data)
         self.about, self.list, self.sets = "erasure " + self.hash[:8].hex(), None, None
         entry.used = True
 
