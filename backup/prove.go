@@ -73,7 +73,14 @@ type prover struct {
 	disclose []string
 
 	found []*provable
+	runs  []*leafRun
 	parts []evidence.Part
+
+	near struct { // what was read last
+		commit string
+		frames []segment.FrameAt
+		leaves []merkle.Hash
+	}
 }
 
 // provable is a record that was found.
@@ -110,14 +117,8 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 		if scope, went := gone[f]; went {
 			p.parts = append(p.parts, scope)
 		}
-		if !streams[f.leaf.Stream] {
-			streams[f.leaf.Stream] = true
-			cert, err := p.certificate(ctx, f.leaf.Stream)
-			if err != nil {
-				return nil, err
-			}
-			log.writers = append(log.writers, cert.ServiceKey[:])
-			p.parts = append(p.parts, evidence.Part{Kind: evidence.KindStream, Data: cert.Bytes()})
+		if err := p.stream(ctx, f.leaf.Stream, log, streams); err != nil {
+			return nil, err
 		}
 	}
 	if err := log.entries(ctx, p); err != nil {
@@ -125,6 +126,21 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 	}
 	file, err := evidence.Marshal(p.a.trust.Archive, p.parts)
 	return &Evidence{File: file, Records: len(p.found)}, err
+}
+
+// stream adds the certificate of a stream, if it is not there yet.
+func (p *prover) stream(ctx context.Context, id [16]byte, log *controlProof, have map[[16]byte]bool) error {
+	if have[id] {
+		return nil
+	}
+	have[id] = true
+	cert, err := p.certificate(ctx, id)
+	if err != nil {
+		return err
+	}
+	log.writers = append(log.writers, cert.ServiceKey[:])
+	p.parts = append(p.parts, evidence.Part{Kind: evidence.KindStream, Data: cert.Bytes()})
+	return nil
 }
 
 // find looks for the ids in the indexes of all segments.
@@ -222,28 +238,40 @@ func (p *prover) record(ctx context.Context, f *provable) error {
 
 // inFrame finds the frame of a leaf, and its path there.
 func (p *prover) inFrame(ctx context.Context, f *provable) ([]merkle.Hash, error) {
-	frames, err := p.frames(ctx, f.c)
-	if err != nil {
+	if err := p.readFrames(ctx, f.c); err != nil {
 		return nil, err
 	}
+	frames, hashes := p.near.frames, p.near.leaves
 	i := slices.IndexFunc(frames, func(x segment.FrameAt) bool { return f.index-x.Leaf < uint64(x.Count) && f.index >= x.Leaf })
 	if i < 0 {
 		return nil, fmt.Errorf("no frame in %s holds it", f.c.key)
 	}
 	f.frame = frames[i]
-	leaves, _, err := fetchSpan(ctx, p.a.store, f.c.Object(commit.KindProof, ""), f.c.Proof[segment.SectionLeaves])
-	if err != nil {
-		return nil, err
-	}
-	hashes, err := segment.ParseHashes(leaves)
-	if err != nil {
-		return nil, err
-	}
 	at := f.frame.Leaf - f.c.Tree.First
 	if at+uint64(f.frame.Count) > uint64(len(hashes)) {
 		return nil, fmt.Errorf("the frame in %s lies outside of it", f.c.key)
 	}
 	return pathIn(hashes[at:][:f.frame.Count], f.index-f.frame.Leaf)
+}
+
+// readFrames reads the frames and leaf hashes of a commit, unless they were read last.
+func (p *prover) readFrames(ctx context.Context, c *logCommit) error {
+	if p.near.commit == c.key {
+		return nil
+	}
+	frames, err := p.frames(ctx, c)
+	if err != nil {
+		return err
+	}
+	raw, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionLeaves])
+	if err != nil {
+		return err
+	}
+	hashes, err := segment.ParseHashes(raw)
+	if err == nil {
+		p.near.commit, p.near.frames, p.near.leaves = c.key, frames, hashes
+	}
+	return err
 }
 
 func (p *prover) frames(ctx context.Context, c *logCommit) ([]segment.FrameAt, error) {

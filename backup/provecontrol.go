@@ -91,6 +91,7 @@ func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
 		return
 	}
 	for _, h := range heads.Heads {
+		p.takeRunHeads(l, h, entry)
 		for _, f := range p.found {
 			if f.head != nil || h.Log != f.l.chain.origin {
 				continue

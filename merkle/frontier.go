@@ -99,6 +99,24 @@ func (f *Frontier) Append(leaves ...Hash) {
 	}
 }
 
+// AppendNode adds a perfect subtree of 1<<level leaves by its hash at the end of
+// the tree, as its leaves would. It fails, and changes nothing, if the size is
+// no multiple of that, or would become larger than 2^63-1. It cannot tell
+// whether the hash is the right one: compare [Frontier.Root] with a root that
+// is trusted.
+func (f *Frontier) AppendNode(level int, hash Hash) error {
+	if level < 0 || level > 62 || f.size&(1<<level-1) != 0 || f.size > 1<<63-1-1<<level {
+		return invalidf("frontier: no node of level %d fits at the end of %d leaves", level, f.size)
+	}
+	var scratch [1]Hash
+	size := f.size + 1<<level
+	for row := []Hash{hash}; len(row) > 0; level++ {
+		row = f.climb(scratch[:0], level, row)
+	}
+	f.size = size
+	return nil
+}
+
 // AppendLevels adds leaf hashes at the end of the tree as [Frontier.Append]
 // does, and keeps what it completes: it appends the leaves to levels[0] and
 // the hashes of the nodes of level l that became complete to levels[l], adding

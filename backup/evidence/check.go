@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -44,6 +45,7 @@ type checker struct {
 
 	records []*recordGroup
 	entries []*entryGroup
+	ranges  []*rangePart
 	streams map[[16]byte]*keyscope.Cert
 
 	head     merkle.Checkpoint // of the control log
@@ -124,6 +126,9 @@ func (c *checker) check() error {
 	if err := c.erasures(); err != nil {
 		return err
 	}
+	if err := c.completeness(); err != nil {
+		return err
+	}
 	for _, g := range c.records {
 		if err := c.record(g); err != nil {
 			return err
@@ -144,7 +149,7 @@ func (c *checker) gather(parts []Part) error {
 			return &FailedError{n, err}
 		}
 	}
-	if len(c.records)+len(c.entries) == 0 {
+	if len(c.records)+len(c.entries)+len(c.ranges) == 0 {
 		return failed(-1, "it has no record and no entry of the control log")
 	}
 	return nil
@@ -180,6 +185,8 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 			return errors.New("the certificate of the stream of the record before is not behind it")
 		}
 		c.records = append(c.records, g)
+	case answer.Kind:
+		return c.takeRange(n, p)
 	case KindLog, KindFields, KindScope:
 		if r == nil {
 			return errMisplaced

@@ -3,17 +3,20 @@ package evidence
 import (
 	"slices"
 	"time"
+
+	"github.com/stelelog/stele/backup/answer"
 )
 
 // Report is what an evidence file shows.
 type Report struct {
-	Stele   string      `json:"stele"`   // "check/v1"
-	Archive string      `json:"archive"` // id, hex
-	Name    string      `json:"name"`    // of the archive
-	Records []Record    `json:"records"`
-	Holds   []Statement `json:"holds"`   // what the file shows
-	Missing []Statement `json:"missing"` // what it could show and does not
-	Limits  []string    `json:"limits"`  // what no file of this kind shows
+	Stele   string         `json:"stele"`   // "check/v1"
+	Archive string         `json:"archive"` // id, hex
+	Name    string         `json:"name"`    // of the archive
+	Records []Record       `json:"records"`
+	Ranges  []answer.Range `json:"ranges,omitempty"` // answers with nothing left out
+	Holds   []Statement    `json:"holds"`            // what the file shows
+	Missing []Statement    `json:"missing"`          // what it could show and does not
+	Limits  []string       `json:"limits"`           // what no file of this kind shows
 }
 
 // Statement is one thing that is shown, or is not.
@@ -73,6 +76,7 @@ const (
 	whatQuorum    = "quorum"    // and as many as the trust file wants have
 	whatAnchored  = "anchored"  // it is in the log of an anchor
 	whatAnchor    = "anchor"    // that of an anchor that the trust file names
+	whatComplete  = "complete"  // all leaves of a run of a log are shown
 	whatForgotten = "forgotten" // the key of the record's scope went with an erasure
 
 	whatErased     = "erased"         // keys were left out of a new generation

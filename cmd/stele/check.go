@@ -104,6 +104,7 @@ func sentence(what string) string {
 		"head":           "that head is in the control log",
 		"field":          "this is what was captured",
 		"scope":          "the writer put it into this scope",
+		"complete":       "nothing in it was left out",
 		"forgotten":      "nobody can open it any more",
 		"erased":         "keys were left out of a new generation",
 		"request":        "it was asked for",
@@ -138,6 +139,9 @@ func (c *checkAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "archive %s (%s)\n", c.Name, c.Archive)
 	for i := range c.Records {
 		printEvidence(w, &c.Records[i])
+	}
+	for i := range c.Ranges {
+		printRange(w, &c.Ranges[i])
 	}
 	for _, s := range c.Holds {
 		fmt.Fprintf(w, "holds      %s: %s: %s\n           by %s\n", printable(s.About, 80), sentence(s.What), printable(s.Detail, 400), printable(s.By, 200))

@@ -20,13 +20,18 @@ func (a *app) confirm(f initFlags) error {
 	if f.lock == "compliance" {
 		what += ", by nobody, the owner of the account included"
 	}
+	return a.ask(what, "add --yes if that is what you want")
+}
+
+// ask asks a person whether to go on, or refuses where there is none.
+func (a *app) ask(what, hint string) error {
 	if !terminal(a.stdin) {
-		return usage("add --yes if that is what you want", "%s", what)
+		return usage(hint, "%s", what)
 	}
 	fmt.Fprintf(a.stderr, "%s.\nType yes to go on: ", what)
 	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 	if strings.TrimSpace(line) != "yes" {
-		return usage("", "not confirmed; nothing was made")
+		return usage("", "not confirmed; nothing was done")
 	}
 	return nil
 }

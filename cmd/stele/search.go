@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) searchCommand() *cobra.Command {
-	f := filter{}
+	f, p := filter{}, proveFlags{}
 	cmd := &cobra.Command{
 		Use:   "search",
 		Short: "Find records, with a reader identity",
@@ -24,15 +24,27 @@ standard error, and the exit code is 15.
 
 ` + filterHelp + `
 
+` + searchProveHelp + `
+
 With --json the answer is one object with all that was found, each as the event that was captured; for
 more than fits in memory there is 'stele restore --out -'.`,
 		Example: `  stele search --subject user-17 --since 7d
   stele search --kind error --model gpt-4o --since 2026-03-01 --until 2026-04-01
+  stele search --kind error --since 2026-11-27 --until 2026-11-28 --prove --out errors.evidence
   stele search --session s-1 --json | jq -r '.found[].event.body'`,
 		Args: takes(),
-		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.search(cmd.Context(), f) }),
+		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
+			if err := p.check(); err != nil {
+				return nil, err
+			}
+			if p.prove {
+				return a.searchProve(cmd.Context(), f, p, cmd.Flags().Changed("limit"))
+			}
+			return a.search(cmd.Context(), f)
+		}),
 	}
 	f.add(cmd.Flags(), 100)
+	p.add(cmd.Flags())
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // Bucket is the number of significant bits of v: an exact length or count would help to guess a text.
@@ -139,13 +140,21 @@ func clearValue(value []byte) string {
 	if value[0] != '"' || len(value) > 66 {
 		return Hidden
 	}
-	text := value[1 : len(value)-1]
-	for _, c := range text {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("._:/@+-"), c) >= 0) {
-			return Hidden
+	text := string(value[1 : len(value)-1])
+	if !IsClear(text) {
+		return Hidden
+	}
+	return text
+}
+
+// IsClear reports whether a value is fit to be clear: at most 64 harmless bytes.
+func IsClear(text string) bool {
+	for _, c := range []byte(text) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:/@+-", c) >= 0) {
+			return false
 		}
 	}
-	return string(text)
+	return len(text) <= 64
 }
 
 // count reads a JSON number times scale; what is no number counts as 0.

@@ -1,0 +1,233 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/segment"
+	"github.com/stelelog/stele/merkle"
+)
+
+const (
+	// signedMatches is up to how many matches their writers' signatures are in the file, too.
+	signedMatches = 1000
+	// leafBytes is what a leaf takes in a file, if each record has a block and a scope of its own; matchBytes what a
+	// signed match takes besides; fileBytes what is in any file.
+	leafBytes, matchBytes, fileBytes = 115, 700, 16 << 10
+)
+
+// answering is one query that is answered with nothing left out.
+type answering struct {
+	a       *Archive
+	query   answer.Query
+	cost    answer.Cost
+	prover  prover
+	log     *controlProof
+	runs    []*leafRun
+	matches uint64
+}
+
+// leafRun is a run of whole segments of a log.
+type leafRun struct {
+	l        *openLog
+	from, to int // commits
+	heads    []provenHead
+	head     *provenHead
+}
+
+// Answer makes evidence of what a query selects, with nothing left out: it shows all leaves of the segments from the first to the last that holds
+// records of the times in the query, as commits say; with whole, and without times, all leaves of all logs. It discloses nothing and needs no key.
+// Before it reads them, agree hears what it takes, and may refuse. Matches are shown with the signatures of their writers, if there are at most 1,000.
+func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, agree func(answer.Cost) error) (*Evidence, error) {
+	if a.unfounded != nil {
+		return nil, a.unfounded
+	}
+	if err := query.Check(); err != nil {
+		return nil, err
+	}
+	p := &answering{a: a, query: query, prover: prover{a: a}}
+	for _, l := range a.logs {
+		if r := p.choose(l, whole); r != nil {
+			p.runs = append(p.runs, r)
+		}
+	}
+	slices.SortFunc(p.runs, func(x, y *leafRun) int { return cmp.Compare(x.l.chain.origin, y.l.chain.origin) })
+	p.prover.runs = p.runs
+	var err error
+	if p.log, err = p.prover.readControl(ctx); err != nil {
+		return nil, err
+	}
+	p.runs = slices.DeleteFunc(p.runs, func(r *leafRun) bool { return !p.reach(r) })
+	if len(p.runs) == 0 {
+		return nil, errors.New("no leaf of these times is provable: there is none, or a compactor has yet to put its head into the control log")
+	}
+	if err := agree(p.cost); err != nil {
+		return nil, err
+	}
+	return p.prove(ctx)
+}
+
+// choose takes the segments of a log that have to be shown; nil for none.
+func (p *answering) choose(l *openLog, whole bool) *leafRun {
+	r := &leafRun{l: l, from: -1}
+	timed := !whole && (!p.query.Since.IsZero() || !p.query.Until.IsZero())
+	for i := range l.commits {
+		c := l.commits[i].Commit
+		if c.Tree.Size == c.Tree.First {
+			continue
+		}
+		if timed && (c.From == nil || c.Until == nil || !p.query.Since.IsZero() && c.Until.Before(p.query.Since) ||
+			!p.query.Until.IsZero() && !c.From.Before(p.query.Until)) {
+			continue
+		}
+		if r.from < 0 {
+			r.from = i
+		}
+		r.to = i + 1
+	}
+	if r.from < 0 {
+		return nil
+	}
+	return r
+}
+
+// reach cuts a run where the newest head under the checkpoint ends. It reports whether something is left.
+func (p *answering) reach(r *leafRun) bool {
+	for i := range r.heads {
+		if h := &r.heads[i]; h.index < p.log.size && (r.head == nil || h.size > r.head.size) {
+			r.head = h
+		}
+	}
+	segments := r.l.commits[r.from:r.to]
+	for len(segments) > 0 {
+		c := segments[len(segments)-1].Commit
+		if r.head != nil && c.Tree.Size <= r.head.size {
+			break
+		}
+		p.cost.Open += c.Tree.Size - c.Tree.First
+		segments = segments[:len(segments)-1]
+	}
+	r.to = r.from + len(segments)
+	if len(segments) == 0 {
+		return false
+	}
+	for i := range segments {
+		if c := segments[i].Commit; c.Index != nil {
+			p.cost.Segments++
+			p.cost.Read += c.Object(commit.KindIndex, "").Size
+		}
+	}
+	p.cost.Leaves += segments[len(segments)-1].Tree.Size - segments[0].Tree.First
+	p.cost.File = int64(p.cost.Leaves)*leafBytes + int64(min(p.cost.Leaves, signedMatches))*matchBytes + fileBytes
+	p.cost.Logs = append(p.cost.Logs, r.l.chain.origin)
+	return true
+}
+
+// takeRunHeads notes the heads of a log of which leaves are to be shown.
+func (p *prover) takeRunHeads(l *control.Listed, h control.Head, entry string) {
+	for _, r := range p.runs {
+		cp, err := peekHead(h.Checkpoint)
+		c, missing := r.l.commitAt(h.Commit)
+		if h.Log == r.l.chain.origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size {
+			r.heads = append(r.heads, provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root})
+		}
+	}
+}
+
+// prove makes the file.
+func (p *answering) prove(ctx context.Context) (*Evidence, error) {
+	var matches []*provable
+	for _, r := range p.runs {
+		found, part, err := p.leaves(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		p.matches += uint64(len(found))
+		if p.matches <= signedMatches {
+			matches = append(matches, found...)
+		}
+		p.prover.parts = append(p.prover.parts, part)
+		p.log.heads[r.head.index] = r.head
+	}
+	if p.matches > signedMatches {
+		matches = nil
+	}
+	if err := p.signed(ctx, matches); err != nil {
+		return nil, err
+	}
+	if err := p.log.entries(ctx, &p.prover); err != nil {
+		return nil, err
+	}
+	file, err := evidence.Marshal(p.a.trust.Archive, p.prover.parts)
+	return &Evidence{File: file, Records: len(matches)}, err
+}
+
+// leaves makes the part of a run, and finds what matches.
+func (p *answering) leaves(ctx context.Context, r *leafRun) (found []*provable, part evidence.Part, err error) {
+	segments := r.l.commits[r.from:r.to]
+	x, err := answer.NewLeaves([]byte(r.head.Checkpoint), p.query, segments[0].Tree.First)
+	if err != nil {
+		return nil, part, err
+	}
+	var check segment.Checker
+	var leafdata []byte
+	for i := range segments {
+		c := &segments[i]
+		if c.Tree.Size == c.Tree.First {
+			continue
+		}
+		err := eachBatch(ctx, p.a.store, c, func(b *segment.Batch, first uint64) error {
+			for k := range b.Len() {
+				var leaf record.Leaf
+				b.Leaf(k, &leaf)
+				leafdata = check.AppendLeafdata(leafdata[:0], b, k)
+				before := len(x.Matches)
+				x.Add(&leaf, leafdata)
+				if len(x.Matches) > before && len(found) <= signedMatches {
+					found = append(found, &provable{l: r.l, c: c, index: first + uint64(k), leaf: leaf})
+				}
+			}
+			return nil
+		})
+		if faulty(err) && p.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
+			err = errors.New("its rows have expired, and what is gone cannot be shown: ask for a later time")
+		}
+		if err != nil {
+			return nil, part, fmt.Errorf("%s: %w", c.key, err)
+		}
+		if x.Size() > evidence.MaxLen {
+			return nil, part, fmt.Errorf("these leaves take more than %d bytes, the most of one file: ask for a shorter time", evidence.MaxLen)
+		}
+	}
+	data, err := x.Marshal(func(nodes []merkle.Node, hashes []merkle.Hash) error {
+		return readNodes(ctx, p.a.store, r.l, nodes, hashes)
+	})
+	if err != nil {
+		return nil, part, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)
+	}
+	return found, evidence.Part{Kind: answer.Kind, Data: data}, nil
+}
+
+// signed adds the matches as their writers signed them.
+func (p *answering) signed(ctx context.Context, matches []*provable) error {
+	streams := map[[16]byte]bool{}
+	for _, f := range matches {
+		path, err := p.prover.inFrame(ctx, f)
+		if err != nil {
+			return fmt.Errorf("%s leaf %d: %w", f.l.chain.origin, f.index, err)
+		}
+		p.prover.parts = append(p.prover.parts, evidence.RecordPart(f.leaf.Append(nil), f.frame.Signed, path))
+		if err := p.prover.stream(ctx, f.leaf.Stream, p.log, streams); err != nil {
+			return err
+		}
+	}
+	return nil
+}

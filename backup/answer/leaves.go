@@ -1,0 +1,256 @@
+package answer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/merkle"
+)
+
+// Leaves writes a run of leaves of a log.
+type Leaves struct {
+	query  Query
+	rows   *leafRows
+	first  uint64
+	head   []byte
+	at     merkle.Checkpoint
+	hashes []merkle.Hash
+
+	// Matches are the indexes in the log of the leaves that the query selects.
+	Matches []uint64
+}
+
+// NewLeaves begins with the leaf first of the log that head is a signed checkpoint of. It does not look at the signature.
+func NewLeaves(head []byte, query Query, first uint64) (*Leaves, error) {
+	x := &Leaves{query: query, rows: newLeafRows(), first: first, head: head}
+	text, _, _ := bytes.Cut(head, []byte("\n\n"))
+	if err := x.at.UnmarshalText(append(bytes.Clone(text), '\n')); err != nil {
+		return nil, err
+	}
+	_, err := query.text()
+	return x, err
+}
+
+// Add appends the next leaf.
+func (x *Leaves) Add(l *record.Leaf, leafdata []byte) {
+	if x.query.matches(l) {
+		x.Matches = append(x.Matches, x.first+uint64(len(x.hashes)))
+	}
+	x.rows.add(l)
+	x.hashes = append(x.hashes, merkle.LeafHash(leafdata))
+}
+
+// Size is about how many bytes the leaves take.
+func (x *Leaves) Size() int { return x.rows.size() }
+
+// Marshal writes the leaves. read gives the nodes of the tree outside of them. It fails if all of it does not give the root of the head.
+func (x *Leaves) Marshal(read merkle.NodeReader) ([]byte, error) {
+	end := x.first + uint64(len(x.hashes))
+	if len(x.hashes) == 0 || end > x.at.Size {
+		return nil, fmt.Errorf("answer: leaves %d to %d are not in a tree of %d", x.first, end, x.at.Size)
+	}
+	left := leftNodes(x.first)
+	nodes := append(left, rightNodes(end, x.at.Size)...)
+	hashes := make([]merkle.Hash, len(nodes))
+	if len(nodes) > 0 {
+		if err := read(nodes, hashes); err != nil {
+			return nil, err
+		}
+	}
+	if root, err := rangeRoot(x.first, x.at.Size, hashes, x.hashes); err != nil || root != x.at.Root {
+		return nil, fmt.Errorf("answer: leaves %d to %d of %s do not give the root of its head (%w)", x.first, end-1, x.at.Origin, err)
+	}
+	query, err := x.query.text()
+	if err != nil {
+		return nil, err
+	}
+	data := append(binary.AppendUvarint(nil, uint64(len(x.head))), x.head...)
+	data = append(binary.AppendUvarint(data, uint64(len(query))), query...)
+	data = binary.AppendUvarint(binary.AppendUvarint(data, x.first), uint64(len(x.hashes)))
+	for _, h := range hashes {
+		data = append(data, h[:]...)
+	}
+	return x.rows.append(data), nil
+}
+
+// leftNodes are the nodes that [0, first) splits into.
+func leftNodes(first uint64) (nodes []merkle.Node) {
+	for level := bits.Len64(first) - 1; level >= 0; level-- {
+		if first>>level&1 == 1 {
+			nodes = append(nodes, merkle.Node{Level: level, Index: first>>level - 1})
+		}
+	}
+	return nodes
+}
+
+// rightNodes are the nodes that [end, size) splits into.
+func rightNodes(end, size uint64) (nodes []merkle.Node) {
+	for end < size {
+		level := min(bits.TrailingZeros64(end), bits.Len64(size-end)-1)
+		nodes = append(nodes, merkle.Node{Level: level, Index: end >> level})
+		end += 1 << level
+	}
+	return nodes
+}
+
+// rangeRoot is the root of a tree of which leaves from first on are known, and all around them by nodes.
+func rangeRoot(first, size uint64, around, leaves []merkle.Hash) (merkle.Hash, error) {
+	n := bits.OnesCount64(first)
+	if len(around) < n {
+		return merkle.Hash{}, errRows
+	}
+	f, err := merkle.NewFrontier(first, around[:n])
+	if err != nil {
+		return merkle.Hash{}, err
+	}
+	f.Append(leaves...)
+	right := rightNodes(f.Size(), size)
+	if len(around) != n+len(right) {
+		return merkle.Hash{}, errRows
+	}
+	for i, node := range right {
+		if err := f.AppendNode(node.Level, around[n+i]); err != nil {
+			return merkle.Hash{}, err
+		}
+	}
+	return f.Root(), nil
+}
+
+// Run is a run of leaves that was read.
+type Run struct {
+	Head   []byte            // signed checkpoint of its log; the signature was not looked at
+	At     merkle.Checkpoint // what it says
+	Query  Query
+	First  uint64 // leaf
+	Leaves uint64
+	// Records are how many of the leaves are records, and Matches those that the query selects.
+	Records uint64
+	Matches []Match
+
+	text []byte // of the query
+}
+
+// Match is a record that a query selects, by what is in clear.
+type Match struct {
+	Index  uint64            `json:"index"` // of its leaf in the log
+	ID     string            `json:"id"`    // hex
+	Kind   string            `json:"kind"`
+	Time   time.Time         `json:"time"` // by the clock of the writer
+	Class  string            `json:"class"`
+	Stream string            `json:"stream"` // hex
+	Seq    uint64            `json:"seq"`
+	Scope  string            `json:"scope"`           // hex
+	Clear  map[string]string `json:"clear,omitempty"` // operational attributes, by name
+	Hash   merkle.Hash       `json:"hash"`            // of the leaf
+}
+
+// Range is an answer that holds: a run of leaves of a log, all of which are shown, and what the query selects among them.
+type Range struct {
+	Log     string  `json:"log"` // origin
+	First   uint64  `json:"first"`
+	Leaves  uint64  `json:"leaves"`  // from First on
+	Size    uint64  `json:"size"`    // of the log, by the head under which they are shown
+	Records uint64  `json:"records"` // among the leaves
+	Query   Query   `json:"query"`
+	Matches []Match `json:"matches"`
+}
+
+// Cost is what an answer takes.
+type Cost struct {
+	Leaves   uint64   `json:"leaves"`           // that have to be shown
+	Segments int      `json:"segments"`         // whose indexes have to be read
+	Read     int64    `json:"read"`             // bytes of them
+	File     int64    `json:"file"`             // bytes that the file will have at most, roughly
+	Logs     []string `json:"logs"`             // origins
+	Open     uint64   `json:"not_yet_provable"` // leaves behind the newest heads in the control log
+}
+
+// Parse reads a run, and checks that its leaves give the root of the head that it brings. Who signed that is for the caller to ask.
+func Parse(data []byte) (*Run, error) {
+	c := cursor{b: data}
+	r := &Run{Head: c.bv(), text: c.bv(), First: c.uv(), Leaves: c.uv()}
+	if c.broken {
+		return nil, errRows
+	}
+	var err error
+	if r.Query, err = parseQuery(r.text); err != nil {
+		return nil, err
+	}
+	text, _, ok := bytes.Cut(r.Head, []byte("\n\n"))
+	if !ok {
+		return nil, errRows
+	}
+	if err := r.At.UnmarshalText(append(bytes.Clone(text), '\n')); err != nil {
+		return nil, err
+	}
+	if r.Leaves == 0 || r.Leaves > uint64(len(data)) || r.First > r.At.Size || r.Leaves > r.At.Size-r.First {
+		return nil, fmt.Errorf("leaves from %d on, %d of them, are not in a tree of %d", r.First, r.Leaves, r.At.Size)
+	}
+	around := make([]merkle.Hash, bits.OnesCount64(r.First)+len(rightNodes(r.First+r.Leaves, r.At.Size)))
+	for i := range around {
+		around[i] = merkle.Hash(c.bytes(uint64(len(merkle.Hash{}))))
+	}
+	if c.broken {
+		return nil, errRows
+	}
+	return r, r.rows(c.b, around)
+}
+
+// rows reads the leaves, and finds the matches.
+func (r *Run) rows(raw []byte, around []merkle.Hash) error {
+	leaves := make([]merkle.Hash, 0, r.Leaves)
+	err := eachLeaf(raw, r.Leaves, func(i uint64, l *record.Leaf, leafdata []byte) {
+		leaves = append(leaves, merkle.LeafHash(leafdata))
+		if l.Type == record.Plain {
+			r.Records++
+		}
+		if r.Query.matches(l) {
+			r.Matches = append(r.Matches, matchOf(l, r.First+i, leaves[i]))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	root, err := rangeRoot(r.First, r.At.Size, around, leaves)
+	if err == nil && root != r.At.Root {
+		err = errors.New("its leaves do not give the root of its head")
+	}
+	return err
+}
+
+func matchOf(l *record.Leaf, index uint64, hash merkle.Hash) Match {
+	m := Match{Index: index, ID: hex.EncodeToString(l.ID[:]), Kind: record.KindNames()[l.Kind], Time: time.Unix(0, l.Time).UTC(), Class: l.Class,
+		Stream: hex.EncodeToString(l.Stream[:]), Seq: l.Seq, Scope: hex.EncodeToString(l.Scope[:]), Hash: hash}
+	for i, name := range [...]string{"operation", "provider", "model", "finish_reason", "error_type", "release"} {
+		if l.Clear[i] != "" {
+			if m.Clear == nil {
+				m.Clear = map[string]string{}
+			}
+			m.Clear[name] = l.Clear[i]
+		}
+	}
+	return m
+}
+
+// Root is the root over the hashes of the matches.
+func (r *Run) Root() merkle.Hash {
+	hashes := make([]merkle.Hash, len(r.Matches))
+	for i := range hashes {
+		hashes[i] = r.Matches[i].Hash
+	}
+	return merkle.Root(hashes)
+}
+
+// Text is the query as it stands in the run.
+func (r *Run) Text() string { return string(r.text) }
+
+// Behind reports whether a run follows another one, of the same log or of one with a greater origin.
+func (r *Run) Behind(last *Run) bool {
+	return last.At.Origin < r.At.Origin || last.At.Origin == r.At.Origin && last.First+last.Leaves <= r.First
+}

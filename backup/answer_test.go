@@ -1,0 +1,119 @@
+package backup_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/keyscope"
+)
+
+// answer makes a proof, and has it checked with the trust file alone.
+func (a *testArchive) answer(q answer.Query, whole bool) (cost answer.Cost, e *Evidence, r *evidence.Report) {
+	a.t.Helper()
+	e, err := a.open().Answer(a.t.Context(), q, whole, func(c answer.Cost) error { cost = c; return nil })
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if r, err = evidence.Check(a.trust(), e.File); err != nil {
+		a.t.Fatal(err)
+	}
+	if cost.File < int64(len(e.File)) {
+		a.t.Errorf("the file has %d bytes, and %d were announced", len(e.File), cost.File)
+	}
+	return cost, e, r
+}
+
+// What a query selects is found by whoever has the file, with who signed it, and the segments that cannot hold any are not shown.
+func TestAnswer(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	keys := a.keys()
+	h := time.Now().UTC().Truncate(time.Hour).Add(-10 * time.Hour)
+	s := a.stream(keyscope.Link{})
+	for i := range 4 {
+		s.sendAt(h.Add(time.Duration(i)*time.Hour), h.Add(time.Duration(i)*time.Hour+time.Minute), h.Add(time.Duration(i)*time.Hour+2*time.Minute))
+		a.once(keys)
+	}
+	s.close()
+	a.once(keys)
+
+	p, e, r := a.answer(answer.Query{}, false)
+	if len(r.Ranges) != 1 || len(r.Ranges[0].Matches) != 12 || p.Leaves != 14 || p.Segments != 5 || e.Records != 12 || !r.Whole() || p.Open != 0 {
+		t.Fatalf("all: %+v, %+v", p, r.Ranges)
+	}
+	if len(r.Records) != 12 || r.Records[0].Log != r.Ranges[0].Log || r.Records[0].Service != "default" {
+		t.Errorf("the matches are not shown as their writer signed them: %+v", r.Records[:1])
+	}
+	saveFixture(t, "range.evidence", e.File)
+	saveFixture(t, "range.stele", a.trust())
+
+	hour := answer.Query{Kind: "input", Model: "m1", Since: h.Add(time.Hour + time.Minute), Until: h.Add(2*time.Hour + time.Minute)}
+	p, _, r = a.answer(hour, false)
+	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 {
+		t.Errorf("an hour: %+v, %+v", p, x)
+	}
+	p, _, r = a.answer(hour, true)
+	if x := r.Ranges[0]; p.Segments != 5 || x.First != 0 || x.Leaves != 14 || len(x.Matches) != 3 {
+		t.Errorf("an hour in the whole log: %+v, %+v", p, x)
+	}
+	if _, _, r = a.answer(answer.Query{Kind: "error"}, false); len(r.Ranges[0].Matches) != 0 || !r.Whole() {
+		t.Errorf("no errors: %+v", r.Ranges)
+	}
+	refused := errors.New("too much")
+	if _, err := a.open().Answer(t.Context(), answer.Query{}, false, func(answer.Cost) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("who refuses gets %v", err)
+	}
+	for _, q := range []answer.Query{{Since: h.Add(-time.Hour), Until: h}, {Kind: "thought"}, {Model: "gpt 4"}} {
+		if _, err := a.open().Answer(t.Context(), q, false, func(answer.Cost) error { return nil }); err == nil {
+			t.Errorf("%+v: answered", q)
+		}
+	}
+}
+
+// saveFixture keeps a file for the tests of package evidence, if they are made anew.
+func saveFixture(t *testing.T, name string, data []byte) {
+	t.Helper()
+	if !*makeEvidence {
+		return
+	}
+	if err := os.WriteFile(filepath.Join("evidence", "testdata", name), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was altered is not proved.
+func TestAnswerFromAlteredArchive(t *testing.T) {
+	a, store, _, _ := built(t)
+	p, _, r := a.answer(answer.Query{}, false)
+	if p.Leaves != r.Ranges[0].Size {
+		t.Fatalf("%+v", p)
+	}
+	for _, key := range keysOf(t, store, a.log()+"objects/") {
+		if !strings.HasSuffix(key, ".index.arrow") && !strings.HasSuffix(key, ".proof") {
+			continue
+		}
+		data := read(t, store, key)
+		for at := 0; at < len(data); at += len(data)/6 + 1 {
+			replace(t, store, key, flip(data, 8*at))
+			e, err := a.open().Answer(t.Context(), answer.Query{}, false, func(answer.Cost) error { return nil })
+			if err == nil {
+				got, unsound := evidence.Check(a.trust(), e.File)
+				if unsound != nil || !slices.EqualFunc(got.Ranges, r.Ranges, func(x, y answer.Range) bool { return len(x.Matches) == len(y.Matches) && x.First == y.First }) {
+					t.Errorf("%s with byte %d changed: %v", key, at, unsound)
+				}
+			}
+			if err != nil && !strings.Contains(err.Error(), "logs/") {
+				t.Errorf("%s with byte %d changed: %v", key, at, err)
+			}
+			replace(t, store, key, data)
+		}
+	}
+}
