@@ -61,6 +61,7 @@ func TestWitness(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	older, olderStore := a.copyOf(m)
+	evidenceSays(t, a, map[string]bool{"cosigned": true, "quorum": true})
 
 	// A witness that is away keeps nobody from working, and catches up when it is back.
 	if err := w.Kill(); err != nil {

@@ -82,7 +82,9 @@ func TestTrillian(t *testing.T) {
 	saved := lastOf(t, m, "control/anchors/")
 	wantExit(t, a.verify(VerifyOptions{Since: [][]byte{saved}}), 0, "integrity", "anchoring")
 
+	provesAnchored(t, a)
 	t.Run("records", func(t *testing.T) { badRecords(t, a, m, saved) })
+	t.Run("killed in the middle", func(t *testing.T) { killedAnchors(t, a, m, log, dir) })
 	t.Run("rolled-back archive", func(t *testing.T) { rolledBack(t, a, m, log, dir) })
 	t.Run("rolled-back Trillian", func(t *testing.T) { rebuilt(t, a, log, dir) })
 	t.Run("two histories of the anchor", func(t *testing.T) { twoAnchors(t, a, m, log, dir) })
@@ -191,7 +193,7 @@ func twoAnchors(t *testing.T, a *testArchive, m *storetest.Memory, log *testbed.
 	if _, err := other.anchor(log, forgetful).Once(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for range 5 {
+	for range len(keysOf(t, m, "control/anchors/")) {
 		s := other.stream(keyscope.Link{})
 		s.send(some(1)...)
 		other.once(nil)

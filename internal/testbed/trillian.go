@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TrillianLog is a running Trillian log server with its signer, on a PostgreSQL of their own.
@@ -96,6 +97,37 @@ func Trillian(t testing.TB) *TrillianLog {
 	})
 	return log
 }
+
+// Kill ends all its processes at once, as a power failure would.
+func (l *TrillianLog) Kill() error {
+	var errs []error
+	for _, s := range []*Server{l.signer, l.server, l.database} {
+		errs = append(errs, s.Kill())
+	}
+	return errors.Join(errs...)
+}
+
+// Start starts them again on the data that they had. A database that was killed does not start before the last of its
+// processes has noticed.
+func (l *TrillianLog) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for l.database.Start(ctx) != nil && ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+	}
+	for _, s := range []*Server{l.server, l.signer} {
+		if err := s.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KillSigner ends what puts queued leaves into trees.
+func (l *TrillianLog) KillSigner() error { return l.signer.Kill() }
+
+// StartSigner starts it again.
+func (l *TrillianLog) StartSigner(ctx context.Context) error { return l.signer.Start(ctx) }
 
 // startDatabase starts an empty PostgreSQL and returns its port.
 func (l *TrillianLog) startDatabase(t testing.TB, programs string) int {
