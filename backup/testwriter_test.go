@@ -161,6 +161,13 @@ type testStream struct {
 	scopes    map[string]*testScope
 	sent      [][]byte                // frames, as they were sent
 	grants    func(msg []byte) []byte // changes a message of grants, nil drops it
+
+	// For tests with many scopes and many days.
+	opened   func(sc *testScope, key [32]byte, b keyscope.Binding, r testRecord)
+	batch    *[]keyscope.Grant // grants wait here for one message
+	renewed  bool              // the encapsulation to the read key is another one since the last frame
+	unsalted bool              // broken variant: commitments without salts
+	week     uint16            // of the intake key; 0 for that of the first
 }
 
 type testScope struct {
@@ -208,9 +215,15 @@ func (s *testStream) wraps() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	intakeKey, err := keyscope.KEM().NewPublicKey(s.cred.Intake[0].Key)
+	in := s.cred.Intake[0]
+	for _, k := range s.cred.Intake {
+		if k.Week == s.week {
+			in = k
+		}
+	}
+	intakeKey, err := keyscope.KEM().NewPublicKey(in.Key)
 	if err == nil {
-		s.intake, err = keyscope.NewIntakeWrap(intakeKey, s.cred.Archive, s.id, s.cred.Intake[0].Week)
+		s.intake, err = keyscope.NewIntakeWrap(intakeKey, s.cred.Archive, s.id, in.Week)
 	}
 	if err != nil {
 		s.t.Fatal(err)
@@ -223,6 +236,9 @@ func (s *testStream) draft(records ...testRecord) *frame.Draft {
 	d := &frame.Draft{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, First: s.next, Prev: s.head}
 	if s.next == 0 {
 		d.Rows = append(d.Rows, frame.Row{Leaf: record.Leaf{Type: record.Open, Time: time.Now().UnixNano(), Class: "default", Detail: s.cert.Bytes()}, Block: -1})
+	}
+	if s.next == 0 || s.renewed {
+		s.renewed = false
 		entry := frame.EncapEntry{Day: keyscope.Day(time.Now()), Year: s.cred.Read[0].Year, Enc: s.read.Encapsulation[:]}
 		d.Entries = append(d.Entries, entry.Append(nil))
 	}
@@ -232,6 +248,9 @@ func (s *testStream) draft(records ...testRecord) *frame.Draft {
 		f := &seal.Fields{Body: [][]byte{[]byte(r.body)}, ContentType: []byte("text/plain")}
 		var b seal.Block
 		commitment := scope.key.Commit(seq, f)
+		if s.unsalted {
+			commitment = unsaltedCommitment(f)
+		}
 		if err := b.Scope(nil, []byte(r.subject), []byte(r.session)); err != nil {
 			s.t.Fatal(err)
 		}
@@ -276,7 +295,28 @@ func (s *testStream) scope(d *frame.Draft, r testRecord) *testScope {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	msg, err := (&keyscope.Grants{Cert: s.cert, Week: s.intake.Week, Intake: s.intake.Encapsulation, Grants: []keyscope.Grant{g}}).Sign(s.key)
+	if s.opened != nil {
+		s.opened(sc, key, keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: "default"}, r)
+	}
+	if s.batch != nil {
+		*s.batch = append(*s.batch, g)
+	} else {
+		s.grant(g)
+	}
+	h := sc.key.CommitScope(nil, []byte(r.subject), []byte(r.session))
+	if s.unsalted {
+		h = [3][32]byte{unsaltedField(seal.FieldTenant, nil), unsaltedField(seal.FieldSubject, []byte(r.subject)), unsaltedField(seal.FieldSession, []byte(r.session))}
+	}
+	e := frame.ScopeEntry{ID: sc.id, Start: start, Grant: g.Hash(), KCV: check, Tenant: h[0], Subject: h[1], Session: h[2], Class: "default"}
+	d.Entries = append(d.Entries, e.Append(nil))
+	s.scopes[name] = sc
+	return sc
+}
+
+// grant sends grants in one message.
+func (s *testStream) grant(all ...keyscope.Grant) {
+	s.t.Helper()
+	msg, err := (&keyscope.Grants{Cert: s.cert, Week: s.intake.Week, Intake: s.intake.Encapsulation, Grants: all}).Sign(s.key)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -286,11 +326,23 @@ func (s *testStream) scope(d *frame.Draft, r testRecord) *testScope {
 	if msg != nil {
 		s.append(spool.Grants, msg)
 	}
-	h := sc.key.CommitScope(nil, []byte(r.subject), []byte(r.session))
-	e := frame.ScopeEntry{ID: sc.id, Start: start, Grant: g.Hash(), KCV: check, Tenant: h[0], Subject: h[1], Session: h[2], Class: "default"}
-	d.Entries = append(d.Entries, e.Append(nil))
-	s.scopes[name] = sc
-	return sc
+}
+
+// newDay makes new wraps and new scopes, as a writer does each day.
+func (s *testStream) newDay(week uint16) {
+	s.scopes, s.renewed, s.week = map[string]*testScope{}, true, week
+	s.wraps()
+}
+
+// unsaltedField is what a field hash would be without a salt.
+func unsaltedField(f seal.Field, value []byte) [32]byte {
+	return seal.FieldHash([seal.SaltSize]byte{}, f, value)
+}
+
+func unsaltedCommitment(f *seal.Fields) [32]byte {
+	return seal.Commitment(&[seal.FieldCount][32]byte{unsaltedField(seal.FieldBody, bytes.Join(f.Body, nil)), unsaltedField(seal.FieldCallerID, f.CallerID),
+		unsaltedField(seal.FieldTrace, f.Trace), unsaltedField(seal.FieldAttributes, f.Attributes),
+		unsaltedField(seal.FieldContentType, f.ContentType), unsaltedField(seal.FieldMore, f.More)})
 }
 
 // readKey opens the read key of the archive as a reader does.

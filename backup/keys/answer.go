@@ -179,8 +179,11 @@ func (e *erasedScopes) read(ctx context.Context, s *Service) error {
 		}
 		for _, run := range list.Removed {
 			for _, path := range run {
-				if keyring.IsScope(path) {
-					e.ids[[16]byte(path[3:19])] = struct{}{}
+				if id, _, ok := keyring.SpentScope(path); ok || keyring.IsScope(path) { // came too late, or was erased
+					if !ok {
+						id = [16]byte(path[3:19])
+					}
+					e.ids[id] = struct{}{}
 				}
 			}
 		}

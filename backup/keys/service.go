@@ -7,7 +7,6 @@ package keys
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/internal/sealhook"
 )
 
 // Config configures a [Service]. Store, Trust and Custodians are required.
@@ -114,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 
 // open opens all that the service needs, and reads nothing yet but the control log.
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: cfg.Logger, random: rand.Reader, release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, nonces: map[string]time.Time{},
+	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, nonces: map[string]time.Time{},
 		step: func(string) error { return nil }}
 	if cfg.step != nil {
 		s.step = cfg.step

@@ -1,11 +1,14 @@
 // Package sealhook lets a test of this module replace the cipher of the blocks that a pipe seals: the test that looks for
 // plaintext in stored bytes must be seen to fail with a cipher that does nothing. The replacement travels in the context
-// that is given to logpipe.Open. Being internal, it is out of reach for services, and there is no setting for it.
+// that is given to logpipe.Open. In the same way the randomness of a key service can be replaced: the test that looks for
+// erased keys must be seen to fail where node keys come again. Being internal, it is out of reach for services, and there is no setting for it.
 package sealhook
 
 import (
 	"context"
 	"crypto/cipher"
+	"crypto/rand"
+	"io"
 )
 
 // AEAD makes the cipher of a block from its key, with 12-byte nonces and 16 bytes of overhead.
@@ -36,4 +39,19 @@ func (null) Seal(dst, _, plaintext, _ []byte) []byte {
 
 func (null) Open(dst, _, ciphertext, _ []byte) ([]byte, error) {
 	return append(dst, ciphertext[:len(ciphertext)-16]...), nil
+}
+
+type randomKey struct{}
+
+// WithRandom returns a context under which keys.Open takes random bytes from r.
+func WithRandom(ctx context.Context, r io.Reader) context.Context {
+	return context.WithValue(ctx, randomKey{}, r)
+}
+
+// Random returns what WithRandom set, or the random bytes of the system.
+func Random(ctx context.Context) io.Reader {
+	if r, ok := ctx.Value(randomKey{}).(io.Reader); ok {
+		return r
+	}
+	return rand.Reader
 }
