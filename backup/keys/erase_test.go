@@ -201,8 +201,19 @@ func TestCopiesFromBefore(t *testing.T) {
 	reads := w.config()
 	reads.Store, reads.Identity, reads.From = older, nil, ""
 	w.all(w.open(reads), "live", a, b) // as long as nothing was destroyed
+	if open, err := keys.Openable(t.Context(), reads); err != nil || len(open) != 1 || open[0].Generation != 1 {
+		t.Errorf("before: %+v, %v", open, err)
+	}
 	_, err := s.Erase(t.Context(), keys.Erasure{Tags: w.tag("bob")})
 	w.must(err)
+	if open, err := keys.Openable(t.Context(), reads); err != nil || len(open) != 0 {
+		t.Errorf("after: %+v, %v", open, err)
+	}
+	none := reads
+	none.Custodians = keys.Custodians{}
+	if open, err := keys.Openable(t.Context(), none); err == nil {
+		t.Errorf("nobody was asked, and it is dead: %+v", open)
+	}
 	if x, err := keys.Open(t.Context(), reads); !errors.Is(err, custodian.ErrDestroyed) {
 		t.Errorf("the copy opens: %v, %v", x, err)
 	}

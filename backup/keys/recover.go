@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
@@ -40,6 +41,59 @@ func Inspect(ctx context.Context, cfg Config) (*Damage, error) {
 	}
 	d, _, err := s.damage(ctx)
 	return d, errors.Join(err, s.Close())
+}
+
+// Openable lists the newest record of each generation of a key store that its custodians still open, or could, oldest first: of a copy from
+// before an erasure there must be none. The store's rules are not asked, as nobody would who has stolen a copy. An error
+// says which custodian could not be asked where that leaves it open.
+func Openable(ctx context.Context, cfg Config) (found []Root, err error) {
+	cfg.From, cfg.Identity = "", nil
+	s, err := open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.depot.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	last, hash := s.depot.State().Last()
+	if last == nil {
+		return nil, errors.New("the store holds no root record of a key store")
+	}
+	var all []Root
+	for _, e := range s.depot.Erasures() {
+		all = append(all, Root{e.Before, e.Prev, e.Generation - 1})
+	}
+	for _, root := range append(all, Root{last.N, hash, last.Generation}) {
+		r, err := s.depot.Record(ctx, root.N, root.Hash)
+		if err != nil {
+			return nil, err
+		}
+		top, failed := s.custody.top(ctx, r)
+		top.Wipe()
+		switch live, destroyed := s.custody.states(ctx, r); {
+		case failed == nil, live: // the program that asks may refuse to use a key that is there
+			found = append(found, root)
+		case !destroyed:
+			return nil, failed
+		}
+	}
+	return found, nil
+}
+
+// states asks the custodians of a record: live if all of an authorised set say that they have their key, destroyed if those
+// that have destroyed it block all sets.
+func (c *custody) states(ctx context.Context, r *keyroot.Record) (live, destroyed bool) {
+	said := map[string]custodian.State{}
+	for name, m := range c.members {
+		if status, err := m.Status(ctx, r.Generation); err == nil {
+			said[name] = status.State
+		}
+	}
+	for _, set := range r.Custody.Sets {
+		live = live || !slices.ContainsFunc(set, func(name string) bool { return said[name] != custodian.Live })
+	}
+	return live, keyroot.Blocking(r.Custody.Sets, func(name string) bool { return said[name] == custodian.Destroyed })
 }
 
 // Recover lets an older record of the live generation stand in for what is lost, as an approved request says, and has

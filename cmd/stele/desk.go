@@ -37,22 +37,30 @@ func (a *app) desk(ctx context.Context, role, file string) (*site, *erase.Desk, 
 // person reads an identity. --as names a file of any role, or a folder that holds one; what it names goes before the role.
 func (s *site) person(role, file string) ([]byte, error) {
 	if s.As != "" && s.Source("as") != "" {
-		for _, path := range []string{s.As, s.beside(s.As)} {
-			info, err := os.Stat(path)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				continue
-			case err != nil:
-				return nil, err
-			case info.Mode().IsRegular():
-				return os.ReadFile(path)
-			}
-			for _, name := range []string{"root.stele", "reader.stele", "recovery.stele"} {
-				if data, err := os.ReadFile(filepath.Join(path, name)); err == nil {
-					return data, nil
-				}
-			}
+		if data, err := s.personAt(s.As); data != nil || err != nil {
+			return data, err
 		}
 	}
 	return s.role(role, file)
+}
+
+// personAt reads the identity in a file, or in a folder that holds one; nil if there is none.
+func (s *site) personAt(name string) ([]byte, error) {
+	for _, path := range []string{name, s.beside(name)} {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, err
+		case info.Mode().IsRegular():
+			return os.ReadFile(path)
+		}
+		for _, name := range []string{"root.stele", "reader.stele", "recovery.stele"} {
+			if data, err := os.ReadFile(filepath.Join(path, name)); err == nil {
+				return data, nil
+			}
+		}
+	}
+	return nil, nil
 }

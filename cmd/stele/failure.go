@@ -21,6 +21,7 @@ const (
 	exitIncomplete = 11
 	exitAnchoring  = 12
 	exitWORM       = 13
+	exitErasure    = 14
 	exitUnreadable = 15
 )
 
