@@ -18,7 +18,7 @@ QUIET = $(foreach p,edwards25519/... mlkem sha3,-gcflags=crypto/internal/fips140
 RACE  = -race $(QUIET)
 
 # Nothing in these runs beside anything else, and the race detector makes them take ten times as long.
-ALONE = ./internal/repocheck ./internal/segment ./backup/evidence
+ALONE = ./internal/repocheck ./internal/segment ./internal/sha256mb ./backup/evidence
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build setup check test test-long bench fuzz fmt
@@ -44,7 +44,7 @@ check: ## gofmt, go vet and staticcheck
 	$(GO) run $(STATICCHECK) $(TAGGED)
 
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
-	$(GOTEST) $(RACE) -timeout 30m $$($(GO) list ./... | grep -v -E '/(internal/repocheck|internal/segment|backup/evidence)$$')
+	$(GOTEST) $(RACE) -timeout 30m $$($(GO) list ./... | grep -v -E '/(internal/repocheck|internal/segment|internal/sha256mb|backup/evidence)$$')
 	$(GOTEST) -timeout 30m $(ALONE)
 	$(GOTEST) $(RACE) -timeout 30m $(TAGGED)
 	$(GOTEST) -tags purego ./internal/sha256mb ./merkle

@@ -31,13 +31,14 @@ func loads() []load {
 }
 
 // BenchmarkCompact takes frames from a spool in memory into a store that forgets objects, with all checks on. One
-// operation is the whole load; the figures are of a record, and of CPU time.
+// operation is the whole load; the figures are of a record, and of CPU time: of all operations, and of the one that other
+// work on the machine has disturbed least.
 func BenchmarkCompact(b *testing.B) {
 	for _, l := range loads() {
 		archive := archives(b, l)
 		b.Run(l.String(), func(b *testing.B) {
 			a := archive(b)
-			var cpu time.Duration
+			var cpu, best time.Duration
 			b.ReportAllocs()
 			b.ResetTimer()
 			for n := range b.N {
@@ -51,12 +52,17 @@ func BenchmarkCompact(b *testing.B) {
 				b.StartTimer()
 				a.compact(b, store, dir, nil)
 				b.StopTimer()
-				cpu += cpuTime(b) - before
+				took := cpuTime(b) - before
+				cpu += took
+				if n == 0 || took < best {
+					best = took
+				}
 				os.RemoveAll(dir)
 				b.StartTimer()
 			}
 			records := float64(b.N * l.records)
 			b.ReportMetric(records/cpu.Seconds(), "records/cpu-s")
+			b.ReportMetric(float64(l.records)/best.Seconds(), "best-records/cpu-s")
 			b.ReportMetric(float64(cpu.Nanoseconds())/records, "cpu-ns/record")
 		})
 	}

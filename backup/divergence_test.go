@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -36,6 +37,26 @@ func (a *testArchive) exchange(lane [16]byte, messages ...[]byte) {
 	}
 	if err != nil {
 		a.t.Fatal(err)
+	}
+}
+
+// TestLastMessages: a commit names the last message of every lane that it moved, in one round or in several.
+func TestLastMessages(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	streams := []*testStream{a.stream(keyscope.Link{}), a.stream(keyscope.Link{}), a.stream(keyscope.Link{})}
+	for n := 1; n < 4; n++ {
+		for _, s := range streams[:n] {
+			s.send(some(n)...)
+			s.send(some(2)...)
+		}
+		a.once(nil)
+		file := string(read(t, a.store, a.commitKey(len(a.commits())-1)))
+		for i, s := range streams[:n] {
+			sum := sha256.Sum256(s.sent[len(s.sent)-1])
+			if lane := fmt.Sprintf("%q:{\"next\":%d,\"last\":\"%x\"}", fmt.Sprintf("%x", s.id), len(s.sent), sum); !strings.Contains(file, lane) {
+				t.Errorf("lane %d of %d: no %s in %s", i, n, lane, file)
+			}
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 	if err != nil {
 		return nil, fmt.Errorf("end of the grants transport: %w", err)
 	}
+	w.hashLast()
 	now := w.c.now().UTC()
 	cluster, topic := w.src.identity()
 	c := &commit.Commit{

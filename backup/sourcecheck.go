@@ -73,6 +73,7 @@ func (w *worker) diverged(kind, detail string) error {
 
 // skip declares that the transport removed messages before they were read.
 func (w *worker) skip(lane string, from, to int64) {
+	w.hashLast()
 	at := w.batch.lanes[lane]
 	at.Next, at.Last = to, nil
 	at.Gap = append(slices.Clone(at.Gap), [2]int64{from, to})

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"time"
@@ -59,14 +58,29 @@ func (w *worker) readLane(ctx context.Context, lane string, end int64, wait time
 
 // advance notes that a lane was read up to and including m.
 func (w *worker) advance(lane string, m message) {
+	if w.last.lane != lane {
+		w.hashLast()
+	}
 	at := w.batch.lanes[lane]
 	at.Next, at.Last = m.Pos+1, nil
-	if !m.Void {
-		last := commit.Hex32(sha256.Sum256(m.Data))
-		at.Last = &last
-	}
 	w.batch.lanes[lane] = at
 	w.batch.moved[lane] = true
+	w.last.lane = ""
+	if !m.Void {
+		w.last.lane, w.last.data = lane, append(w.last.data[:0], m.Data...)
+	}
+}
+
+// hashLast notes the hash of the last message that was read, which a commit would name. It waits until a commit or another
+// lane comes: of most messages nobody wants it.
+func (w *worker) hashLast() {
+	if w.last.lane == "" {
+		return
+	}
+	at, sum := w.batch.lanes[w.last.lane], commit.Hash(w.last.data)
+	at.Last = &sum
+	w.batch.lanes[w.last.lane] = at
+	w.last.lane = ""
 }
 
 // take judges one message and puts it where it belongs.

@@ -36,7 +36,11 @@ type worker struct {
 	seg   *segment.Writer
 	frame frame.Frame
 
-	batch   batch
+	batch batch
+	last  struct { // what advance saw last, if hashLast was not called since
+		lane string
+		data []byte
+	}
 	repeats struct { // frame headers of the commit in which repeats were looked up last
 		at     commit.End
 		frames [][]byte
@@ -191,6 +195,7 @@ func (w *worker) reset() {
 		w.batch.sourceTime = last.SourceTime
 	}
 	w.batch.control = w.c.control.Size()
+	w.last.lane = ""
 }
 
 // parent is the commit that the next one follows; nil for the first of an archive.

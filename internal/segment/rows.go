@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"slices"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 
@@ -17,13 +19,16 @@ func (w *Writer) extend(column, n int) []byte {
 	return w.columns[column][at:]
 }
 
-// grow makes room for n more elements, and doubles the memory where it must be more: append copies a large slice five
-// times over until it is whole. It does not touch the room that it makes.
+// grow makes room for n more elements. What has elements gets twice the memory where it must be more, because append copies
+// a large slice five times over until it is whole; what starts over gets little more than it needs.
 func grow[E any](s []E, n int) []E {
-	if len(s)+n <= cap(s) {
+	switch {
+	case len(s)+n <= cap(s):
 		return s
+	case len(s) == 0:
+		return make([]E, 0, n+n/8)
 	}
-	return append(make([]E, 0, max(len(s)+n, 2*cap(s))), s...)
+	return slices.Grow(s, max(n, len(s)))
 }
 
 // addRows appends the rows of a frame to the columns of the index. Columns of equal width are copied as they are.

@@ -40,55 +40,41 @@ func (d *Digest) Sum() [sha256.Size]byte {
 		end = 2 * blockSize
 	}
 	binary.BigEndian.PutUint64(tail[end-8:], 8*d.length)
-	d.alone(tail[:end])
-	return sum(&d.state)
+	if native == paired {
+		pairAlone(&d.state, tail[:end])
+		return pairSum(&d.state)
+	}
+	few(&d.state, tail[:end])
+	return sum(d.state)
 }
 
 // Both adds p to the messages of both d and e.
 func Both(d, e *Digest, p []byte) {
 	x, y := d.take(p), e.take(p)
-	for len(x) > 0 && len(y) > 0 {
-		n := min(len(x), len(y), chunk)
-		block2(&d.state, &e.state, &x[0], &y[0], n/blockSize)
-		x, y = x[n:], y[n:]
+	if native == paired {
+		pairBoth(&d.state, &e.state, x, y)
+		return
 	}
-	d.alone(x)
-	e.alone(y)
+	laneBoth(&d.state, &e.state, x, y)
 }
 
 // Beside adds p to the message of d, and sets sums[i] to the SHA-256 of messages[i]. Requires len(sums) >= len(messages).
 func Beside[H ~[32]byte](d *Digest, p []byte, sums []H, messages [][]byte) {
 	x := d.take(p)
-	if len(x) == 0 || len(messages) == 0 {
+	switch {
+	case len(x) == 0 || len(messages) == 0:
 		d.alone(x)
 		Sums(sums, messages)
-		return
+	case native == paired:
+		pairBeside(&d.state, x, sums, messages)
+	default:
+		laneBeside(&d.state, x, sums, messages)
 	}
-	var b lane
-	b.start(messages[0])
-	at := 0
-	for len(x) > 0 {
-		y := b.ahead()
-		n := min(len(x), len(y), chunk)
-		block2(&d.state, &b.state, &x[0], &y[0], n/blockSize)
-		x = x[n:]
-		if !b.advance(n) {
-			continue
-		}
-		sums[at] = H(b.sum())
-		if at++; at == len(messages) {
-			d.alone(x)
-			return
-		}
-		b.start(messages[at])
-	}
-	sums[at] = H(b.alone())
-	Sums(sums[at+1:], messages[at+1:])
 }
 
 // take counts p in, and returns the whole blocks that follow from it and are still to be hashed.
 func (d *Digest) take(p []byte) (bulk []byte) {
-	if !native {
+	if native == single {
 		if d.plain == nil {
 			d.plain = sha256.New()
 		}
@@ -97,6 +83,9 @@ func (d *Digest) take(p []byte) (bulk []byte) {
 	}
 	if !d.started {
 		d.state, d.started = initial, true
+		if native == paired {
+			d.state = pairInitial
+		}
 	}
 	if n := int(d.length % blockSize); n > 0 {
 		k := copy(d.rest[n:], p)
@@ -114,10 +103,9 @@ func (d *Digest) take(p []byte) (bulk []byte) {
 
 // alone hashes blocks that have nothing beside them.
 func (d *Digest) alone(blocks []byte) {
-	var nothing [8]uint32
-	for len(blocks) > 0 {
-		n := min(len(blocks), chunk)
-		block2(&nothing, &d.state, &blocks[0], &blocks[0], n/blockSize)
-		blocks = blocks[n:]
+	if native == paired {
+		pairAlone(&d.state, blocks)
+		return
 	}
+	alone(&d.state, blocks)
 }

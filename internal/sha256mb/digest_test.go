@@ -7,9 +7,11 @@ import (
 )
 
 // Messages in pieces of all sizes, alone, with each other and beside whole ones, have the hashes that they should.
-func TestDigest(t *testing.T) {
+func TestDigest(t *testing.T) { each(func(name string) { testDigest(t, name) }) }
+
+func testDigest(t *testing.T, way string) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	for round := range 3000 {
+	for round := range 600 {
 		long := noise(rng.Uint64(), rng.IntN([]int{1, 70, 1000, 3 * chunk}[round%4]+1))
 		lead := noise(rng.Uint64(), rng.IntN(200))
 		var d, e, f Digest
@@ -18,7 +20,7 @@ func TestDigest(t *testing.T) {
 		for at := 0; at < len(long); {
 			n := min(1+rng.IntN([]int{3, 64, 500, 2 * chunk}[rng.IntN(4)]), len(long)-at)
 			piece := long[at : at+n]
-			messages := make([][]byte, rng.IntN(4))
+			messages := make([][]byte, rng.IntN([]int{4, 40}[round%2]))
 			for i := range messages {
 				messages[i] = noise(rng.Uint64(), rng.IntN(300))
 			}
@@ -26,43 +28,47 @@ func TestDigest(t *testing.T) {
 			Beside(&d, piece, sums, messages)
 			for i, m := range messages {
 				if sums[i] != sha256.Sum256(m) {
-					t.Fatalf("message %d of %d beside %d bytes: wrong hash", i, len(messages), n)
+					t.Fatalf("%s: message %d of %d beside %d bytes: wrong hash", way, i, len(messages), n)
 				}
 			}
 			Both(&e, &f, piece)
 			at += n
 		}
 		if d.Sum() != sha256.Sum256(long) {
-			t.Fatalf("%d bytes: wrong hash", len(long))
+			t.Fatalf("%s: %d bytes: wrong hash", way, len(long))
 		}
 		want := sha256.Sum256(append(lead, long...))
 		if e.Sum() != want || f.Sum() != want {
-			t.Fatalf("%d bytes behind %d: wrong hash", len(long), len(lead))
+			t.Fatalf("%s: %d bytes behind %d: wrong hash", way, len(long), len(lead))
 		}
 	}
 }
 
 // Two messages that lie differently to their blocks.
-func TestBothApart(t *testing.T) {
+func TestBothApart(t *testing.T) { each(func(name string) { testBothApart(t, name) }) }
+
+func testBothApart(t *testing.T, way string) {
 	data := noise(9, 5*chunk)
 	for lead := range 2 * blockSize {
 		var d, e Digest
 		e.Write(data[:lead])
-		for at := 0; at < len(data); at += 1000 {
-			Both(&d, &e, data[at:min(at+1000, len(data))])
+		for at := 0; at < len(data); at += 5000 {
+			Both(&d, &e, data[at:min(at+5000, len(data))])
 		}
 		if d.Sum() != sha256.Sum256(data) || e.Sum() != sha256.Sum256(append(data[:lead:lead], data...)) {
-			t.Fatalf("%d bytes before one of them: wrong hash", lead)
+			t.Fatalf("%s: %d bytes before one of them: wrong hash", way, lead)
 		}
 	}
 }
 
 func TestDigestOfNothing(t *testing.T) {
-	var d, e Digest
-	e.Write(nil)
-	if d.Sum() != sha256.Sum256(nil) || e.Sum() != sha256.Sum256(nil) {
-		t.Error("wrong hash")
-	}
+	each(func(name string) {
+		var d, e Digest
+		e.Write(nil)
+		if d.Sum() != sha256.Sum256(nil) || e.Sum() != sha256.Sum256(nil) {
+			t.Errorf("%s: wrong hash", name)
+		}
+	})
 }
 
 func BenchmarkBeside(b *testing.B) {
@@ -72,10 +78,14 @@ func BenchmarkBeside(b *testing.B) {
 		messages = append(messages, piece[at:min(at+500, len(piece))])
 	}
 	sums := make([][32]byte, len(messages))
-	b.SetBytes(int64(2 * len(piece)))
-	b.ReportAllocs()
-	var d Digest
-	for b.Loop() {
-		Beside(&d, piece, sums, messages)
-	}
+	each(func(name string) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(2 * len(piece)))
+			b.ReportAllocs()
+			var d Digest
+			for b.Loop() {
+				Beside(&d, piece, sums, messages)
+			}
+		})
+	})
 }

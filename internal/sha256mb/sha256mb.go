@@ -1,9 +1,13 @@
-// Package sha256mb computes many SHA-256 hashes, two side by side where the processor can (multi-buffer hashing).
+// Package sha256mb computes many SHA-256 hashes, several at once where the processor can (multi-buffer hashing).
 //
-// One hash is a chain of instructions that wait for each other, so on a processor with SHA instructions half of the
-// capacity lies idle. Two independent messages fill it: a pair costs little more than one. The function in
-// block_amd64.s does that, and the rest is Go. Other processors, builds with the tag purego, and processes in FIPS mode
-// use crypto/sha256 for each message.
+// One hash is a chain of instructions that wait for each other, so half of a processor's capacity and nearly all of its
+// vector units lie idle. Independent messages fill them. The functions in the assembly files do that, and the rest is Go:
+//
+//   - with SHA instructions two messages side by side, which cost little more than one;
+//   - with AVX-512 and no SHA instructions 16 messages, or eight, in the lanes of vector registers;
+//   - with AVX2 and neither of them eight messages.
+//
+// Other processors, builds with the tag purego, and processes in FIPS mode use crypto/sha256 for each message.
 //
 // Pure: no I/O, no clock, no goroutines.
 package sha256mb
@@ -19,103 +23,89 @@ const (
 	chunk = 512 * blockSize
 )
 
-// Sums sets sums[i] to the SHA-256 of messages[i]. It does not allocate. If the messages differ much in length, the long
-// ones are best put first. Requires len(sums) >= len(messages).
+// way is how hashes are computed.
+type way uint8
+
+const (
+	single  way = iota // crypto/sha256
+	paired             // block2
+	eight              // lanes8avx2
+	sixteen            // lanes16, and lanes8 for up to eight
+)
+
+// lanes is how many messages are hashed at once.
+func (w way) lanes() int {
+	if w == eight {
+		return 8
+	}
+	return most
+}
+
+// worth is how many lanes must be in use to be faster than crypto/sha256.
+func (w way) worth() int {
+	if w == eight {
+		return 3
+	}
+	return 2
+}
+
+// Sums sets sums[i] to the SHA-256 of messages[i]. It does not allocate unless one message is longer by a kilobyte than all
+// others. If the messages differ much in length, the long ones are best put first. Requires len(sums) >= len(messages).
 func Sums[H ~[32]byte](sums []H, messages [][]byte) {
-	if !native || len(messages) < 2 {
+	switch {
+	case native == single || len(messages) < native.worth():
 		for i, m := range messages {
 			sums[i] = H(sha256.Sum256(m))
 		}
-		return
-	}
-	var a, b lane
-	a.start(messages[0])
-	b.start(messages[1])
-	for inA, inB, next := 0, 1, 2; ; {
-		x, y := a.ahead(), b.ahead()
-		n := min(len(x), len(y))
-		block2(&a.state, &b.state, &x[0], &y[0], n/blockSize)
-		endA, endB := a.advance(n), b.advance(n)
-		if endA {
-			sums[inA] = H(a.sum())
-			if next < len(messages) {
-				a.start(messages[next])
-				inA, next, endA = next, next+1, false
-			}
-		}
-		if endB {
-			sums[inB] = H(b.sum())
-			if next < len(messages) {
-				b.start(messages[next])
-				inB, next, endB = next, next+1, false
-			}
-		}
-		switch {
-		case endA && endB:
-			return
-		case endA:
-			sums[inB] = H(b.alone())
-			return
-		case endB:
-			sums[inA] = H(a.alone())
-			return
-		}
+	case native == paired:
+		pairSums(sums, messages)
+	default:
+		var l lanes
+		fill(&l, sums, messages)
 	}
 }
 
 // Nodes sets dst[i] to SHA-256(0x01 ‖ row[2i] ‖ row[2i+1]), which is the parent of two nodes of an RFC 6962 tree, for all
 // whole pairs of row, and returns how many these are. dst may begin where row does. It does not allocate.
 func Nodes[H ~[32]byte](dst, row []H) int {
-	const (
-		prefix = 0x01
-		length = 1 + 2*sha256.Size
-	)
-	var a, b [2 * blockSize]byte
-	for _, m := range [...]*[2 * blockSize]byte{&a, &b} {
-		m[0], m[length] = prefix, 0x80
-		binary.BigEndian.PutUint64(m[len(m)-8:], 8*length)
+	n, made := len(row)/2, 0
+	switch {
+	case native == paired:
+		made = pairNodes(dst, row)
+	case native != single && n >= native.worth():
+		made = laneNodes(dst, row)
 	}
-	n, i := len(row)/2, 0
-	for ; native && i+2 <= n; i += 2 {
-		four := row[2*i:][:4]
-		copy(a[1:], four[0][:])
-		copy(a[1+sha256.Size:], four[1][:])
-		copy(b[1:], four[2][:])
-		copy(b[1+sha256.Size:], four[3][:])
-		s, t := initial, initial
-		block2(&s, &t, &a[0], &b[0], 2)
-		dst[i], dst[i+1] = H(sum(&s)), H(sum(&t))
-	}
-	for ; i < n; i++ {
-		copy(a[1:], row[2*i][:])
-		copy(a[1+sha256.Size:], row[2*i+1][:])
-		dst[i] = H(sha256.Sum256(a[:length]))
+	if made < n {
+		p := newParent()
+		for ; made < n; made++ {
+			copy(p[1:], row[2*made][:])
+			copy(p[1+sha256.Size:], row[2*made+1][:])
+			dst[made] = H(sha256.Sum256(p[:parentSize]))
+		}
 	}
 	return n
 }
 
-// initial is the state before the first block. The words stand as the instructions want them: f e b a, h g d c.
-var initial = [8]uint32{0x9b05688c, 0x510e527f, 0xbb67ae85, 0x6a09e667, 0x5be0cd19, 0x1f83d9ab, 0xa54ff53a, 0x3c6ef372}
+// parentSize is the length of what is hashed for the parent of two nodes.
+const parentSize = 1 + 2*sha256.Size
 
-// sum is the hash that a state stands for.
-func sum(state *[8]uint32) (h [sha256.Size]byte) {
-	for i, word := range [8]uint32{state[3], state[2], state[7], state[6], state[1], state[0], state[5], state[4]} {
-		binary.BigEndian.PutUint32(h[4*i:], word)
-	}
-	return h
+// newParent is the blocks of that message, but for the hashes.
+func newParent() (p [2 * blockSize]byte) {
+	p[0], p[parentSize] = 0x01, 0x80
+	binary.BigEndian.PutUint64(p[len(p)-8:], 8*parentSize)
+	return p
 }
 
-// lane is a message that is being hashed.
+// lane is what is still to be hashed of a message.
 type lane struct {
-	state    [8]uint32
-	whole    []byte              // what is left of its whole blocks
+	whole    []byte              // its whole blocks
 	tail     [2 * blockSize]byte // what follows them, with the padding
 	from, to int                 // what is left of the tail
 }
 
 func (l *lane) start(message []byte) {
 	n := len(message) &^ (blockSize - 1)
-	l.state, l.whole = initial, message[:n]
+	l.whole = message[:n]
 	rest := copy(l.tail[:], message[n:])
 	l.from, l.to = 0, blockSize
 	if rest+1+8 > blockSize {
@@ -138,21 +128,8 @@ func (l *lane) ahead() []byte {
 func (l *lane) advance(n int) bool {
 	if len(l.whole) > 0 {
 		l.whole = l.whole[n:]
-		return false
+		return len(l.whole) == 0 && l.from == l.to
 	}
 	l.from += n
 	return l.from == l.to
-}
-
-func (l *lane) sum() [sha256.Size]byte { return sum(&l.state) }
-
-// alone hashes what is left when there is no other message to do it with.
-func (l *lane) alone() [sha256.Size]byte {
-	var nothing [8]uint32
-	for end := false; !end; {
-		x := l.ahead()
-		block2(&nothing, &l.state, &x[0], &x[0], len(x)/blockSize)
-		end = l.advance(len(x))
-	}
-	return l.sum()
 }

@@ -9,16 +9,22 @@ import (
 	"testing"
 )
 
-// check compares with crypto/sha256.
+// check compares with crypto/sha256, in each way that there is here.
 func check(t *testing.T, messages [][]byte) {
 	t.Helper()
-	sums := make([][32]byte, len(messages))
-	Sums(sums, messages)
+	want, sums := make([][32]byte, len(messages)), make([][32]byte, len(messages))
 	for i, m := range messages {
-		if sums[i] != sha256.Sum256(m) {
-			t.Fatalf("message %d of %d, %d bytes, beside %d: wrong hash", i, len(messages), len(m), len(messages[(i+1)%len(messages)]))
-		}
+		want[i] = sha256.Sum256(m)
 	}
+	each(func(name string) {
+		clear(sums)
+		Sums(sums, messages)
+		for i, m := range messages {
+			if sums[i] != want[i] {
+				t.Fatalf("%s: message %d of %d, %d bytes, beside %d: wrong hash", name, i, len(messages), len(m), len(messages[(i+1)%len(messages)]))
+			}
+		}
+	})
 }
 
 func noise(seed uint64, n int) []byte {
@@ -43,12 +49,38 @@ func TestEveryPadding(t *testing.T) {
 // TestManyMessages mixes lengths, so that either side ends first, and one message remains.
 func TestManyMessages(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	for round := range 2000 {
-		messages := make([][]byte, rng.IntN(9))
+	for round := range 1000 {
+		messages := make([][]byte, rng.IntN(50))
 		for i := range messages {
 			messages[i] = noise(rng.Uint64(), rng.IntN(1+[...]int{70, 300, 2000}[round%3]))
 		}
 		check(t, messages)
+	}
+}
+
+// TestEveryCount hashes every number of messages that fills the lanes up to twice and one more, of every length up to two
+// blocks and the padding: all alike; and, for some lengths, each a byte longer than the one before, and with a long one among them.
+func TestEveryCount(t *testing.T) {
+	data := noise(2, 8<<10)
+	for count := range 34 {
+		messages := make([][]byte, count)
+		for n := range 2*blockSize + 10 {
+			for i := range messages {
+				messages[i] = data[i : i+n]
+			}
+			check(t, messages)
+			if n%5 != count%5 {
+				continue
+			}
+			for i := range messages {
+				messages[i] = data[: n+i : n+i]
+			}
+			check(t, messages)
+			if count > 0 {
+				messages[n%count] = data[n:]
+				check(t, messages)
+			}
+		}
 	}
 }
 
@@ -61,8 +93,10 @@ func TestLongMessages(t *testing.T) {
 	check(t, [][]byte{long, long[:chunk], long[:chunk+1], long[chunk:], long[:63], nil})
 }
 
-func TestNodes(t *testing.T) {
-	row := make([][32]byte, 33)
+func TestNodes(t *testing.T) { each(func(name string) { testNodes(t, name) }) }
+
+func testNodes(t *testing.T, way string) {
+	row := make([][32]byte, 75)
 	for i := range row {
 		row[i] = [32]byte(noise(uint64(i), 32))
 	}
@@ -77,11 +111,11 @@ func TestNodes(t *testing.T) {
 				from = dst
 			}
 			if got := Nodes(dst, from); got != n/2 {
-				t.Fatalf("%d nodes of %d", got, n)
+				t.Fatalf("%s: %d nodes of %d", way, got, n)
 			}
 			for i := range want {
 				if dst[i] != want[i] {
-					t.Fatalf("%s: node %d of a row of %d: wrong hash", name, i, n)
+					t.Fatalf("%s, %s: node %d of a row of %d: wrong hash", way, name, i, n)
 				}
 			}
 		}
@@ -91,19 +125,25 @@ func TestNodes(t *testing.T) {
 func bytesOf(row [][32]byte) [][32]byte { return append([][32]byte(nil), row...) }
 
 func FuzzSums(f *testing.F) {
-	f.Add([]byte("abc"), uint16(1), uint16(2))
-	f.Add(noise(1, 300), uint16(64), uint16(119))
-	f.Fuzz(func(t *testing.T, data []byte, a, b uint16) {
+	f.Add([]byte("abc"), uint16(1), uint16(2), uint8(3))
+	f.Add(noise(1, 300), uint16(64), uint16(119), uint8(40))
+	f.Fuzz(func(t *testing.T, data []byte, a, b uint16, count uint8) {
 		i, j := min(int(a), len(data)), min(int(b), len(data))
-		check(t, [][]byte{data, data[:i], data[j:], data[:j], data[i:]})
+		messages := [][]byte{data, data[:i], data[j:], data[:j], data[i:]}
+		for k := range int(count) % 60 {
+			messages = append(messages, data[(k*i)%(len(data)+1):])
+		}
+		check(t, messages)
 	})
 }
 
 func TestAllocates(t *testing.T) {
 	messages, sums := [][]byte{noise(1, 200), noise(2, 70), noise(3, 500)}, make([][32]byte, 4)
-	if n := testing.AllocsPerRun(100, func() { Sums(sums, messages); Nodes(sums, sums) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	each(func(name string) {
+		if n := testing.AllocsPerRun(100, func() { Sums(sums, messages); Nodes(sums, sums) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	})
 }
 
 func BenchmarkSums(b *testing.B) {
@@ -112,22 +152,26 @@ func BenchmarkSums(b *testing.B) {
 		for i := range messages {
 			messages[i] = noise(uint64(i), size)
 		}
-		per := func(b *testing.B) {
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(messages)), "ns/message")
-		}
-		b.Run(strconv.Itoa(size)+"/side by side", func(b *testing.B) {
-			for b.Loop() {
-				Sums(sums, messages)
-			}
-			per(b)
-		})
-		b.Run(strconv.Itoa(size)+"/crypto/sha256", func(b *testing.B) {
-			for b.Loop() {
-				for i, m := range messages {
-					sums[i] = sha256.Sum256(m)
+		each(func(name string) {
+			b.Run(strconv.Itoa(size)+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(size * len(messages)))
+				for b.Loop() {
+					Sums(sums, messages)
 				}
-			}
-			per(b)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(messages)), "ns/message")
+			})
 		})
 	}
+}
+
+func BenchmarkNodes(b *testing.B) {
+	row := make([][32]byte, 128)
+	each(func(name string) {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				Nodes(row, row)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(row)/2), "ns/node")
+		})
+	})
 }
