@@ -61,14 +61,19 @@ func (r *Record) check(maxBody int) error {
 }
 
 func (r *Record) checkTexts() error {
-	names := len(r.Tenant) | len(r.Subject) | len(r.Session) | len(r.ContentType)
-	if names > maxName || len(r.TraceID)|len(r.SpanID)|len(r.ParentID) > maxTrace {
+	traces := len(r.TraceID) | len(r.SpanID) | len(r.ParentID)
+	if len(r.Tenant)|len(r.Subject)|len(r.Session)|len(r.ContentType) > maxName || traces > maxTrace {
 		if err := r.tooLong(); err != nil {
 			return err
 		}
 	}
-	if !(ascii(r.Session) && ascii(r.Subject) && ascii(r.Tenant) && ascii(r.CallerID) && ascii(r.ContentType) &&
-		ascii(r.TraceID) && ascii(r.SpanID) && ascii(r.ParentID)) {
+	if !ascii(r.Session) || !ascii(r.Subject) || !ascii(r.Tenant) {
+		return r.checkUTF8()
+	}
+	if traces|len(r.CallerID)|len(r.ContentType) == 0 { // most records have none of these
+		return nil
+	}
+	if !ascii(r.CallerID) || !ascii(r.ContentType) || !ascii(r.TraceID) || !ascii(r.SpanID) || !ascii(r.ParentID) {
 		return r.checkUTF8()
 	}
 	return nil

@@ -73,7 +73,9 @@ func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 	n += put(dst, n, r.Session)
 	n += put(dst, n, r.ContentType)
 	n += put(dst, n, r.CallerID)
-	n += copy(dst[n:], r.Attributes)
+	if len(r.Attributes) > 0 {
+		n += copy(dst[n:], r.Attributes)
+	}
 	n += copy(dst[n:], r.Body)
 	if len(r.Parts) > 0 {
 		rest := dst[n:n]

@@ -32,10 +32,10 @@ type lanes struct {
 func (l *lanes) start(i, number int, message []byte) {
 	l.lane[i].start(message)
 	l.number[i] = number
-	l.setState(i, &initial)
+	l.setState(i, initial)
 }
 
-func (l *lanes) setState(i int, state *[8]uint32) {
+func (l *lanes) setState(i int, state [8]uint32) {
 	for w, v := range state {
 		l.states[w][i] = v
 	}
@@ -54,8 +54,7 @@ func (l *lanes) free(i int) {
 	if i == l.n {
 		return
 	}
-	state := l.state(l.n)
-	l.setState(i, &state)
+	l.setState(i, l.state(l.n))
 	l.lane[i], l.number[i] = l.lane[l.n], l.number[l.n]
 }
 
@@ -178,7 +177,7 @@ func laneNodes[H ~[32]byte](dst, row []H) (made int) {
 // laneBeside takes the blocks x, of which there are some, into a state, and hashes messages.
 func laneBeside[H ~[32]byte](state *[8]uint32, x []byte, sums []H, messages [][]byte) {
 	var l lanes
-	l.setState(0, state)
+	l.setState(0, *state)
 	l.lane[0].whole, l.number[0], l.n = x, itself, 1
 	*state = fill(&l, sums, messages)
 }
