@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -78,9 +77,13 @@ func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 			ok = p != nil && (p.TTL || len(p.Session) > 0)
 			return
 		}
-		ok = !slices.ContainsFunc(e.Requests, func(id commit.Hex32) bool {
-			r := s.Request(id)
-			return r == nil || r.What != control.WhatErase || r.Effect == 0
+		ok = !slices.ContainsFunc(e.Requests, func(o keyroot.Outcome) bool {
+			r := s.Request(o.Request)
+			if r == nil || r.What != control.WhatErase {
+				return true
+			}
+			_, approved := r.ApprovedAt(e.Control)
+			return !approved
 		})
 		requested = ok
 	})

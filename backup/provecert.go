@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -129,15 +130,14 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 	}
 	for i := range e.Requests {
 		r := c.log.state.Request(e.Requests[i].Request)
-		if r == nil {
-			continue
-		}
-		if r == asked && line != nil {
+		switch {
+		case r == nil || !about(r.ID, asked):
+		case r == asked && line != nil:
 			if control.Salted(line) != r.Select.Salted {
 				return fmt.Errorf("the request file is not that of request %s", r.ID)
 			}
 			c.need(r.Index, evidence.Part{Kind: evidence.KindSelect, Data: line})
-		} else {
+		default:
 			c.need(r.Index)
 		}
 	}
@@ -149,7 +149,7 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 		switch {
 		case l.Type == control.TypeApprove && index < e.Index && l.Into(&decision) == nil:
 			for i := range e.Requests {
-				if r := c.log.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && stillCounts(r, l) {
+				if r := c.log.state.Request(decision.Request); r != nil && e.Requests[i].Request == r.ID && about(r.ID, asked) && stillCounts(r, l) {
 					c.need(index)
 				}
 			}
@@ -157,7 +157,7 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 			c.need(index)
 		case l.Type == control.TypeSupplement && l.Into(&late) == nil && late.Request != nil:
 			for i := range e.Requests {
-				if e.Requests[i].Request == *late.Request {
+				if e.Requests[i].Request == *late.Request && about(*late.Request, asked) {
 					c.need(index)
 				}
 			}
@@ -165,6 +165,9 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 	}
 	return nil
 }
+
+// about reports whether what is said of a request belongs into the file: others of the same batch are others' business.
+func about(id commit.Hex32, asked *control.Request) bool { return asked == nil || id == asked.ID }
 
 // stillCounts reports whether an approval is one that stands.
 func stillCounts(r *control.Request, l *control.Listed) bool {

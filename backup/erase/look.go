@@ -34,6 +34,7 @@ type Request struct {
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
 	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
 	Certified bool      `json:"certified"`         // there is an erasure to make a certificate of
+	Batch     int       `json:"batch,omitempty"`   // requests that the newest erasure for it carried out, this one among them
 }
 
 // Voice is what one person said about a request.
@@ -127,7 +128,9 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 	}
 	for i := range s.Erasures {
 		for _, o := range s.Erasures[i].Requests {
-			out.Certified = out.Certified || o.Request == r.ID
+			if o.Request == r.ID {
+				out.Certified, out.Batch = true, len(s.Erasures[i].Requests)
+			}
 		}
 	}
 	return out

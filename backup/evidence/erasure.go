@@ -246,8 +246,9 @@ func (g *entryGroup) decides(request commit.Hex32) bool {
 	return g.entry.Type == control.TypeApprove && g.entry.Into(&d) == nil && d.Request == request
 }
 
-// requests checks who asked and who approved.
+// requests checks who asked and who approved. A certificate is about one request, or some, of a batch.
 func (c *checker) requests(e *erasure) error {
+	var others []string
 	for _, o := range e.Requests {
 		var r *entryGroup
 		for _, g := range c.entries {
@@ -256,13 +257,18 @@ func (c *checker) requests(e *erasure) error {
 			}
 		}
 		if r == nil {
-			c.missing(e.about, whatRequest, "request "+o.Request.String())
+			others = append(others, o.Request.String())
 			continue
 		}
 		r.used = true
-		if err := c.request(e, r, o.Request); err != nil {
+		if err := c.request(e, r, &o); err != nil {
 			return err
 		}
+	}
+	if n := len(others); n > 0 && n < len(e.Requests) {
+		c.report.Limits = append(c.report.Limits, fmt.Sprintf("%s took %d other requests with it, which are not in this file", e.about, n))
+	} else if n > 0 {
+		c.missing(e.about, whatRequest, "request "+others[0])
 	}
 	if e.Single {
 		c.holds(e.about, whatSingle, e.by, "decided by fewer than two persons with keys of their own")
@@ -270,7 +276,8 @@ func (c *checker) requests(e *erasure) error {
 	return nil
 }
 
-func (c *checker) request(e *erasure, r *entryGroup, id commit.Hex32) error {
+func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
+	id := o.Request
 	var body control.RequestBody
 	if err := r.entry.Into(&body); err != nil {
 		return err
@@ -285,7 +292,8 @@ func (c *checker) request(e *erasure, r *entryGroup, id commit.Hex32) error {
 	if key == nil {
 		c.missing(e.about, whatRequest, "that the access policy names "+r.entry.By)
 	} else {
-		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d", id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index))
+		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d: %d scopes",
+			id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index, o.Erased))
 	}
 	if r.erasure.line != nil {
 		s, err := control.ParseSelector(r.erasure.line, body.Select, c.trust.Archive)

@@ -178,7 +178,7 @@ func (w *world) eraseOf(n, subjects int) {
 	old, oldHash := w.state.Last()
 	w.erased = control.Erased{Cause: control.CauseRequest, Requests: []control.Outcome{{Request: request, Erased: uint64(len(found))}},
 		From: 1, To: 2, Before: control.RootRef{N: old.N, Hash: oldHash}, Control: uint64(len(w.entries))}
-	w.record(keyroot.Next{Live: uint64(n), Folded: old.Folded, Erased: &keyroot.Erased{Requests: []commit.Hex32{request}}},
+	w.record(keyroot.Next{Live: uint64(n), Folded: old.Folded, Erased: &keyroot.Erased{Cause: "request", Requests: []keyroot.Outcome{{Request: request, Erased: uint64(len(found))}}}},
 		func(out *keytrie.Writer) (next *keyring.Ring, err error) {
 			if next, list, err = before.Erase(ctx, out, keyring.Erasure{Scopes: found}); err != nil {
 				return nil, err

@@ -51,23 +51,23 @@ func (c *checker) rootRecords(e *erasure) error {
 		return err
 	}
 	x := after.Erased
-	var asked []commit.Hex32
-	for _, o := range e.Requests {
-		asked = append(asked, o.Request)
-	}
-	same := x != nil && len(asked) == len(x.Requests)
-	for _, id := range asked {
-		same = same && slices.Contains(x.Requests, id)
-	}
 	switch {
 	case x == nil || before.Generation != e.From || after.Generation != e.To || after.Control != e.Control:
 		return errors.New("the root records are of another step than the erasure")
-	case x.List != e.List || x.Root != e.Paths || x.Scopes != e.Scopes || x.Removed != e.Removed || x.Spent != e.Spent || !same:
+	case x.List != e.List || x.Root != e.Paths || x.Scopes != e.Scopes || x.Removed != e.Removed || x.Spent != e.Spent ||
+		x.Cause != string(e.Cause) || !slices.EqualFunc(x.Requests, e.Requests, sameOutcome):
 		return errors.New("the root record says something else about the erasure")
 	}
 	e.sets = before.Custody.Sets
 	c.holds(e.about, whatRecords, e.by, fmt.Sprintf("record %d to %d, %d keys to %d", before.N, after.N, before.Live, after.Live))
 	return c.difference(e, before, after)
+}
+
+// sameOutcome reports whether the control log says of a request what the root record says.
+func sameOutcome(a keyroot.Outcome, b control.Outcome) bool {
+	until := a.Until == nil && b.Until == nil || a.Until != nil && b.Until != nil && a.Until.Equal(*b.Until)
+	return until && a.Request == b.Request && a.Erased == b.Erased && a.Whole == b.Whole && a.Held == b.Held && a.Retained == b.Retained &&
+		!b.Nothing && b.Problem == ""
 }
 
 // rootRecord reads a record that an entry names; nil if nothing in the file names who signed it.

@@ -90,12 +90,17 @@ func (s *Service) states(ctx context.Context, ring *keyring.Ring, q *Request, fo
 	if err != nil {
 		return nil, err
 	}
+	asks, _, err := s.approved(ctx) // what cannot be opened is for whoever carries requests out to say
+	if err != nil {
+		return nil, err
+	}
+	asked, policy, now := selectorsOf(asks), s.control.Policy(), time.Now()
 	there := map[[16]byte]bool{}
 	for i := range found {
 		x := &found[i]
 		there[x.ID] = true
 		w := Wrapped{Scope: x.ID, State: erased}
-		if !denied[i] {
+		if !denied[i] && !asked.denies(x, policy, now) {
 			w = Wrapped{Scope: x.ID, State: live, Stream: x.Stream, Start: time.Unix(0, x.Start).UTC(), Class: x.Class, Encap: x.Encap, Wrapped: slices.Clone(x.Inner[:])}
 		}
 		out = append(out, w)

@@ -30,11 +30,11 @@ func (s *Service) eraseDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range []Erasure{session, ttl} {
-		if len(e.ends)+len(e.days)+len(e.weeks) == 0 {
+	for _, b := range []*batch{session, ttl} {
+		if len(b.ends)+len(b.days)+len(b.weeks) == 0 {
 			continue
 		}
-		if err := s.eraseBy(ctx, e); err != nil {
+		if err := s.eraseBy(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -43,23 +43,18 @@ func (s *Service) eraseDue(ctx context.Context) error {
 }
 
 // eraseBy erases what policy asks for and tells the control log. Requires mu.
-func (s *Service) eraseBy(ctx context.Context, e Erasure) error {
-	out, err := s.erase(ctx, e)
+func (s *Service) eraseBy(ctx context.Context, b *batch) error {
+	out, err := s.erase(ctx, b)
 	if err != nil || out.After.N == out.Before.N {
 		return err
 	}
 	failed := s.destroy(ctx, out)
-	if out.Scopes == 0 { // intake keys
-		return failed
-	}
-	var single bool
-	s.control.View(func(c *control.State) { single = c.Single() })
-	return errors.Join(failed, s.report(ctx, out, e.cause, nil, single))
+	return errors.Join(failed, s.report(ctx, out))
 }
 
 // due is what policy asks for at a time: what ended with its session, and what is over. Requires mu.
-func (s *Service) due(ctx context.Context, now time.Time) (session, ttl Erasure, err error) {
-	session.cause, ttl.cause = control.CauseSession, control.CauseTTL
+func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, err error) {
+	session, ttl = &batch{cause: control.CauseSession}, &batch{cause: control.CauseTTL}
 	days, err := s.version.ring.Days(ctx)
 	if err != nil {
 		return session, ttl, err
@@ -82,17 +77,26 @@ func (s *Service) due(ctx context.Context, now time.Time) (session, ttl Erasure,
 
 // endedScopes are the keys that die with sessions: those of streams of the same service, in classes of which policy says so.
 func (s *Service) endedScopes(ctx context.Context, ring *keyring.Ring, ends []ended) (out []keyring.Located, err error) {
-	policy := s.control.Policy()
 	for _, end := range ends {
 		found, err := ring.Tagged(ctx, end.tag)
 		if err != nil {
 			return nil, err
 		}
 		for _, l := range found {
-			if policy.Erasable(l.Class, time.Unix(0, l.Start), time.Now(), false, control.CauseSession).Erase && l.Start <= end.time && s.streams.names[l.Stream] == end.service {
+			if s.endsIn([]ended{end}, &l.Scope) {
 				out = append(out, l)
 			}
 		}
 	}
 	return out, nil
+}
+
+// endsIn reports whether a scope dies with one of some sessions.
+func (s *Service) endsIn(ends []ended, x *keyring.Scope) bool {
+	if !s.control.Policy().Erasable(x.Class, time.Unix(0, x.Start), time.Now(), false, control.CauseSession).Erase {
+		return false
+	}
+	return slices.ContainsFunc(ends, func(e ended) bool {
+		return x.Tags.Has(e.tag) && x.Start <= e.time && s.streams.names[x.Stream] == e.service
+	})
 }

@@ -1,13 +1,16 @@
 package keys
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 )
@@ -23,12 +26,6 @@ type Erasure struct {
 	// Cutoff is the time of the request: what carries one of Tags and started by then is destroyed also if its grant comes
 	// later. Now if zero.
 	Cutoff time.Time
-
-	days  []uint16      // path days whose classes have expired
-	weeks []uint16      // of intake keys that are over
-	ends  []ended       // of sessions
-	cause control.Cause // request if empty
-	since int           // records of erasures that are known to be another step of the same requests
 }
 
 // Erased says what an erasure did, as certificates need it.
@@ -39,6 +36,7 @@ type Erased struct {
 	Held           uint64 // keys that a hold keeps; they are denied to readers
 	Retained       uint64 // keys that minimum retention keeps, the last of them until Until
 	Until          time.Time
+	Parts          []Part    // by request
 	List           [32]byte  // SHA-256 of the list of what is gone, under keys/erased/
 	ListSize       int64     // bytes
 	ListRoot       [32]byte  // RFC 6962 root over it
@@ -47,10 +45,20 @@ type Erased struct {
 	Folded         map[string]int64
 	// Generations are those that the erasure needed dead, newest first: the one before, and older ones that were not yet.
 	Generations []Generation
-	control     uint64 // size of the control log by which it was judged
-	whole       bool   // scopes went whole for records or a time that was asked for
 	// Watermark is the least generation that can still be opened, as custodians say.
 	Watermark uint64
+
+	control uint64 // size of the control log by which it was judged
+	cause   control.Cause
+}
+
+// Part is how it stands with one request of a batch. A scope that several select counts for each.
+type Part struct {
+	Request                [32]byte
+	Scopes, Held, Retained uint64
+	Until                  time.Time // of what is retained
+
+	whole bool
 }
 
 // Root names a root record.
@@ -60,19 +68,37 @@ type Root struct {
 	Generation uint64
 }
 
-// Erase erases keys: it denies them to readers, folds what was granted before the request, makes a generation without
-// them, compares, switches, and has the old generation destroyed. It may be repeated after any failure, and goes on
-// where it stood; when it returns nil, a blocking set of custodians has destroyed every generation that had the keys.
-// An error that comes after the switch is one about destruction, which [Service.Run] repeats.
+// batch is what one generation leaves out.
+type batch struct {
+	cause control.Cause
+	asks  []*ask
+	days  []uint16 // path days whose classes have expired
+	weeks []uint16 // of intake keys that are over
+	ends  []ended  // of sessions
+}
+
+// Erase erases keys: it folds what was granted before the request, makes a generation without them, compares, switches,
+// and has the old generation destroyed. It may be repeated after any failure, and goes on where it stood; when it returns
+// nil, a blocking set of custodians has destroyed every generation that had the keys. An error that comes after the switch
+// is one about destruction, which [Service.Run] repeats.
 func (s *Service) Erase(ctx context.Context, e Erasure) (*Erased, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.signer == nil {
 		return nil, errReadOnly
 	}
-	out, err := s.erase(ctx, e)
-	if err != nil {
+	if e.Cutoff.IsZero() {
+		e.Cutoff = time.Now()
+	}
+	if err := s.sync(ctx); err != nil {
 		return nil, err
+	}
+	out := s.done(e.Requests)
+	if out == nil {
+		var err error
+		if out, err = s.erase(ctx, &batch{cause: control.CauseRequest, asks: e.asks()}); err != nil {
+			return nil, err
+		}
 	}
 	return out, s.destroy(ctx, out)
 }
@@ -80,89 +106,115 @@ func (s *Service) Erase(ctx context.Context, e Erasure) (*Erased, error) {
 // gateSample is how many keys that stay are tried before anything is destroyed.
 const gateSample = 32
 
-// erase does all but destroying. Requires mu.
-func (s *Service) erase(ctx context.Context, e Erasure) (*Erased, error) {
-	if err := s.sync(ctx); err != nil {
-		return nil, err
-	}
-	if out := s.done(&e); out != nil {
-		return out, nil
-	}
-	if err := s.deny(ctx, &e); err != nil {
-		return nil, err
-	}
-	denied := s.version.Time
+// erase does all but destroying. It is nil if nothing of the batch is left to do. Requires mu.
+func (s *Service) erase(ctx context.Context, b *batch) (*Erased, error) {
+	denied := time.Now()
 	for {
+		marks, err := s.denials(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		// What is erased may have come from where nothing comes any more.
+		if err := s.foldAll(ctx, marks); err != nil && !errors.Is(err, errOther) {
+			return nil, err
+		}
+		if err := s.step("denied"); err != nil {
+			return nil, err
+		}
+		if out := s.done(b.requests()); out != nil {
+			return out, nil
+		}
 		judged, err := s.judge(ctx)
 		if err != nil {
 			return nil, err
 		}
-		out, lost, err := s.leaveOut(ctx, &e, judged)
+		if !s.stands(b) {
+			return nil, nil
+		}
+		out, again, err := s.leaveOut(ctx, b, judged)
 		if err != nil {
 			return nil, err
 		}
-		if !lost {
+		if !again {
 			out.Denied = denied
 			return out, s.settle(ctx)
 		}
-		if err := s.foldAll(ctx, keyring.Batch{}); err != nil {
-			return nil, err
-		}
-		if out := s.done(&e); out != nil {
-			return out, nil
-		}
 	}
 }
 
-// deny folds up to now and sets tombstones: from here on readers get no answer about what is to go.
-func (s *Service) deny(ctx context.Context, e *Erasure) error {
-	if e.Cutoff.IsZero() {
-		e.Cutoff = time.Now()
-	}
+// denials are tombstones that a fold sets at once: of requests that the control log does not have, by which readers get no
+// answer otherwise.
+func (s *Service) denials(ctx context.Context, b *batch) (marks keyring.Batch, err error) {
 	have, _, err := s.version.ring.Marks(ctx)
-	if err != nil {
-		return err
-	}
-	var marks keyring.Batch
-	requests := e.Requests
-	if len(requests) == 0 {
-		requests = [][32]byte{{}} // nobody's: what comes under it is counted, and nothing more
-	}
-	for _, tag := range e.Tags {
-		for _, r := range requests {
-			t := keyring.Tombstone{Tag: keyring.ShortTag(tag), Cutoff: max(0, e.Cutoff.UnixNano()), Request: r}
-			if !slices.Contains(have, t) && !slices.Contains(marks.Tombstones, t) {
-				marks.Tombstones = append(marks.Tombstones, t)
+	for _, a := range b.asks {
+		for _, tag := range a.tags {
+			stone := keyring.Tombstone{Tag: tag, Cutoff: a.cutoff, Request: a.request}
+			if !a.logged && !slices.Contains(have, stone) {
+				have, marks.Tombstones = append(have, stone), append(marks.Tombstones, stone)
 			}
 		}
 	}
-	if err := s.foldAll(ctx, marks); err != nil {
-		return err
-	}
-	return s.step("denied")
+	return marks, err
 }
 
-// leaveOut makes the next generation and switches to it. Requires mu.
-func (s *Service) leaveOut(ctx context.Context, e *Erasure, j *judgement) (out *Erased, lost bool, err error) {
+// requests are those that are not of the control log: whoever asks keeps track of them.
+func (b *batch) requests() (out [][32]byte) {
+	for _, a := range b.asks {
+		if !a.logged && a.request != (commit.Hex32{}) {
+			out = append(out, a.request)
+		}
+	}
+	return out
+}
+
+// stands leaves out requests that are not approved any more, or that another service has carried out, and reports whether
+// anything is left to do. Requires mu.
+func (s *Service) stands(b *batch) bool {
+	if b.cause != control.CauseRequest {
+		return true
+	}
+	busy := s.unlogged()
+	b.asks = slices.DeleteFunc(b.asks, func(a *ask) bool { return a.logged && (busy[a.request] || !s.standing(a.request)) })
+	return len(b.asks) > 0
+}
+
+// standing reports whether a request is approved now.
+func (s *Service) standing(request commit.Hex32) (ok bool) {
+	s.control.View(func(c *control.State) {
+		r := c.Request(request)
+		ok = r != nil && r.Standing == control.Approved
+	})
+	return ok
+}
+
+// leaveOut makes the next generation and switches to it. again says that what was made ready does not count: another record
+// won, a hold was placed, or an approval taken back. Requires mu.
+func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Erased, again bool, err error) {
 	before := s.version
-	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded), control: j.control}
+	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded), control: j.control, cause: b.cause}
 	ring := before.ring.Cached(1 << 14)
-	what, said, err := s.choose(ctx, ring, e, j)
+	what, err := s.choose(ctx, ring, b, j, out)
 	if err != nil {
 		return nil, false, err
 	}
-	out.Held, out.Retained, out.Until = said.held, said.retained, said.until
 	if len(what.Scopes)+len(what.Days)+len(what.Weeks) == 0 {
-		return out, false, nil
+		if len(what.Tombstones)+len(what.Defer) > 0 {
+			err = s.foldAll(ctx, keyring.Batch{Tombstones: what.Tombstones, Deferred: what.Defer})
+		}
+		return out, false, err
 	}
-	file, top, err := s.without(ctx, ring, what, e.Requests, j.control)
+	s.spoil("chosen", what)
+	if err := b.justifies(what, j, s.endsIn); err != nil {
+		return nil, false, err
+	}
+	file, top, err := s.without(ctx, ring, what, out)
 	if err != nil {
 		return nil, false, err
 	}
-	if late, err := s.heldSince(ctx, j.control); err != nil || late {
+	if late, err := s.overtaken(ctx, b, j.control); err != nil || late {
 		return nil, late, err
 	}
-	if lost, err = s.put(ctx, file, top); err != nil || lost {
+	if lost, err := s.put(ctx, file, top); err != nil || lost {
 		return nil, lost, err
 	}
 	if err := s.step("switched"); err != nil {
@@ -170,15 +222,26 @@ func (s *Service) leaveOut(ctx context.Context, e *Erasure, j *judgement) (out *
 	}
 	out.After, out.Switched = rootOf(&s.version), s.version.Time
 	out.fill(s.version.Erased)
-	s.log.Info("keys erased", "scopes", out.Scopes, "held", out.Held, "retained", out.Retained, "generation", s.version.Generation)
+	s.countErased(out)
+	s.log.Info("keys erased", "requests", len(b.asks), "scopes", out.Scopes, "held", out.Held, "retained", out.Retained, "generation", s.version.Generation)
 	return out, false, nil
 }
 
 // without makes the record without what was chosen, and checks it. Nothing counts yet.
-func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring.Erasure, requests [][32]byte, size uint64) (file []byte, top *keyroot.Top, err error) {
+func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring.Erasure, out *Erased) (file []byte, top *keyroot.Top, err error) {
 	before := s.version
+	// Custodians come first: while one is away nothing is written that would be garbage.
+	top, custody, err := s.custody.found(ctx, before.Generation+1, before.Custody.Sets, s.random)
+	if err == nil {
+		err = s.step("custodians")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	w := s.depot.Writer(ctx, before.Record, s.random)
-	after, list, err := ring.Erase(ctx, w.Writer, *what)
+	made := *what
+	s.spoil("made", &made)
+	after, list, err := ring.Erase(ctx, w.Writer, made)
 	if err == nil {
 		err = w.Close()
 	}
@@ -195,17 +258,10 @@ func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring
 	if err != nil {
 		return nil, nil, err
 	}
-	top, custody, err := s.custody.found(ctx, before.Generation+1, before.Custody.Sets, s.random)
-	if err == nil {
-		err = s.step("custodians")
-	}
-	if err != nil {
-		return nil, nil, err
-	}
 	next := keyroot.Next{Ring: after, Top: top, Packs: w.Named(before.Record, after), NextPack: w.Next(), Folded: before.Folded,
-		Live: before.Live - list.Scopes(), Control: size, Time: time.Now(), Custody: custody,
-		Erased: &keyroot.Erased{Requests: hashes(requests), Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)),
-			Root: list.Root(), List: sum, Size: length}}
+		Live: before.Live - list.Scopes(), Control: out.control, Time: time.Now(), Custody: custody,
+		Erased: &keyroot.Erased{Cause: string(out.cause), Requests: out.outcomes(), Scopes: list.Scopes(), Removed: list.Paths(),
+			Spent: uint64(len(list.Spent)), Root: list.Root(), List: sum, Size: length}}
 	if file, err = s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer); err != nil {
 		return nil, nil, err
 	}
@@ -238,113 +294,63 @@ func (s *Service) gate(ctx context.Context, before *keyring.Ring, file []byte, w
 	return keyring.AuditErasure(ctx, s.version.Public(s.depot.Source(s.version.Packs)), r.Public(s.depot.Source(r.Packs)), list)
 }
 
-// choose finds what an erasure takes, and what is kept from it.
-func (s *Service) choose(ctx context.Context, ring *keyring.Ring, e *Erasure, j *judgement) (*keyring.Erasure, verdicts, error) {
-	cause := e.cause
-	if cause == "" {
-		cause = control.CauseRequest
-	}
-	now, seen := time.Now(), map[[32]byte]bool{}
-	what := &keyring.Erasure{Weeks: e.weeks, Release: j.release}
-	var kept verdicts
-	for _, day := range e.days {
-		all, err := ring.Day(ctx, day)
-		if err != nil {
-			return nil, kept, err
-		}
-		said := j.decide(all, now, cause, seen)
-		if len(said.free) == len(all) && len(all) > 0 {
-			what.Days = append(what.Days, day) // one path of each trie, whatever is below
-			continue
-		}
-		what.Scopes = append(what.Scopes, said.free...)
-		kept.add(&said)
-	}
-	found, err := s.selected(ctx, ring, e)
-	if err != nil {
-		return nil, kept, err
-	}
-	said := j.decide(found, now, cause, seen)
-	what.Scopes = append(what.Scopes, said.free...)
-	kept.add(&said)
-	return what, kept, nil
-}
-
-// selected finds the keys that the selectors of an erasure name.
-func (s *Service) selected(ctx context.Context, ring *keyring.Ring, e *Erasure) ([]keyring.Located, error) {
-	found, err := s.endedScopes(ctx, ring, e.ends)
-	if err != nil {
-		return nil, err
-	}
-	for _, tag := range e.Tags {
-		tagged, err := ring.Tagged(ctx, keyring.ShortTag(tag))
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, before(tagged, e.Cutoff)...)
-	}
-	if len(e.Scopes) > 0 {
-		named, err := ring.Find(ctx, e.Scopes)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, named...)
-	}
-	if len(e.Classes) > 0 {
-		for l, err := range ring.All(ctx) {
-			if err != nil {
-				return nil, err
-			}
-			if slices.Contains(e.Classes, l.Class) && l.Start <= e.Cutoff.UnixNano() {
-				found = append(found, l)
-			}
-		}
-	}
-	return found, nil
-}
-
-// before leaves out what started after a time.
-func before(found []keyring.Located, cutoff time.Time) []keyring.Located {
-	return slices.DeleteFunc(found, func(l keyring.Located) bool { return l.Start > cutoff.UnixNano() })
-}
-
-func (v *verdicts) add(more *verdicts) {
-	v.held += more.held
-	v.retained += more.retained
-	if more.until.After(v.until) {
-		v.until = more.until
-	}
-}
-
 // done is the erasure that has these requests, if there is one already.
-func (s *Service) done(e *Erasure) *Erased {
-	if len(e.Requests) == 0 {
+func (s *Service) done(requests [][32]byte) *Erased {
+	if len(requests) == 0 {
 		return nil
 	}
-	for _, d := range s.depot.Erasures()[e.since:] {
-		if slices.Equal(d.Requests, hashes(e.Requests)) {
-			out := &Erased{Before: Root{d.Before, d.Prev, d.Generation - 1}, After: Root{d.N, d.Hash, d.Generation}, Switched: d.Time,
-				Denied: d.Time, Folded: positions(s.version.Folded), control: d.Control}
-			out.fill(&d.Erased)
-			return out
+	want := slices.Clone(requests)
+	slices.SortFunc(want, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	for _, d := range s.depot.Erasures() {
+		if slices.EqualFunc(d.Requests, want, func(o keyroot.Outcome, id [32]byte) bool { return o.Request == id }) {
+			return s.recorded(&d)
 		}
 	}
 	return nil
+}
+
+// recorded is an erasure as the key store remembers it.
+func (s *Service) recorded(d *keydepot.Erasure) *Erased {
+	out := &Erased{Before: Root{d.Before, d.Prev, d.Generation - 1}, After: Root{d.N, d.Hash, d.Generation}, Switched: d.Time,
+		Denied: d.Time, Folded: positions(s.version.Folded), control: d.Control, cause: control.Cause(d.Cause)}
+	for _, o := range d.Requests {
+		p := Part{Request: o.Request, Scopes: o.Erased, Held: o.Held, Retained: o.Retained, whole: o.Whole > 0}
+		if o.Until != nil {
+			p.Until = *o.Until
+		}
+		out.Parts = append(out.Parts, p)
+		out.Held, out.Retained = out.Held+p.Held, out.Retained+p.Retained
+		if p.Until.After(out.Until) {
+			out.Until = p.Until
+		}
+	}
+	out.fill(&d.Erased)
+	return out
 }
 
 func (e *Erased) fill(r *keyroot.Erased) {
 	e.Scopes, e.Removed, e.Spent, e.List, e.ListSize, e.ListRoot = r.Scopes, r.Removed, r.Spent, r.List, r.Size, r.Root
 }
 
-func rootOf(v *version) Root { return Root{v.N, v.hash, v.Generation} }
-
-func hashes(all [][32]byte) []commit.Hex32 {
-	out := []commit.Hex32{}
-	for _, h := range all {
-		out = append(out, h)
+// outcomes are what the root record says of requests: those of which something went.
+func (e *Erased) outcomes() []keyroot.Outcome {
+	out := []keyroot.Outcome{}
+	for i := range e.Parts {
+		p := &e.Parts[i]
+		if p.Scopes == 0 || p.Request == [32]byte{} {
+			continue
+		}
+		o := keyroot.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Until: moment(p.Until)}
+		if p.whole {
+			o.Whole = p.Scopes
+		}
+		out = append(out, o)
 	}
+	slices.SortFunc(out, func(a, b keyroot.Outcome) int { return bytes.Compare(a.Request[:], b.Request[:]) })
 	return out
 }
+
+func rootOf(v *version) Root { return Root{v.N, v.hash, v.Generation} }
 
 func positions(s commit.Source) map[string]int64 {
 	out := map[string]int64{}

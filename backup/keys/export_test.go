@@ -1,6 +1,10 @@
 package keys
 
-import "context"
+import (
+	"context"
+
+	"github.com/stelelog/stele/internal/keyring"
+)
 
 // Together lets several services fold the grants of one spool at a time, as they may those of a topic.
 func Together(c Config) Config { c.together = true; return c }
@@ -10,3 +14,18 @@ func Stepped(c Config, step func(name string) error) Config { c.step = step; ret
 
 // EraseDue erases what policy asks for now.
 func (s *Service) EraseDue(ctx context.Context) error { return s.eraseDue(ctx) }
+
+// Spoiled lets spoil change what an erasure takes, once it was "chosen", and what is "made" of it.
+func Spoiled(c Config, spoil func(at string, what *keyring.Erasure)) Config {
+	c.spoil = spoil
+	return c
+}
+
+// CarryOutDue does what Run does about requests.
+func (s *Service) CarryOutDue(ctx context.Context) error { return s.carryOutDue(ctx) }
+
+// Generation is the number of the generation that lives.
+func (s *Service) Generation() uint64 { return s.version.Generation }
+
+// Ring is what the key store holds now.
+func (s *Service) Ring() *keyring.Ring { return s.version.ring }

@@ -52,7 +52,7 @@ func (s *Service) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.Fold(ctx)
 		if err == nil {
-			_, err = s.CarryOut(ctx)
+			err = s.carryOutDue(ctx)
 		}
 		if err == nil {
 			err = s.eraseDue(ctx)
@@ -63,6 +63,13 @@ func (s *Service) work(ctx context.Context) error {
 		objstore.Pause(ctx, s.cfg.FoldEvery)
 	}
 	return nil
+}
+
+func (s *Service) carryOutDue(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.carryOut(ctx, s.batchDue)
+	return err
 }
 
 // Fold takes in all grants that the transport holds now. When it returns nil they are in the key store, and a root record
@@ -83,7 +90,7 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 			return err
 		}
 		err := s.readTail(ctx)
-		if errors.Is(err, errOther) && len(marks.Tombstones)+len(marks.Holds) > 0 {
+		if errors.Is(err, errOther) && len(marks.Tombstones)+len(marks.Holds)+len(marks.Deferred) > 0 {
 			err = nil // what is erased here came from where nothing comes any more
 		}
 		if err != nil {
@@ -108,12 +115,12 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, err error) {
 	p := s.pending
 	batch, fold := p.batch, p.fold
-	batch.Tombstones, batch.Holds = marks.Tombstones, marks.Holds
+	batch.Tombstones, batch.Holds, batch.Deferred = marks.Tombstones, marks.Holds, marks.Deferred
 	if batch.Intake, err = s.missingWeeks(); err != nil {
 		return false, err
 	}
 	fold.Intake = uint64(len(batch.Intake))
-	if !p.moved && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds) == 0 {
+	if !p.moved && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds)+len(batch.Deferred) == 0 {
 		return false, nil
 	}
 	w := s.depot.Writer(ctx, s.version.Record, s.random)

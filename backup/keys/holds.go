@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -28,6 +28,9 @@ func (s *Service) selection(ctx context.Context, named *control.Selection) (*con
 		return nil, fmt.Errorf("%w: the intake key of week %d is not there", errSelection, named.Week)
 	}
 	sealed, err := s.cfg.Store.Read(ctx, sealedPrefix+named.Sealed.String(), "", objstore.Range{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w; put it back from a copy", errSelection, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sealed selection: %w", err)
 	}
@@ -50,7 +53,8 @@ type judgement struct {
 	control uint64
 	policy  *control.Policy
 	held    map[keyring.Tag]bool
-	release []keyring.Hold // in the tries, and released
+	release []keyring.Hold     // in the tries, and released
+	resume  []keyring.Deferred // in the tries, of requests that wait no longer
 }
 
 // judge brings every hold that stands into the tries, and says what may be erased. A hold that cannot be opened holds
@@ -64,6 +68,7 @@ func (s *Service) judge(ctx context.Context) (*judgement, error) {
 		var all []*control.Hold
 		s.control.View(func(c *control.State) {
 			j.control, j.policy, all = c.Size(), c.Policy(), slices.Clone(c.Holds)
+			j.resume = over(c, s.pending.deferred)
 		})
 		_, have, err := s.version.ring.Marks(ctx)
 		if err != nil {
@@ -96,47 +101,25 @@ func (s *Service) judge(ctx context.Context) (*judgement, error) {
 	}
 }
 
-// heldSince reports whether a hold has come since the control log had a size: what was made ready does not count then.
-// Requires mu.
-func (s *Service) heldSince(ctx context.Context, size uint64) (late bool, err error) {
+// over are what the tries keep of requests that are done, or that nobody can approve any more.
+func over(c *control.State, all []keyring.Deferred) []keyring.Deferred {
+	waits := map[[16]byte]bool{}
+	for _, r := range c.Requests {
+		if r.Standing == control.Approved || r.Standing == control.Pending {
+			waits[[16]byte(r.ID[:16])] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(d keyring.Deferred) bool { return waits[d.Request] })
+}
+
+// overtaken reports whether a hold has come since the control log had a size, or an approval was taken back: what was made
+// ready does not count then. Requires mu.
+func (s *Service) overtaken(ctx context.Context, b *batch, size uint64) (late bool, err error) {
 	if err := s.control.Refresh(ctx); err != nil {
 		return false, err
 	}
 	s.control.View(func(c *control.State) {
 		late = slices.ContainsFunc(c.Holds, func(h *control.Hold) bool { return h.Index >= size && h.Released == 0 })
 	})
-	return late, nil
-}
-
-// verdicts of scopes that an erasure found.
-type verdicts struct {
-	free           []keyring.Located
-	held, retained uint64
-	until          time.Time // when the last retained one may go
-}
-
-// decide leaves out what a hold or minimum retention keeps, and what is there twice.
-func (j *judgement) decide(found []keyring.Located, now time.Time, cause control.Cause, seen map[[32]byte]bool) (v verdicts) {
-	for i := range found {
-		check := found[i].Check()
-		key := [32]byte(append(found[i].ID[:], check[:]...))
-		if seen[key] {
-			continue
-		}
-		seen[key] = true
-		held := slices.ContainsFunc(found[i].Tags[:], func(t keyring.Tag) bool { return j.held[t] })
-		said := j.policy.Erasable(found[i].Class, time.Unix(0, found[i].Start), now, held, cause)
-		switch {
-		case said.Erase:
-			v.free = append(v.free, found[i])
-		case held:
-			v.held++
-		case !said.Until.IsZero():
-			v.retained++
-			if said.Until.After(v.until) {
-				v.until = said.Until
-			}
-		}
-	}
-	return v
+	return late || slices.ContainsFunc(b.asks, func(a *ask) bool { return a.logged && !s.standing(a.request) }), nil
 }

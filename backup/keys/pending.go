@@ -18,15 +18,16 @@ import (
 // pending is what the grants transport holds beyond the newest record, folded in memory: answers are made of both, and
 // the next record takes it in.
 type pending struct {
-	intake *intake
-	judge  *keyring.Admission
-	folded commit.Source
-	moved  bool // positions
-	batch  keyring.Batch
-	fold   keyroot.Fold
-	ends   []ended
-	byID   map[[16]byte][]int // indexes of batch.Scopes
-	buried map[[16]byte]bool
+	intake   *intake
+	judge    *keyring.Admission
+	folded   commit.Source
+	moved    bool // positions
+	batch    keyring.Batch
+	fold     keyroot.Fold
+	ends     []ended
+	deferred []keyring.Deferred // what the version keeps of requests that wait
+	byID     map[[16]byte][]int // indexes of batch.Scopes
+	buried   map[[16]byte]bool
 }
 
 // maxPending is how many grants are held in memory before they go into the key store.
@@ -42,6 +43,9 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 		return nil, err
 	}
 	p := &pending{judge: s.version.ring.Admission(), folded: s.version.Folded, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
+	if p.deferred, err = s.version.ring.Deferred(ctx); err != nil {
+		return nil, err
+	}
 	p.folded.Lanes = maps.Clone(p.folded.Lanes)
 	if p.folded.Lanes == nil {
 		p.folded.Lanes = map[string]commit.Lane{}

@@ -11,7 +11,6 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
-	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
 )
@@ -299,9 +298,10 @@ func (s *Service) remember(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*control.Request
+	b := &batch{cause: control.CauseRequest}
 	s.control.View(func(c *control.State) {
 		for _, r := range c.Requests {
-			if r.What == control.WhatErase && r.Effect > 0 {
+			if r.What == control.WhatErase && (r.Standing == control.Done || len(r.Outcomes) > 0) { // others set theirs when they are carried out
 				copied := *r
 				all = append(all, &copied)
 			}
@@ -315,9 +315,12 @@ func (s *Service) remember(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.deny(ctx, &Erasure{Requests: [][32]byte{r.ID}, Cutoff: r.Time, Tags: [][16]byte{*sel.Tag}}); err != nil {
-			return err
-		}
+		e := Erasure{Requests: [][32]byte{r.ID}, Cutoff: r.Time, Tags: [][16]byte{*sel.Tag}}
+		b.asks = append(b.asks, e.asks()...)
 	}
-	return s.foldAll(ctx, keyring.Batch{})
+	marks, err := s.denials(ctx, b)
+	if err != nil {
+		return err
+	}
+	return s.foldAll(ctx, marks)
 }

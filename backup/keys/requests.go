@@ -10,127 +10,195 @@ import (
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
-// CarryOut carries out the requests to erase that two approvers have approved and that are not done, one generation each,
-// and has what was left of old generations destroyed. What became of each goes into the inbox of the control log. It
-// returns what was erased. One that fails does not keep the others; the errors are joined.
-func (s *Service) CarryOut(ctx context.Context) (done []*Erased, err error) {
+// CarryOut carries out the requests to erase that are approved and not done, now, in one generation, and has what was left
+// of old generations destroyed. What became of each goes into the inbox of the control log. It returns what was erased,
+// also if some of it failed.
+func (s *Service) CarryOut(ctx context.Context) ([]*Erased, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.carryOut(ctx, func([]*ask) bool { return true })
+}
+
+// carryOut carries out what waits if it is due. Requires mu.
+func (s *Service) carryOut(ctx context.Context, due func([]*ask) bool) (done []*Erased, err error) {
 	if s.signer == nil {
 		return nil, errReadOnly
 	}
 	if err := s.sync(ctx); err != nil {
 		return nil, err
 	}
-	var approved []*control.Request
-	s.control.View(func(c *control.State) {
-		for _, r := range c.Requests {
-			if r.What == control.WhatErase && r.Standing == control.Approved {
-				copied := *r
-				approved = append(approved, &copied)
+	done, failed := s.finish(ctx)
+	waits, unopened, err := s.waiting(ctx)
+	if err != nil {
+		return done, errors.Join(failed, err)
+	}
+	for id, why := range unopened {
+		failed = errors.Join(failed, fmt.Errorf("request %v: %w", id, why), s.outcome(ctx, control.Outcome{Request: id, Problem: "selection"}))
+	}
+	if due(waits) {
+		for len(waits) > 0 {
+			n := min(len(waits), keyroot.MaxBatch)
+			out, err := s.carryOutBatch(ctx, waits[:n:n])
+			failed, waits = errors.Join(failed, err), waits[n:]
+			if out != nil {
+				done = append(done, out)
 			}
+		}
+	}
+	failed = errors.Join(failed, s.destroyRest(ctx))
+	if waits, _, err = s.waiting(ctx); err == nil {
+		s.count(waits)
+	}
+	return done, errors.Join(failed, err)
+}
+
+// waiting are the approved requests that nobody has carried out. Requires mu.
+func (s *Service) waiting(ctx context.Context) (waits []*ask, unopened map[commit.Hex32]error, err error) {
+	asks, unopened, err := s.approved(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	busy := s.unlogged()
+	for _, a := range asks {
+		if !busy[a.request] && s.outcomes[a.request] != doneWord {
+			waits = append(waits, a)
+		}
+	}
+	for id := range s.tried {
+		if s.asks[id] == nil {
+			delete(s.tried, id)
+		}
+	}
+	for id := range unopened {
+		if busy[id] {
+			delete(unopened, id)
+		}
+	}
+	return waits, unopened, nil
+}
+
+// unlogged are the requests of erasures of which the control log does not have the entry yet. Requires mu.
+func (s *Service) unlogged() map[commit.Hex32]bool {
+	out, logged := map[commit.Hex32]bool{}, s.logged()
+	for _, d := range s.depot.Erasures() {
+		for i := range d.Requests {
+			if !logged[d.Hash] {
+				out[d.Requests[i].Request] = true
+			}
+		}
+	}
+	return out
+}
+
+// logged are the records of the erasures that the control log has.
+func (s *Service) logged() map[commit.Hex32]bool {
+	out := map[commit.Hex32]bool{}
+	s.control.View(func(c *control.State) {
+		for i := range c.Erasures {
+			out[c.Erasures[i].Root.Hash] = true
 		}
 	})
-	for _, r := range approved {
-		out, failed := s.carryOut(ctx, r)
-		if failed != nil {
-			err = errors.Join(err, fmt.Errorf("request %v: %w", r.ID, failed))
-		}
-		if out != nil {
-			done = append(done, out)
-		}
-	}
-	return done, errors.Join(err, s.destroyRest(ctx))
+	return out
 }
 
-// carryOut erases what one request selects. Requires mu.
-func (s *Service) carryOut(ctx context.Context, r *control.Request) (*Erased, error) {
-	e := Erasure{Requests: [][32]byte{r.ID}, Cutoff: r.Time, since: s.known(r.ID)}
-	sel, unopened := s.selection(ctx, r.Select)
-	out := s.done(&e)
-	if out != nil && s.reported[out.After.Hash] { // its entry waits in the inbox
-		return nil, nil
-	}
-	if unopened == nil {
-		switch {
-		case sel.Tag != nil:
-			e.Tags = [][16]byte{*sel.Tag}
-		case sel.Kind == control.KindClass:
-			e.Classes = []string{sel.Value}
-		default:
-			e.Scopes = ids(sel.Scopes)
+// batchDue reports whether one of the requests has waited long enough, is urgent and new, or may go since a hold was released.
+// Requires mu.
+func (s *Service) batchDue(waits []*ask) bool {
+	released, now := s.releases(), time.Now()
+	return slices.ContainsFunc(waits, func(a *ask) bool {
+		last, tried := s.tried[a.request]
+		if !tried {
+			return a.urgent || now.Sub(a.at) >= s.cfg.EraseEvery
 		}
-	}
-	switch {
-	case out != nil: // a service died before it said so
-		if unopened == nil {
-			if err := s.left(ctx, &e, out); err != nil {
-				return nil, err
-			}
-		}
-	case errors.Is(unopened, errSelection):
-		return nil, errors.Join(unopened, s.outcome(ctx, control.Outcome{Request: r.ID, Problem: "selection"}))
-	case unopened != nil:
-		return nil, unopened
-	default:
-		var err error
-		if out, err = s.erase(ctx, e); errors.Is(err, custodian.ErrUnavailable) {
-			return nil, errors.Join(err, s.outcome(ctx, control.Outcome{Request: r.ID, Problem: "custodian"}))
-		} else if err != nil {
-			return nil, err
-		}
-		if out.After.N == out.Before.N {
-			return out, s.outcome(ctx, out.outcome(r.ID))
-		}
-	}
-	out.whole = unopened == nil && sel.Asked != ""
-	failed := s.destroy(ctx, out)
-	return out, errors.Join(failed, s.report(ctx, out, control.CauseRequest, []control.Outcome{out.outcome(r.ID)}, r.Single))
+		return released != s.released || now.Sub(last) >= s.cfg.EraseEvery
+	})
 }
 
-// known is how many erasures of the key store lie before the first that the control log does not have of a request.
-func (s *Service) known(request commit.Hex32) (n int) {
-	all := s.depot.Erasures()
+func (s *Service) releases() (n int) {
 	s.control.View(func(c *control.State) {
-		for i := range all {
-			reported := slices.ContainsFunc(c.Erasures, func(e control.LoggedErasure) bool { return e.Root.Hash == all[i].Hash })
-			if reported && slices.Contains(all[i].Requests, request) {
-				n = i + 1
+		for _, h := range c.Holds {
+			if h.Released > 0 {
+				n++
 			}
 		}
 	})
 	return n
 }
 
-// left counts what an erasure that is done has left.
-func (s *Service) left(ctx context.Context, e *Erasure, out *Erased) error {
-	j, err := s.judge(ctx)
-	if err != nil {
-		return err
+// carryOutBatch carries out some requests and says what became of each. Requires mu.
+func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, error) {
+	s.released = s.releases()
+	for _, a := range asks {
+		s.tried[a.request] = time.Now()
 	}
-	_, said, err := s.choose(ctx, s.version.ring, e, j)
-	out.Held, out.Retained, out.Until = said.held, said.retained, said.until
-	return err
+	b := &batch{cause: control.CauseRequest, asks: asks}
+	out, err := s.erase(ctx, b)
+	if errors.Is(err, custodian.ErrUnavailable) {
+		for _, a := range b.asks {
+			err = errors.Join(err, s.outcome(ctx, control.Outcome{Request: a.request, Problem: "custodian"}))
+		}
+	}
+	if err != nil || out == nil {
+		return nil, err
+	}
+	switched := out.After.N != out.Before.N
+	if switched {
+		err = errors.Join(s.destroy(ctx, out), s.report(ctx, out))
+	}
+	for i := range out.Parts {
+		if p := &out.Parts[i]; !switched || p.Scopes == 0 {
+			err = errors.Join(err, s.outcome(ctx, p.outcome()))
+		}
+	}
+	return out, err
+}
+
+// finish says in the control log what was erased, and has what is left of it destroyed, where a service died before it could.
+// Requires mu.
+func (s *Service) finish(ctx context.Context) (done []*Erased, err error) {
+	logged := s.logged()
+	for _, d := range s.depot.Erasures() {
+		if logged[d.Hash] || s.reported[d.Hash] || d.Cause == string(control.CauseRequest) && !s.asked(d.Requests) {
+			continue
+		}
+		out := s.recorded(&d)
+		err = errors.Join(err, s.destroy(ctx, out), s.report(ctx, out))
+		done = append(done, out)
+	}
+	return done, err
+}
+
+// asked reports whether requests are those of the control log.
+func (s *Service) asked(requests []keyroot.Outcome) (ok bool) {
+	s.control.View(func(c *control.State) {
+		ok = len(requests) > 0 && !slices.ContainsFunc(requests, func(o keyroot.Outcome) bool { return c.Request(o.Request) == nil })
+	})
+	return ok
 }
 
 // outcome is how it stands with a request after an erasure.
-func (e *Erased) outcome(request commit.Hex32) control.Outcome {
-	o := control.Outcome{Request: request, Erased: e.Scopes, Held: e.Held, Retained: e.Retained, Nothing: e.Scopes+e.Held+e.Retained == 0}
-	if e.whole {
-		o.Whole = e.Scopes
-	}
-	if e.Retained > 0 {
-		o.Until = &e.Until
+func (p *Part) outcome() control.Outcome {
+	o := control.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Nothing: p.Scopes+p.Held+p.Retained == 0,
+		Until: moment(p.Until)}
+	if p.whole {
+		o.Whole = p.Scopes
 	}
 	return o
 }
 
+// doneWord stands for an outcome after which nothing is left of a request.
+const doneWord = "done"
+
 // outcome tells the control log how it stands with a request, unless it has just been told the same.
 func (s *Service) outcome(ctx context.Context, o control.Outcome) error {
 	said := fmt.Sprint(o.Erased, o.Held, o.Retained, o.Nothing, o.Problem)
+	if o.Nothing {
+		said = doneWord
+	}
 	if s.outcomes[o.Request] == said {
 		return nil
 	}
@@ -141,18 +209,31 @@ func (s *Service) outcome(ctx context.Context, o control.Outcome) error {
 	return nil
 }
 
-// report tells the control log of an erasure, as certificates are made of it. Requires mu.
-func (s *Service) report(ctx context.Context, e *Erased, cause control.Cause, requests []control.Outcome, single bool) error {
-	body := control.Erased{Cause: cause, Requests: requests, From: e.Before.Generation, To: e.After.Generation,
+// report tells the control log of an erasure, as certificates are made of it. One of intake keys alone is none. Requires mu.
+func (s *Service) report(ctx context.Context, e *Erased) error {
+	if s.reported[e.After.Hash] = true; e.Scopes == 0 {
+		return nil
+	}
+	body := control.Erased{Cause: e.cause, From: e.Before.Generation, To: e.After.Generation,
 		Before: control.RootRef{N: e.Before.N, Hash: e.Before.Hash}, Root: control.RootRef{N: e.After.N, Hash: e.After.Hash},
 		Control: e.control, List: e.List, Paths: e.ListRoot, Scopes: e.Scopes, Removed: e.Removed, Spent: e.Spent,
-		Custody: destructions(e.Generations), Watermark: e.Watermark, Transport: e.transport(), Single: single}
-	body.Archive, body.Open = e.archive()
-	if err := s.drop(ctx, control.TypeErased, body); err != nil {
-		return err
+		Custody: destructions(e.Generations), Watermark: e.Watermark, Transport: e.transport()}
+	for _, o := range e.outcomes() {
+		body.Requests = append(body.Requests, control.Outcome{Request: o.Request, Erased: o.Erased, Whole: o.Whole, Held: o.Held, Retained: o.Retained, Until: o.Until})
 	}
-	s.reported[e.After.Hash] = true
-	return nil
+	s.control.View(func(c *control.State) {
+		body.Single = e.cause != control.CauseRequest && c.Single()
+		for i := range body.Requests {
+			if r := c.Request(body.Requests[i].Request); r != nil {
+				single, _ := r.ApprovedAt(e.control)
+				body.Single = body.Single || single
+			}
+		}
+	})
+	body.Archive, body.Open = e.archive()
+	err := s.drop(ctx, control.TypeErased, body)
+	s.reported[e.After.Hash] = err == nil
+	return err
 }
 
 // archive is from when on no copy of the archive opens what was erased, and what could not be closed.

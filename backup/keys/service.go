@@ -43,12 +43,15 @@ type Config struct {
 	Username, Password string
 	TLS                *tls.Config
 
-	FoldEvery  time.Duration // how often grants go into the key store; 1 minute
-	EraseEvery time.Duration // how often what policy asks for is erased at most; 1 hour
+	FoldEvery time.Duration // how often grants go into the key store; 1 minute
+	// EraseEvery is how long approved requests that are not urgent wait for others, to be carried out together, and how often
+	// what policy asks for is erased at most; 1 hour.
+	EraseEvery time.Duration
 	Logger     *slog.Logger
 
-	together bool                    // tests: leave the role beside a spool alone
-	step     func(name string) error // tests: called between steps, an error is a crash
+	together bool                                   // tests: leave the role beside a spool alone
+	spoil    func(at string, what *keyring.Erasure) // tests: a mistake in what is "chosen", or then "made"
+	step     func(name string) error                // tests: called between steps, an error is a crash
 }
 
 // Service takes in grants, answers scope ids or tags with wrapped keys, which only readers can open, and erases keys.
@@ -74,13 +77,20 @@ type Service struct {
 	lists     erasedScopes
 	streams   streamNames
 	nonces    map[string]time.Time
-	reported  map[commit.Hex32]bool   // requests and erasures whose entries wait in the inbox
-	outcomes  map[commit.Hex32]string // what was last said of requests
-	lateTold  int                     // of the depot's records about late grants, those that the control log has
-	ends      []ended                 // session ends that were folded and not acted upon
-	looked    time.Time               // when policy was last asked what to erase
-	announced uint16                  // first of the intake weeks that wait in the inbox of the control log
-	step      func(name string) error // called between steps; tests stop there
+	reported  map[commit.Hex32]bool      // requests and erasures whose entries wait in the inbox
+	outcomes  map[commit.Hex32]string    // what was last said of requests
+	asks      map[commit.Hex32]*ask      // approved requests that were opened
+	tried     map[commit.Hex32]time.Time // when they were last carried out, as far as that went
+	released  int                        // holds that were released when any of them was
+	lateTold  int                        // of the depot's records about late grants, those that the control log has
+	ends      []ended                    // session ends that were folded and not acted upon
+	looked    time.Time                  // when policy was last asked what to erase
+	announced uint16                     // first of the intake weeks that wait in the inbox of the control log
+	step      func(name string) error    // called between steps; tests stop there
+	spoil     func(at string, what *keyring.Erasure)
+
+	statsMu sync.Mutex // guards stats
+	stats   Stats
 }
 
 // version is a root record with what it opens.
@@ -114,10 +124,13 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 
 // open opens all that the service needs, and reads nothing yet but the control log.
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, nonces: map[string]time.Time{},
+	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, tried: map[commit.Hex32]time.Time{}, nonces: map[string]time.Time{},
 		step: func(string) error { return nil }}
 	if cfg.step != nil {
 		s.step = cfg.step
+	}
+	if s.spoil = cfg.spoil; s.spoil == nil {
+		s.spoil = func(string, *keyring.Erasure) {}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -28,7 +29,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	halted := func() backup.CompactorStats {
 		return backup.CompactorStats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}, Behind: map[string]uint64{"W": 1}}
 	}
-	families, err := newRegistry(halted, func() bool { return true }).Gather()
+	families, err := newRegistry(halted, func() *keys.Stats { return new(keys.Stats) }).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

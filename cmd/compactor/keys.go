@@ -26,11 +26,18 @@ type keyRole struct {
 	*config
 	store backup.Store
 	log   *slog.Logger
-	has   atomic.Bool
+	has   atomic.Pointer[keys.Service]
 }
 
-// held reports whether this process is the key service.
-func (k *keyRole) held() bool { return k.has.Load() }
+// stats are the figures of the key service, nil if this process is not it.
+func (k *keyRole) stats() *keys.Stats {
+	service := k.has.Load()
+	if service == nil {
+		return nil
+	}
+	st := service.Stats()
+	return &st
+}
 
 // open takes the role. Without the folder there is none to take, and the service is nil.
 func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
@@ -42,7 +49,8 @@ func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
 		return nil, err
 	}
 	return keys.Open(ctx, keys.Config{Store: k.store, Trust: k.trust, Identity: id,
-		Custodians: k.KeyCustodians(k.keysDir), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword, Logger: k.log})
+		Custodians: k.KeyCustodians(k.keysDir), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword,
+		EraseEvery: k.EraseEvery, Logger: k.log})
 }
 
 // fold takes in all keys that were sent so far, unless another process does.
@@ -104,8 +112,8 @@ func (k *keyRole) serve(ctx context.Context, service *keys.Service) (err error) 
 	if err != nil {
 		return fmt.Errorf("socket of the key service: %w", err)
 	}
-	k.has.Store(true)
-	defer k.has.Store(false)
+	k.has.Store(service)
+	defer k.has.Store(nil)
 	k.log.Info("serving keys", "socket", k.socket())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(ctx, l, service.Handler()) })

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // metric is one figure of the compactor.
@@ -80,8 +81,9 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// newRegistry has the metrics of the compactor, of the process and of the runtime.
-func newRegistry(stats func() backup.CompactorStats, keys func() bool) *prometheus.Registry {
+// newRegistry has the metrics of the compactor, of the key service, of the process and of the runtime. service is nil where
+// another process is the key service.
+func newRegistry(stats func() backup.CompactorStats, service func() *keys.Stats) *prometheus.Registry {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
@@ -89,15 +91,8 @@ func newRegistry(stats func() backup.CompactorStats, keys func() bool) *promethe
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "stele_build_info", Help: "The version of this build, always 1.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	service := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "stele_key_service", Help: "1 if this process is the key service."},
-		func() float64 {
-			if keys() {
-				return 1
-			}
-			return 0
-		})
 	r := prometheus.NewRegistry()
-	r.MustRegister(newStatsCollector(stats), build, service, collectors.NewGoCollector(),
+	r.MustRegister(newStatsCollector(stats), build, newKeysCollector(service), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

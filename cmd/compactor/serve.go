@@ -13,14 +13,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 )
 
 // shutdownWait bounds how long requests under way may take when the process ends.
 const shutdownWait = 2 * time.Second
 
 // handler serves /metrics, /healthz and /readyz.
-func handler(stats func() backup.CompactorStats, keys func() bool) http.Handler {
-	registry := newRegistry(stats, keys)
+func handler(stats func() backup.CompactorStats, service func() *keys.Stats) http.Handler {
+	registry := newRegistry(stats, service)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

@@ -92,7 +92,7 @@ func (c *config) serveAll(ctx context.Context, compactor *backup.Compactor, keys
 	}
 	if l != nil {
 		log.Info("serving /metrics, /healthz and /readyz", "address", l.Addr().String())
-		g.Go(func() error { return serve(ctx, l, handler(compactor.Stats, keys.held)) })
+		g.Go(func() error { return serve(ctx, l, handler(compactor.Stats, keys.stats)) })
 	}
 	if c.Tiles != "" {
 		if err := c.serveTiles(ctx, g, keys.store, log); err != nil {

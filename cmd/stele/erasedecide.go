@@ -108,6 +108,12 @@ func inWords(q *erase.Request) string {
 		out += fmt.Sprintf(", deferred: %s must be kept until %s", count(q.Retained, "scope"), q.Deferred.Format(time.RFC3339))
 	case q.Problem != "":
 		out += ", waits: " + q.Problem
+	case q.Standing == "approved" && q.What == "erase" && q.Urgent:
+		out += ", urgent: the key service carries it out within a minute"
+	case q.Standing == "approved" && q.What == "erase":
+		out += ", waits for the next batch; readers get no answer meanwhile, and 'stele erase run' does it now"
+	case q.Batch > 1:
+		out += fmt.Sprintf(", with %s", count(q.Batch-1, "other request"))
 	case q.Nothing && q.Erased == 0:
 		out += ": nothing is known that it selects, so nothing was erased and there is no certificate"
 	}

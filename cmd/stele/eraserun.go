@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,8 @@ func (a *app) eraseRunCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Carry out what was approved, now",
-		Long: `Carry out all requests that were approved, as a key service does by itself within a minute. It needs the keys
+		Long: `Carry out all requests that were approved, together, as a key service does by itself: urgent ones within a
+minute, others within erase_every, an hour unless it is set. It needs the keys
 folder and the custodians of the keys; where a key service runs, leave it to that. Compactors take what was done
 into the control log, and with the admin or the compactor folder 'stele erase status' shows it then.`,
 		Example: "  stele erase run",
@@ -33,6 +35,7 @@ type runAnswer struct {
 }
 
 type erasedAnswer struct {
+	Requests   []partDone `json:"requests"`
 	Scopes     uint64     `json:"scopes"`
 	Held       uint64     `json:"held,omitempty"`
 	Retained   uint64     `json:"retained,omitempty"`
@@ -41,9 +44,24 @@ type erasedAnswer struct {
 	Watermark  uint64     `json:"watermark"`       // least generation that can still be opened
 }
 
+// partDone is what became of one request.
+type partDone struct {
+	ID       string `json:"id"`
+	Scopes   uint64 `json:"scopes"`
+	Held     uint64 `json:"held,omitempty"`
+	Retained uint64 `json:"retained,omitempty"`
+}
+
 func (r runAnswer) print(w io.Writer) {
 	for _, e := range r.Erasures {
-		fmt.Fprintf(w, "erased %s; generation %d of the keys lives, none before %d can be opened\n", count(int(e.Scopes), "scope"), e.Generation, e.Watermark)
+		for _, p := range e.Requests {
+			fmt.Fprintf(w, "request %s: %s\n", p.ID[:12], count(int(p.Scopes), "scope"))
+		}
+		if e.Scopes == 0 {
+			fmt.Fprintf(w, "nothing is erased; generation %d of the keys lives\n", e.Generation)
+		} else {
+			fmt.Fprintf(w, "erased %s; generation %d of the keys lives, none before %d can be opened\n", count(int(e.Scopes), "scope"), e.Generation, e.Watermark)
+		}
 		if e.Held > 0 {
 			fmt.Fprintf(w, "  %s stay for a hold, and no reader gets them\n", count(int(e.Held), "scope"))
 		}
@@ -73,7 +91,7 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
 		Username: s.KafkaUsername, Password: s.KafkaPassword})
 	if errors.Is(err, keys.ErrBusy) {
-		return nil, hinted(err, "the key service that runs carries requests out by itself, within a minute")
+		return nil, hinted(err, "the key service that runs carries requests out by itself, urgent ones within a minute")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key store: %w", err)
@@ -84,6 +102,10 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 		x := erasedAnswer{Scopes: e.Scopes, Held: e.Held, Retained: e.Retained, Generation: e.After.Generation, Watermark: e.Watermark}
 		if e.Retained > 0 {
 			x.Until = &e.Until
+		}
+		x.Requests = []partDone{}
+		for _, p := range e.Parts {
+			x.Requests = append(x.Requests, partDone{hex.EncodeToString(p.Request[:]), p.Scopes, p.Held, p.Retained})
 		}
 		ans.Erasures = append(ans.Erasures, x)
 	}

@@ -340,22 +340,25 @@ class Erasure:
             g.used = g.used or about in self.asked() or g.type == "destroyed" and g.body["erased"] == self.hash.hex()
 
     def requests(self):
-        for id in self.asked():
+        there = 0
+        for o in self.b.get("requests") or []:
+            id = o["request"]
             r = next((g for g in self.others("request") if g.proof and sha(g.data).hex() == id), None)
-            if not r:
-                self.miss("request")
-                continue
-            r.used = True
-            self.request(r, id)
+            if r:  # others of the same batch are others' business
+                there += 1
+                r.used = True
+                self.request(r, id, o["erased"])
+        if self.asked() and not there:
+            self.miss("request")
         if self.b.get("single"):
             self.say("single-control", "decided by fewer than two persons with keys of their own")
 
-    def request(self, r, id):
+    def request(self, r, id, erased):
         select = r.body.get("select")
         need(r.body["what"] == "erase" and select and r.proof.index < self.e.proof.index, "a request that cannot have led to this")
         key = self.c.signer(r, "root", "approver", "holder", "reader")
         if key:
-            self.say("request", "request %s, by %s, %s, entry %d" % (id, select["kind"], stamp(r.time), r.proof.index), str(key))
+            self.say("request", "request %s, by %s, %s, entry %d: %d scopes" % (id, select["kind"], stamp(r.time), r.proof.index, erased), str(key))
         else:
             self.miss("request")
         if r.line is not None:
@@ -404,7 +407,7 @@ class Erasure:
         x = after.r["erased"]
         need(before.r["generation"] == b["from"] and after.r["generation"] == b["to"] and after.r["control"] == b["control"], "root records of another step")
         same = x["list"] == b["list"] and x["root"] == b["paths"] and all(x[m] == b[m] for m in ("scopes", "removed", "spent"))
-        need(same and sorted(x["requests"]) == sorted(self.asked()), "the root record says something else")
+        need(same and x["cause"] == b["cause"] and x["requests"] == (b.get("requests") or []), "the root record says something else")
         self.sets = before.r["custody"]["sets"]
         self.say("records", "record %d to %d, %d keys to %d" % (before.n, after.n, before.r["live"], after.r["live"]))
         self.difference(before, after)

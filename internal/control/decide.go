@@ -217,9 +217,9 @@ func (s *State) reject(r *Request, v Voice) {
 	r.No = append(r.No, v)
 	switch {
 	case v.By == r.By && r.Standing == Pending, s.Policy().Dual() && len(s.voters(r.No)) >= 2, !s.Policy().Dual() && v.By == s.root.Name():
-		r.Standing, r.Effect, r.At = Rejected, 0, time.Time{}
+		r.lapse(Rejected, s.Size())
 	case r.Standing == Approved && !s.quorum(r):
-		r.Standing, r.Effect, r.At = Pending, 0, time.Time{}
+		r.lapse(Pending, s.Size())
 	}
 }
 

@@ -388,12 +388,15 @@ func TestErasedNeedsApproval(t *testing.T) {
 	w.now = w.now.Add(time.Second)
 	w.must(w.approve(anna, id))
 	w.must(w.approve(bert, id))
+	w.wrong("closed", w.sign(ks, TypeErased, body)) // it was judged before
+	body.Control = w.state.Size()
 	for name, edit := range map[string]func(*Erased){
 		"single":     func(e *Erased) { e.Single = true },
 		"generation": func(e *Erased) { e.To = 3 },
 		"control":    func(e *Erased) { e.Control = 1000 },
 		"no cause":   func(e *Erased) { e.Cause = CauseTTL },
 		"twice":      func(e *Erased) { e.Requests = append(e.Requests, e.Requests[0]) },
+		"too many":   func(e *Erased) { e.Requests = make([]Outcome, MaxBatch+1) },
 	} {
 		bad := body
 		bad.Requests = append([]Outcome(nil), body.Requests...)
@@ -413,6 +416,38 @@ func TestErasedNeedsApproval(t *testing.T) {
 	if n := len(w.state.Erasures); n != 3 {
 		t.Errorf("%d erasures", n)
 	}
+}
+
+// TestErasedBatch: one request whose approval was taken back after the erasure was judged does not keep the batch out of the log,
+// and one that was not approved by then does.
+func TestErasedBatch(t *testing.T) {
+	w := newWorld(t).dual()
+	ask := func() commit.Hex32 {
+		w.now = w.now.Add(time.Second)
+		return w.must(w.sign(anna, TypeRequest, w.erase()))
+	}
+	a, b, late := ask(), ask(), ask()
+	for _, id := range []commit.Hex32{a, b} {
+		w.must(w.approve(anna, id))
+		w.must(w.approve(bert, id))
+	}
+	e := Erased{Cause: CauseRequest, Requests: []Outcome{{Request: a, Erased: 3}, {Request: b, Erased: 1}}, From: 1, To: 2, Before: RootRef{N: 4},
+		Root: RootRef{N: 5}, Control: w.state.Size(), Scopes: 4}
+	w.must(w.sign(bert, TypeReject, Decision{b}))
+	w.stands(b, Pending)
+	w.must(w.approve(anna, late))
+	w.must(w.approve(bert, late))
+	ks := "keyservice/default"
+	after := e
+	after.Control = w.state.Size()
+	w.wrong("closed", w.sign(ks, TypeErased, after))
+	more := e
+	more.Requests = append(more.Requests[:2:2], Outcome{Request: late, Erased: 1})
+	w.wrong("closed", w.sign(ks, TypeErased, more))
+	w.must(w.sign(ks, TypeErased, e))
+	w.stands(a, Done)
+	w.stands(b, Done)
+	w.stands(late, Approved)
 }
 
 func TestIntake(t *testing.T) {

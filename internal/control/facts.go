@@ -31,7 +31,7 @@ type Outcome struct {
 	Retained uint64       `json:"retained,omitempty"` // scopes whose minimum retention is not over
 	Until    *time.Time   `json:"until,omitempty"`    // when the last of them is
 	Nothing  bool         `json:"nothing,omitempty"`  // no scope is known that it selects
-	Problem  string       `json:"problem,omitempty"`  // "selection": it cannot be opened; "custodian": one cannot be reached
+	Problem  string       `json:"problem,omitempty"`  // "selection": it cannot be opened; "custodian", "replica": it cannot be reached
 }
 
 // Complete reports whether nothing is left of the request.
@@ -40,7 +40,7 @@ func (o *Outcome) Complete() bool { return o.Held == 0 && o.Retained == 0 && o.P
 // Erased says that a generation of the key trie was left, and what the new one leaves out.
 type Erased struct {
 	Cause     Cause         `json:"cause"`
-	Requests  []Outcome     `json:"requests,omitempty"` // cause "request"
+	Requests  []Outcome     `json:"requests,omitempty"` // cause "request": those of which scopes went, as in the root record
 	From      uint64        `json:"from"`               // generation that was left
 	To        uint64        `json:"to"`                 // From + 1
 	Before    RootRef       `json:"before"`             // last record of From

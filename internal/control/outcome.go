@@ -13,6 +13,8 @@ const (
 	forgeriesADay = 4
 	// patience is how long an entry may wait in the inbox for the one that it names.
 	patience = 10 * time.Minute
+	// MaxBatch is how many requests one erasure carries out at most.
+	MaxBatch = 1000
 )
 
 // checkOutcome accepts what is said about a request that is approved and for the key service to carry out.
@@ -50,17 +52,9 @@ func (s *State) checkErased(e *Erased) error {
 	case (e.Cause == CauseRequest) != (len(e.Requests) > 0):
 		return refuse(whyInvalid, "erasure by %q with %d requests", e.Cause, len(e.Requests))
 	case e.Cause == CauseRequest:
-		seen := map[commit.Hex32]bool{}
-		for i := range e.Requests {
-			o := &e.Requests[i]
-			if err := s.checkOutcome(o); err != nil {
-				return err
-			}
-			if seen[o.Request] {
-				return refuse(whyInvalid, "request %v is there twice", o.Request)
-			}
-			seen[o.Request] = true
-			single = single || s.Request(o.Request).Single
+		var err error
+		if single, err = s.checkBatch(e); err != nil {
+			return err
 		}
 	default:
 		p := s.Policy()
@@ -96,6 +90,33 @@ func (s *State) checkSupplement(u *Supplement) error {
 		}
 	}
 	return nil
+}
+
+// checkBatch accepts requests that were approved when the erasure was judged, also if an approval was taken back since.
+func (s *State) checkBatch(e *Erased) (single bool, err error) {
+	if len(e.Requests) > MaxBatch {
+		return false, refuse(whyInvalid, "a batch of %d requests", len(e.Requests))
+	}
+	seen := map[commit.Hex32]bool{}
+	for i := range e.Requests {
+		o := &e.Requests[i]
+		r := s.Request(o.Request)
+		switch {
+		case r == nil:
+			return false, refuse(whyUnknown, "no request %v is in the log before this", o.Request)
+		case r.What != WhatErase || seen[o.Request]:
+			return false, refuse(whyInvalid, "request %v is for %q, or is there twice", o.Request, r.What)
+		case r.Standing == Done:
+			return false, refuse(whyClosed, "request %v is done", o.Request)
+		}
+		alone, approved := r.ApprovedAt(e.Control)
+		if !approved {
+			return false, refuse(whyClosed, "request %v was not approved when the log had %d entries", o.Request, e.Control)
+		}
+		seen[o.Request] = true
+		single = single || alone
+	}
+	return single, nil
 }
 
 func (s *State) checkErasure(entry commit.Hex32) error {

@@ -146,7 +146,7 @@ func (s *State) enact(p *Policy, entry commit.Hex32, single bool) {
 	s.Policies = append(s.Policies, InForce{s.Size(), entry, single, p})
 	for _, r := range s.Requests {
 		if r.Standing == Approved && !s.quorum(r) {
-			r.Standing, r.Effect, r.At = Pending, 0, time.Time{}
+			r.lapse(Pending, s.Size())
 		}
 	}
 }

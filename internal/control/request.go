@@ -141,6 +141,35 @@ type Request struct {
 	At       time.Time // of the object that holds the approval which decided
 	Single   bool      // decided by fewer than two approvers with keys that init did not make
 	Outcomes []Outcome // what key services said, oldest first
+
+	lapsed []approval // approvals that were taken back
+}
+
+// approval is from one size of the log on, up to before another.
+type approval struct {
+	from, to uint64
+	single   bool
+}
+
+// ApprovedAt reports whether the request was approved when the log had a size, and whether that was single control.
+func (r *Request) ApprovedAt(size uint64) (single, ok bool) {
+	if r.Effect > 0 && r.Effect <= size {
+		return r.Single, true
+	}
+	for _, a := range r.lapsed {
+		if a.from <= size && size < a.to {
+			return a.single, true
+		}
+	}
+	return false, false
+}
+
+// lapse takes the approval back in the entry that makes the log as long as size.
+func (r *Request) lapse(standing Standing, size uint64) {
+	if r.Effect > 0 {
+		r.lapsed = append(r.lapsed, approval{r.Effect, size, r.Single})
+	}
+	r.Standing, r.Effect, r.At = standing, 0, time.Time{}
 }
 
 // Voice is what one approver said.

@@ -15,6 +15,8 @@ type Erasure struct {
 	Weeks      []uint16    // of intake keys that are over, with all that was remembered because of them
 	Release    []Hold      // holds that end
 	Tombstones []Tombstone // to set
+	Defer      []Deferred  // requests of which something stays
+	Resume     []Deferred  // those that wait no longer
 }
 
 // Erased is what an erasure did in public: the content of a list of docs/formats/keys.md.
@@ -62,7 +64,7 @@ func (r *Ring) Erase(ctx context.Context, w *keytrie.Writer, e Erasure) (*Ring, 
 		next.Runs = append(next.Runs, run)
 		erased.Removed = append(erased.Removed, sortSet(p.removed[i]))
 	}
-	b := Batch{Spent: p.spent, Tombstones: e.Tombstones}
+	b := Batch{Spent: p.spent, Tombstones: e.Tombstones, Deferred: e.Defer}
 	keys, err := b.keys()
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +113,7 @@ func (r *Ring) plan(ctx context.Context, e *Erasure) (*plan, error) {
 		}
 	}
 	p.take(slices.DeleteFunc(slices.Clone(e.Scopes), func(l Located) bool { return l.Expires && slices.Contains(e.Days, l.Day) }))
-	return p, p.marks(ctx, e.Release)
+	return p, p.marks(ctx, e.ended())
 }
 
 // intake removes weeks, and finds out which ones stay.
@@ -160,20 +162,16 @@ func (p *plan) take(scopes []Located) {
 	}
 }
 
-// marks removes tombstones that end, and holds that are released.
-func (p *plan) marks(ctx context.Context, release []Hold) error {
+// marks removes tombstones that end, and other marks.
+func (p *plan) marks(ctx context.Context, paths [][]byte) error {
 	stones, _, err := p.ring.Marks(ctx)
 	if err != nil {
 		return err
 	}
-	var paths [][]byte
 	for i := range stones {
 		if p.ends(&stones[i]) {
 			paths = append(paths, stones[i].path())
 		}
-	}
-	for i := range release {
-		paths = append(paths, release[i].path())
 	}
 	for i := range p.index {
 		p.index[i] = append(p.index[i], paths...)

@@ -21,6 +21,7 @@ type Batch struct {
 	Intake     []IntakeKey
 	Tombstones []Tombstone
 	Holds      []Hold
+	Deferred   []Deferred
 }
 
 // keys are the entries of the batch in the key trie, sorted.
@@ -37,6 +38,11 @@ func (b *Batch) keys() ([]keytrie.Entry, error) {
 		out = append(out, keytrie.Entry{Path: s.path(), Value: s.value()})
 		if moved := s.moved(); moved != nil {
 			out = append(out, keytrie.Entry{Path: moved})
+		}
+	}
+	for i := range b.Deferred {
+		if err := b.Deferred[i].check(); err != nil {
+			return nil, err
 		}
 	}
 	for i := range b.Spent {
@@ -65,6 +71,9 @@ func (b *Batch) index() []keytrie.Entry {
 	}
 	for i := range b.Holds {
 		paths = append(paths, b.Holds[i].path())
+	}
+	for i := range b.Deferred {
+		paths = append(paths, b.Deferred[i].path())
 	}
 	var out []keytrie.Entry
 	for _, p := range sortSet(paths) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"github.com/stelelog/stele/internal/keytrie"
 )
@@ -44,15 +45,40 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 	}
 	for i := range n {
 		scopes, err := g.keys(ctx, i, erased.Removed[i])
-		if err != nil {
-			return fmt.Errorf("run %d: %w", i, err)
+		if err == nil {
+			err = e.exactly(i, scopes)
 		}
-		if err := g.index(ctx, i, scopes, e.Release, left.ends); err != nil {
+		if err == nil {
+			err = g.index(ctx, i, scopes, e.ended(), left.ends)
+		}
+		if err != nil {
 			return fmt.Errorf("run %d: %w", i, err)
 		}
 	}
 	added := Ring{Archive: g.after.Archive, Packs: g.after.Packs, Runs: g.after.Runs[n:]}
-	return added.holdsOnly(ctx, erased.Spent, e.Tombstones)
+	return added.holdsOnly(ctx, erased.Spent, e.marks())
+}
+
+// exactly checks that the scopes that a run lost are those that were to go, whatever the list says.
+func (e *Erasure) exactly(run int, gone []stored) error {
+	want := map[string]bool{}
+	for i := range e.Scopes {
+		if e.Scopes[i].Run == run {
+			want[string(e.Scopes[i].path())] = true
+		}
+	}
+	for i := range gone {
+		s := &gone[i]
+		path := string(s.pathOf(s.check))
+		if !want[path] && !(s.Expires && slices.Contains(e.Days, s.Day)) {
+			return fmt.Errorf("scope %x with check %x would go, and nobody asked for that", s.ID, s.check)
+		}
+		delete(want, path)
+	}
+	for path := range want {
+		return fmt.Errorf("path %x was to go, and stays", path)
+	}
+	return nil
 }
 
 // keys checks that a key trie lost the paths of the list and nothing else, and returns the scopes among them.
@@ -81,7 +107,7 @@ func (g *gate) keys(ctx context.Context, i int, list [][]byte) (gone []stored, e
 }
 
 // index checks that an index trie lost the tags of the scopes that are gone, the marks that end, and nothing else.
-func (g *gate) index(ctx context.Context, i int, gone []stored, release []Hold, ends func(*Tombstone) bool) error {
+func (g *gate) index(ctx context.Context, i int, gone []stored, marks [][]byte, ends func(*Tombstone) bool) error {
 	want := map[string]bool{} // true: it is gone
 	var near [][]byte
 	for k := range gone {
@@ -90,8 +116,8 @@ func (g *gate) index(ctx context.Context, i int, gone []stored, release []Hold, 
 			want[string(path)] = false
 		}
 	}
-	for k := range release {
-		want[string(release[k].path())] = false
+	for _, path := range marks {
+		want[string(path)] = false
 	}
 	err := keytrie.Compare(ctx, g.before.index(), g.before.Runs[i].Index, g.after.index(), g.after.Runs[i].Index, func(was, is keytrie.Entry) error {
 		if was.Path == nil || is.Path != nil {
@@ -122,26 +148,22 @@ func (g *gate) index(ctx context.Context, i int, gone []stored, release []Hold, 
 		return err
 	})
 	for path, gone := range want {
-		if !gone && path[0] != indexHold && err == nil {
+		if !gone && path[0] != indexHold && path[0] != indexDeferred && err == nil { // another run has it
 			err = fmt.Errorf("index path %x would stay, and no scope has it", path)
 		}
 	}
 	return err
 }
 
-// holdsOnly checks that a ring has the spent paths and the tombstones, and nothing else.
-func (r *Ring) holdsOnly(ctx context.Context, spent [][]byte, stones []Tombstone) error {
-	var index [][]byte
-	for i := range stones {
-		index = append(index, stones[i].path())
-	}
+// holdsOnly checks that a ring has the spent paths and the marks, and nothing else.
+func (r *Ring) holdsOnly(ctx context.Context, spent, marks [][]byte) error {
 	for _, x := range []struct {
 		trie *keytrie.Trie
 		root func(*Run) keytrie.Root
 		want [][]byte
 	}{
 		{r.keys(), func(run *Run) keytrie.Root { return run.Keys }, spent},
-		{r.index(), func(run *Run) keytrie.Root { return run.Index }, sortSet(index)},
+		{r.index(), func(run *Run) keytrie.Root { return run.Index }, marks},
 	} {
 		want := x.want
 		for i := range r.Runs {

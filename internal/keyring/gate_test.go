@@ -157,6 +157,11 @@ func TestGate(t *testing.T) {
 			}
 		})
 	}
+	more := e
+	more.Scopes = append(slices.Clone(e.Scopes), w.tagged(t, tag("subject", 4))[0])
+	if after, with := w.erased(t, more); !errors.Is(Gate(ctx, w.Ring, after, &e, with, 100, w.keys), ErrGate) {
+		t.Error("a live key that the list names passes")
+	}
 	for name, other := range map[string]*Erased{
 		"a list of fewer": {Removed: slices.Clone(list.Removed), Spent: list.Spent},
 		"a list of more":  {Removed: slices.Clone(list.Removed), Spent: list.Spent},

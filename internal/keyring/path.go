@@ -22,6 +22,7 @@ const (
 	indexTombstone = 0x22
 	indexStream    = 0x23
 	indexHold      = 0x24
+	indexDeferred  = 0x25
 )
 
 // scopePath is the length of the path of a scope: space, day, id, check.
@@ -98,10 +99,9 @@ func (s *Scope) space() byte {
 }
 
 // path is that of the scope's key.
-func (s *Scope) path() []byte {
-	check := s.Check()
-	return join(s.space(), be16(s.Day), s.ID[:], check[:])
-}
+func (s *Scope) path() []byte { return s.pathOf(s.Check()) }
+
+func (s *Scope) pathOf(check [16]byte) []byte { return join(s.space(), be16(s.Day), s.ID[:], check[:]) }
 
 // moved is the path that leads from the id to the path day, nil if that is the day in the id.
 func (s *Scope) moved() []byte {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/keytrie"
@@ -104,7 +103,7 @@ func (s *service) eraseFully(b *testing.B, ring *keyring.Ring, e keyring.Erasure
 	data := list.Marshal(archive)
 	written += len(data)
 	x.Live -= list.Scopes()
-	x.Erased = &Erased{Requests: []commit.Hex32{{}}, Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)), Root: list.Root(),
+	x.Erased = &Erased{Cause: "request", Requests: []Outcome{{Erased: list.Scopes()}}, Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)), Root: list.Root(),
 		List: sha256.Sum256(data), Size: int64(len(data))}
 	last, _ := s.state.Last()
 	x.Top, x.Custody = s.custody(b, last.Generation+1)

@@ -102,15 +102,30 @@ type Late struct {
 const MaxWeeks = 64
 
 // Erased is what a new generation leaves out: how many paths were Removed, of which Scopes are keys, and how many Spent
-// paths were added. List is the object keys/erased/<list>.
+// paths were added. List is the object keys/erased/<list>. Requests are those of the batch of which scopes went, ascending;
+// none for other causes.
 type Erased struct {
-	Requests []commit.Hex32 `json:"requests"`
-	Scopes   uint64         `json:"scopes"`
-	Removed  uint64         `json:"removed"`
-	Spent    uint64         `json:"spent"`
-	Root     merkle.Hash    `json:"root"`
-	List     commit.Hex32   `json:"list"`
-	Size     int64          `json:"size"`
+	Cause    string       `json:"cause"` // "request", "session" or "ttl"
+	Requests []Outcome    `json:"requests"`
+	Scopes   uint64       `json:"scopes"`
+	Removed  uint64       `json:"removed"`
+	Spent    uint64       `json:"spent"`
+	Root     merkle.Hash  `json:"root"`
+	List     commit.Hex32 `json:"list"`
+	Size     int64        `json:"size"`
+}
+
+// MaxBatch is how many requests one erasure carries out at most.
+const MaxBatch = 1000
+
+// Outcome is how it stands with one request of a batch, as in an outcome of docs/formats/control.md.
+type Outcome struct {
+	Request  commit.Hex32 `json:"request"`
+	Erased   uint64       `json:"erased"`
+	Whole    uint64       `json:"whole,omitempty"`
+	Held     uint64       `json:"held,omitempty"`
+	Retained uint64       `json:"retained,omitempty"`
+	Until    *time.Time   `json:"until,omitempty"`
 }
 
 // Recovery lets record From stand in for newer ones of its generation that are Lost.

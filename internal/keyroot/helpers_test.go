@@ -306,7 +306,7 @@ func (s *service) eraseNext(t testing.TB, n byte) (Next, *keyring.Erased) {
 	})
 	data := list.Marshal(archive)
 	x.Live -= list.Scopes()
-	x.Erased = &Erased{Requests: []commit.Hex32{{n}}, Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)), Root: list.Root(), List: sha256.Sum256(data), Size: int64(len(data))}
+	x.Erased = &Erased{Cause: "request", Requests: []Outcome{{Request: commit.Hex32{n}, Erased: list.Scopes()}}, Scopes: list.Scopes(), Removed: list.Paths(), Spent: uint64(len(list.Spent)), Root: list.Root(), List: sha256.Sum256(data), Size: int64(len(data))}
 	last, _ := s.state.Last()
 	x.Top, x.Custody = s.custody(t, last.Generation+1)
 	return x, list

@@ -89,8 +89,11 @@ func (r *Record) check() error {
 		return errors.New("keyroot: a recovery says what is lost")
 	case r.Fold != nil && r.Erased != nil, r.Fold != nil && r.Recovery != nil, r.Erased != nil && r.Recovery != nil:
 		return errors.New("keyroot: a record folds, erases or recovers")
-	case r.Erased != nil && (r.Erased.Size < 1 || r.Erased.Size > keyring.MaxList || r.Erased.Requests == nil):
-		return fmt.Errorf("keyroot: a list of %d bytes", r.Erased.Size)
+	}
+	if r.Erased != nil {
+		if err := r.Erased.check(); err != nil {
+			return err
+		}
 	}
 	if err := r.checkPacks(); err != nil {
 		return err
@@ -101,6 +104,22 @@ func (r *Record) check() error {
 		}
 	}
 	return r.Custody.check()
+}
+
+func (e *Erased) check() error {
+	if e.Size < 1 || e.Size > keyring.MaxList || e.Requests == nil || len(e.Requests) > MaxBatch {
+		return fmt.Errorf("keyroot: a list of %d bytes, %d requests", e.Size, len(e.Requests))
+	}
+	if !slices.Contains([]string{"request", "session", "ttl"}, e.Cause) || e.Cause != "request" && len(e.Requests) > 0 {
+		return fmt.Errorf("keyroot: an erasure by %q with %d requests", e.Cause, len(e.Requests))
+	}
+	for i := range e.Requests {
+		o := &e.Requests[i]
+		if i > 0 && bytes.Compare(e.Requests[i-1].Request[:], o.Request[:]) >= 0 || o.Erased == 0 || o.Erased > e.Scopes || o.Whole > o.Erased {
+			return fmt.Errorf("keyroot: request %v, of which %d of %d scopes went, or is out of order", o.Request, o.Erased, e.Scopes)
+		}
+	}
+	return nil
 }
 
 // checkPacks: the packs of the record are those of its runs.

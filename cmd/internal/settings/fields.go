@@ -59,6 +59,7 @@ func fields() []Field {
 		duration("segment_age", "1m", "or at this age", func(s *Settings) *time.Duration { return &s.SegmentAge }),
 		duration("heads_every", "10s", "how often new heads go into the control log", func(s *Settings) *time.Duration { return &s.HeadsEvery }),
 		duration("idle_age", "1h", "how often a log without records is committed, to show that it lives", func(s *Settings) *time.Duration { return &s.IdleAge }),
+		duration("erase_every", "1h", "how long approved erasures that are not urgent wait for others, to be carried out together", func(s *Settings) *time.Duration { return &s.EraseEvery }),
 		{Name: "partitions", example: "0,2", Help: "partitions of this compactor, as 0,2,5; left out, compactors share them",
 			put: func(s *Settings, v string) (err error) { s.Partitions, err = parsePartitions(v); return err },
 			get: func(s *Settings) string {

@@ -34,6 +34,7 @@ type Settings struct {
 	SegmentAge   time.Duration
 	HeadsEvery   time.Duration
 	IdleAge      time.Duration
+	EraseEvery   time.Duration
 	Partitions   []int // nil shares them with the other compactors
 
 	Metrics   string // host:port; empty means none
