@@ -208,7 +208,7 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []*provable, 
 		}
 	}
 	data, err := x.Marshal(func(nodes []merkle.Node, hashes []merkle.Hash) error {
-		return readNodes(ctx, p.a.store, r.l, nodes, hashes)
+		return p.prover.tree(r.l).read(ctx, nodes, hashes)
 	})
 	if err != nil {
 		return nil, part, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)

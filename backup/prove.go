@@ -76,6 +76,8 @@ type prover struct {
 	runs  []*leafRun
 	parts []evidence.Part
 
+	trees map[*openLog]*treeNodes
+
 	near struct { // what was read last
 		commit string
 		frames []segment.FrameAt
@@ -126,6 +128,17 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 	}
 	file, err := evidence.Marshal(p.a.trust.Archive, p.parts)
 	return &Evidence{File: file, Records: len(p.found)}, err
+}
+
+// tree is the tree of a log, as far as it was read.
+func (p *prover) tree(l *openLog) *treeNodes {
+	if p.trees[l] == nil {
+		if p.trees == nil {
+			p.trees = map[*openLog]*treeNodes{}
+		}
+		p.trees[l] = newTreeNodes(p.a.store, l)
+	}
+	return p.trees[l]
 }
 
 // stream adds the certificate of a stream, if it is not there yet.

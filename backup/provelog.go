@@ -22,7 +22,7 @@ import (
 // inLog makes the proof of a leaf in its log, under the head that the control log has.
 func (p *prover) inLog(ctx context.Context, f *provable) ([]byte, error) {
 	proof, err := merkle.ProveInclusion(f.index, f.head.size, func(nodes []merkle.Node, hashes []merkle.Hash) error {
-		return readNodes(ctx, p.a.store, f.l, nodes, hashes)
+		return p.tree(f.l).read(ctx, nodes, hashes)
 	})
 	if err != nil {
 		return nil, err
@@ -33,56 +33,6 @@ func (p *prover) inLog(ctx context.Context, f *provable) ([]byte, error) {
 	return merkle.TLogProof{Index: f.index, Path: proof.Path, Checkpoint: []byte(f.head.Checkpoint)}.MarshalText()
 }
 
-// readNodes reads nodes of a log's tree from the segments that hold them, all at once. They are not checked: a proof
-// made of wrong ones does not lead to the root.
-func readNodes(ctx context.Context, store Store, l *openLog, nodes []merkle.Node, hashes []merkle.Hash) error {
-	wanted := map[*logCommit][]nodePart{}
-	rows := make([][]merkle.Hash, len(nodes)) // what each node is made from: itself, or its leaves
-	for i, n := range nodes {
-		if n.Level >= segment.LowestNode {
-			c, r, err := nodeAt(l, n)
-			if err != nil {
-				return err
-			}
-			rows[i] = make([]merkle.Hash, 1)
-			wanted[c] = append(wanted[c], nodePart{i, 0, r})
-			continue
-		}
-		rows[i] = make([]merkle.Hash, 1<<n.Level)
-		for leaf := n.Index << n.Level; leaf < (n.Index+1)<<n.Level; leaf++ {
-			c, err := l.commitOf(leaf)
-			if err != nil {
-				return err
-			}
-			at := Range{Off: c.Proof[segment.SectionLeaves].Off + 32*int64(leaf-c.Tree.First), Len: 32}
-			wanted[c] = append(wanted[c], nodePart{i, int(leaf - n.Index<<n.Level), at})
-		}
-	}
-	for c, parts := range wanted {
-		ranges := make([]Range, len(parts))
-		for i, p := range parts {
-			ranges[i] = p.at
-		}
-		data, err := fetchParts(ctx, store, c.Object(commit.KindProof, ""), ranges, func(int, []byte) bool { return true })
-		if err != nil {
-			return err
-		}
-		for i, p := range parts {
-			rows[p.node][p.place] = merkle.Hash(data[i])
-		}
-	}
-	for i := range nodes {
-		hashes[i] = merkle.Root(rows[i])
-	}
-	return nil
-}
-
-// nodePart is a hash of a segment that goes into a node.
-type nodePart struct {
-	node, place int
-	at          Range
-}
-
 // commitOf finds the commit that holds a leaf.
 func (l *openLog) commitOf(leaf uint64) (*logCommit, error) {
 	i := sort.Search(len(l.commits), func(i int) bool { return l.commits[i].Tree.Size > leaf })
@@ -90,21 +40,6 @@ func (l *openLog) commitOf(leaf uint64) (*logCommit, error) {
 		return nil, fmt.Errorf("no commit of %s holds leaf %d", l.chain.origin, leaf)
 	}
 	return &l.commits[i], nil
-}
-
-// nodeAt says where a node of a stored level lies: in the segment that holds its last leaf.
-func nodeAt(l *openLog, n merkle.Node) (*logCommit, Range, error) {
-	c, err := l.commitOf((n.Index+1)<<n.Level - 1)
-	if err != nil {
-		return nil, Range{}, err
-	}
-	a, b := c.Tree.First, c.Tree.Size
-	before := uint64(0)
-	for level := segment.LowestNode; level < n.Level; level++ {
-		before += b>>level - a>>level
-	}
-	at := int64(before + n.Index - a>>n.Level)
-	return c, Range{Off: c.Proof[segment.SectionNodes].Off + 32*at, Len: 32}, nil
 }
 
 // certificate reads the certificate of a stream from its first leaf, in whatever log that is.
