@@ -194,7 +194,7 @@ func changes(t testing.TB, n int, see func(*mutant)) {
 func TestAnyByteCounts(t *testing.T) {
 	each := 10200 / len(fixtures())
 	if testbed.Long() {
-		each *= 20
+		each *= 10
 	}
 	outcomes := map[string]int{}
 	changes(t, each, func(m *mutant) { outcomes[m.check(t).Err]++ })
