@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
@@ -12,6 +13,9 @@ import (
 )
 
 var le = binary.LittleEndian
+
+// leavesRoot is where the root over leaf hashes stands in the header of a frame.
+const leavesRoot = 88
 
 // Step is one step of a path from a leaf to a root whose size is not known: the sibling, and on which side it stands.
 type Step struct {
@@ -27,9 +31,10 @@ type Value struct {
 	Hash  merkle.Hash
 }
 
-// RecordPart makes the part of a leaf: leafdata, the signed header of its frame (216 bytes), and its path there.
+// RecordPart makes the part of a leaf: leafdata, the signed header of its frame (216 bytes), and its path there. The root
+// over leaf hashes in the header is left out, as the path leads to it.
 func RecordPart(leafdata, signed []byte, path []merkle.Hash) Part {
-	data := append([]byte(nil), signed...)
+	data := slices.Concat(signed[:leavesRoot], signed[leavesRoot+wordLen:])
 	data = appendPath(data, path)
 	return Part{KindRecord, append(data, leafdata...)}
 }
@@ -150,16 +155,49 @@ type leafPart struct {
 
 func parseRecord(data []byte) (p leafPart, err error) {
 	c := cursor{b: data}
-	p.signed = c.bytes(frame.SignedLen)
+	before, behind := c.bytes(leavesRoot), c.bytes(uint64(frame.SignedLen-leavesRoot-wordLen))
 	p.path = c.path()
 	p.leafdata = c.b
 	if c.broken || len(p.leafdata) > record.MaxLeaf {
 		return p, errPart
 	}
-	if p.header, err = frame.ParseHeader(p.signed); err == nil {
-		p.leaf, err = record.Parse(p.leafdata)
+	if p.leaf, err = record.Parse(p.leafdata); err != nil {
+		return p, err
 	}
-	return p, err
+	p.signed = slices.Concat(before, make([]byte, wordLen), behind)
+	if p.header, err = frame.ParseHeader(p.signed); err != nil {
+		return p, err
+	}
+	root, ok := climb(merkle.LeafHash(p.leafdata), p.leaf.Seq-p.header.First, uint64(p.header.Count), p.path)
+	if !ok {
+		return p, errors.New("its path does not fit a frame that holds it")
+	}
+	p.header.Leaves = root
+	copy(p.signed[leavesRoot:], root[:])
+	return p, nil
+}
+
+// climb follows an inclusion path to the root that it leads to.
+func climb(leaf merkle.Hash, index, size uint64, path []merkle.Hash) (root merkle.Hash, ok bool) {
+	if index >= size {
+		return root, false
+	}
+	root = leaf
+	for last := size - 1; last > 0; index, last = index>>1, last>>1 {
+		if index&1 == 0 && index == last {
+			continue
+		}
+		if len(path) == 0 {
+			return root, false
+		}
+		if index&1 == 1 {
+			root = merkle.NodeHash(path[0], root)
+		} else {
+			root = merkle.NodeHash(root, path[0])
+		}
+		path = path[1:]
+	}
+	return root, len(path) == 0
 }
 
 func parseFields(data []byte) (fields [seal.FieldCount]Value, err error) {

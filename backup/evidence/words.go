@@ -36,6 +36,7 @@ const (
 	sigChars  = 92 // 68 bytes
 	hexChars  = 2 * wordLen
 
+	headerHash                 = 56      // in the header of a frame: the first of its hashes
 	leafDigest, leafCommitment = 68, 102 // in leafdata
 	certKeys                   = 37      // in a stream certificate
 )
@@ -172,13 +173,10 @@ func wordsIn(p Part) (offsets []int, text int) {
 		}
 		return words(at+1, int(p.Data[at]))
 	}
-	signed := func() int {
-		words(frame.SignedLen-160, 5)
-		return frame.SignedLen
-	}
 	switch text = n; p.Kind {
 	case KindRecord:
-		leaf := counted(signed())
+		words(headerHash, 4) // the head before, the root over entries, the signature
+		leaf := counted(frame.SignedLen - wordLen)
 		words(leaf+leafDigest, 1)
 		words(leaf+leafCommitment, 1)
 	case KindFields:
@@ -186,7 +184,8 @@ func wordsIn(p Part) (offsets []int, text int) {
 			at = words(at+1, 1)
 		}
 	case KindScope:
-		at := signed()
+		words(headerHash, 5)
+		at := frame.SignedLen
 		if at < n {
 			for range p.Data[at] {
 				at = words(at+2, 1) - 1
