@@ -45,7 +45,7 @@ func (v *verifier) anchoring(ctx context.Context) error {
 func (v *verifier) cosignatures(ctx context.Context, policy *cosign.Policy) error {
 	seen := map[string]AnchorReport{}
 	rubbish := 0
-	err := v.a.control.EachCosigned(ctx, policy, 0, func(c ledger.Cosigned) {
+	from, err := v.a.control.NewestCosigned(ctx, policy, func(c ledger.Cosigned) {
 		switch {
 		case c.Size == 0:
 			if rubbish++; rubbish <= mostNamed {
@@ -68,7 +68,7 @@ func (v *verifier) cosignatures(ctx context.Context, policy *cosign.Policy) erro
 	size := v.a.control.Size()
 	for _, w := range policy.Witnesses {
 		r := seen[w.Name]
-		r.Name, r.Kind, r.Behind = w.Name, "witness", size-r.Size
+		r.Name, r.Kind, r.Behind = w.Name, "witness", size-max(r.Size, min(from, size)) // one that was not met is at least so far behind
 		v.r.Anchors = append(v.r.Anchors, r)
 	}
 	return err

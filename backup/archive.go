@@ -71,8 +71,10 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 			a.heads[log] = slices.Clone(heads)
 		}
 		a.ends = s.Ends()
-		a.expiries.take(s)
 	})
+	if err := a.readExpiries(ctx); err != nil {
+		return nil, err
+	}
 	var partitions []uint32
 	err = eachFolder(ctx, store, logsPrefix, func(name string) {
 		if p, err := strconv.ParseUint(name, 10, 32); err == nil && strconv.FormatUint(p, 10) == name {

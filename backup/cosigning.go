@@ -89,15 +89,18 @@ func (w *witnesses) start(ctx context.Context, size uint64) error {
 	if w.started {
 		return nil
 	}
-	err := w.control.EachCosigned(ctx, w.policy, size-min(size, cosignLookBack), func(c ledger.Cosigned) {
+	for c, err := range w.control.Cosigned(ctx, w.policy, size-min(size, cosignLookBack), size) {
+		if err != nil {
+			return err
+		}
 		for _, by := range c.By {
 			if c.Err == nil {
 				w.known[by.Witness] = max(w.known[by.Witness], c.Size)
 			}
 		}
-	})
-	w.started = err == nil
-	return err
+	}
+	w.started = true
+	return nil
 }
 
 // heard notes what a witness answered.

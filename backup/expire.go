@@ -19,21 +19,23 @@ import (
 	"github.com/stelelog/stele/merkle"
 )
 
-// ExpireConfig says what may be removed, and by whose time. Store, Trust and Trusted are required, Deleter and Identity too
-// but with DryRun.
+// ExpireConfig says what may be removed, and by whose time. Store and Trust are required, Deleter and Identity too but with
+// DryRun.
 type ExpireConfig struct {
 	Store    Store
 	Deleter  objstore.Deleter
 	Trust    []byte    // content of trust.stele
 	Identity []byte    // content of compactor.stele: what goes is first said in the control log
-	Trusted  time.Time // the present, on the word of whoever runs this; the entries say so
+	Trusted  time.Time // the present, on the word of whoever runs this, only where the trust file wants no witnesses; the entries say so
 	DryRun   bool      // only say what would go
 }
 
 // Expiry is what was removed from an archive because its time was over, or would be.
 type Expiry struct {
-	Time    time.Time       `json:"time"` // that was believed
+	Time    time.Time       `json:"time"`  // that was believed
+	Clock   string          `json:"clock"` // whose time: "witnesses" or "trusted"
 	Holds   int             `json:"holds"`
+	Kept    int             `json:"kept"` // objects that stay for a hold, which may be on what is in them
 	Objects []expiredObject `json:"objects"`
 	Bytes   int64           `json:"bytes"`
 }
@@ -48,6 +50,7 @@ type expiredObject struct {
 	Until  time.Time `json:"until"` // end of its lock
 
 	object *commit.Object
+	commit *commit.Commit
 	logged bool // in the control log already
 }
 
@@ -60,12 +63,9 @@ const maxExpired = 1000
 
 // Expire removes what has expired: data and quarantine objects whose locks are over, and of a closed log the rest but its
 // commits, once nothing in it or of the days after its end is locked. What goes is in the control log before the first
-// object goes. While a hold stands nothing goes, because nobody without keys can tell what it holds. Expire may be
-// repeated after any error.
+// object goes. The time is that of the witnesses of the trust file; where it wants none, Trusted. While a hold stands, only
+// data go in which no scope has its key any more. Expire may be repeated after any error.
 func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
-	if cfg.Trusted.IsZero() {
-		return nil, errors.New("nothing tells the time: no witness is asked in this version, and the clock of one machine is not believed")
-	}
 	a, err := OpenArchive(ctx, cfg.Store, cfg.Trust)
 	if err == nil {
 		err = a.Founded()
@@ -73,8 +73,12 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &expirer{a: a, cfg: cfg, now: cfg.Trusted.UTC().Truncate(time.Second)}
-	out := &Expiry{Time: e.now, Objects: []expiredObject{}}
+	e := &expirer{a: a, cfg: cfg}
+	if e.clock, err = e.whoseTime(ctx); err != nil {
+		return nil, err
+	}
+	e.now = e.clock.Time
+	out := &Expiry{Time: e.now, Clock: e.clock.Source}
 	a.control.View(func(s *control.State) {
 		for _, h := range s.Holds {
 			if h.StandsAt(s.Size()) {
@@ -82,11 +86,15 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 			}
 		}
 	})
-	if out.Holds > 0 {
-		return out, nil
-	}
 	if out.Objects, err = e.over(ctx); err != nil {
 		return nil, err
+	}
+	if out.Holds > 0 && len(out.Objects) > 0 {
+		all := len(out.Objects)
+		if out.Objects, err = e.unheld(ctx, out.Objects); err != nil {
+			return nil, err
+		}
+		out.Kept = all - len(out.Objects)
 	}
 	for _, o := range out.Objects {
 		out.Bytes += o.Size
@@ -105,10 +113,31 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 	return out, nil
 }
 
+// whoseTime says how late it is, and who says so.
+func (e *expirer) whoseTime(ctx context.Context) (c control.Clock, err error) {
+	policy, err := e.a.trust.Cosigners()
+	switch {
+	case err != nil:
+		return c, fmt.Errorf("trust file: %w", err)
+	case !policy.Wants() && e.cfg.Trusted.IsZero():
+		return c, errors.New("nothing tells the time: the trust file wants no witness, and the clock of one machine is not believed unless somebody vouches for it")
+	case !policy.Wants():
+		return control.Clock{Time: e.cfg.Trusted.UTC().Truncate(time.Second), Source: control.ClockTrusted}, nil
+	case !e.cfg.Trusted.IsZero():
+		return c, errors.New("the trust file wants witnesses, so it is their time that counts, and nobody's word for another")
+	}
+	w, err := e.a.control.Witnessed(ctx, policy)
+	if err == nil && w.Time.IsZero() {
+		err = fmt.Errorf("nobody tells the time: no heads of the control log are cosigned as the trust file wants (quorum %s)", policy.Quorum)
+	}
+	return control.Clock{Time: w.Time.UTC(), Source: control.ClockWitnesses, Witnesses: w.By, Size: w.Size}, err
+}
+
 type expirer struct {
-	a   *Archive
-	cfg ExpireConfig
-	now time.Time
+	a     *Archive
+	cfg   ExpireConfig
+	clock control.Clock
+	now   time.Time
 }
 
 // over lists what is there and has expired, by log and commit.
@@ -137,7 +166,7 @@ func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
 					continue
 				}
 				out = append(out, expiredObject{Key: o.Key, Log: c.Log, Commit: c.N, Class: o.Class, Size: o.Size, Until: *o.Until,
-					object: o, logged: e.a.expired(c.Commit, o)})
+					object: o, commit: c.Commit, logged: e.a.expired(c.Commit, o)})
 			}
 		}
 	}
@@ -227,7 +256,7 @@ func (e *expirer) announce(ctx context.Context, objects []expiredObject) error {
 func (e *expirer) entries(objects []expiredObject, author note.Signer) (entries []string, err error) {
 	for len(objects) > 0 {
 		n := 0
-		body := control.Expired{Log: objects[0].Log, Clock: control.Clock{Time: e.now, Source: control.ClockTrusted}}
+		body := control.Expired{Log: objects[0].Log, Clock: e.clock}
 		for ; n < len(objects) && objects[n].Log == body.Log && len(body.Objects) < maxExpired; n++ {
 			if o := objects[n]; !o.logged {
 				if body.To = o.Commit; len(body.Objects) == 0 {

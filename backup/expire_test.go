@@ -1,7 +1,12 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,11 +16,14 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/cosign"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/merkle"
 )
 
 // deleting is a store that keeps to its locks, by the clock of a world.
@@ -227,20 +235,108 @@ func TestNothingExpires(t *testing.T) {
 	}
 }
 
-// TestHoldStopsExpiry: what a hold holds cannot be told without keys, so everything stays.
+// TestHoldStopsExpiry: whom a hold is about only keys tell, so what has its key stays; where all keys are gone nothing is
+// held.
 func TestHoldStopsExpiry(t *testing.T) {
-	a, _ := expiring(t)
+	a, records := expiring(t)
+	cred, err := identity.ParseWriter(a.file("writer", "default.stele"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var root identity.Root
 	if err := identity.Parse(a.file("admin", "root.stele"), identity.RootFormat, &root); err != nil {
 		t.Fatal(err)
 	}
 	hold := control.HoldBody{Selection: control.Selection{Kind: control.KindSubject, Salted: commit.Hex32{1}, Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}
-	a.drop(control.TypeHold, hold, signer(t, identity.RootName("test"), root.Key))
-	a.once()
-	if e := a.mustExpire(); e.Holds != 1 || len(e.Objects) > 0 {
-		t.Errorf("%+v", e)
+	held := func(a *timed) *Expiry {
+		a.drop(control.TypeHold, hold, signer(t, identity.RootName("test"), root.Key))
+		a.once()
+		return a.mustExpire()
 	}
-	a.expiredReport(0, 15)
+	tags := [][16]byte{}
+	for _, r := range records[:3] {
+		tags = append(tags, keyscope.MakeTags((*[32]byte)(cred.Pepper), nil, []byte(r.subject), nil).Subject)
+	}
+	some := a.clone(t)
+	if _, err := some.keys.Erase(t.Context(), keys.Erasure{Tags: tags[:2]}); err != nil {
+		t.Fatal(err)
+	}
+	if e := held(some); e.Holds != 1 || e.Kept != 1 || len(e.Objects) > 0 {
+		t.Errorf("some of it can be read: %+v", e)
+	}
+	if _, err := a.keys.Erase(t.Context(), keys.Erasure{Tags: tags}); err != nil {
+		t.Fatal(err)
+	}
+	if e := held(a); e.Holds != 1 || e.Kept != 0 || len(e.Objects) != 1 {
+		t.Errorf("all that is in it is erased: %+v", e)
+	}
+}
+
+func clockWitness(name string) (ed25519.PrivateKey, string) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
+	public := append([]byte{4}, key.Public().(ed25519.PublicKey)...)
+	sum := sha256.Sum256([]byte(name + "\n" + string(public)))
+	return key, fmt.Sprintf("%s+%x+%s", name, sum[:4], base64.StdEncoding.EncodeToString(public))
+}
+
+// cosign has the newest head cosigned, at a time.
+func (a *timed) cosign(key ed25519.PrivateKey, vkey string, at time.Time) {
+	a.t.Helper()
+	head := a.head()
+	text, _, _ := strings.Cut(string(head), "\n\n")
+	v, err := cosign.NewVerifier(vkey)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	sig := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, v.KeyHash()), uint64(at.Unix()))
+	sig = append(sig, ed25519.Sign(key, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s\n", at.Unix(), text))...)
+	file := fmt.Appendf(head, "— %s %s\n", v.Name(), base64.StdEncoding.EncodeToString(sig))
+	var c merkle.Checkpoint
+	if err := c.UnmarshalText([]byte(text + "\n")); err != nil {
+		a.t.Fatal(err)
+	}
+	a.mem.Overwrite(fmt.Sprintf("control/cosigned/%020d.%x", c.Size, sha256.Sum256(file)), file)
+}
+
+// TestWitnessedExpiry: where the trust file wants witnesses, what they say of the time counts, and nothing else.
+func TestWitnessedExpiry(t *testing.T) {
+	a, _ := expiring(t)
+	key, vkey := clockWitness("w.example")
+	a.trusting("witness W "+vkey, "quorum W")
+	witnessed := func(c *ExpireConfig) { c.Trusted = time.Time{} }
+	if _, err := a.expire(witnessed); err == nil || !strings.Contains(err.Error(), "nobody tells the time") {
+		t.Fatalf("nobody says how late it is: %v", err)
+	}
+	if _, err := a.expire(func(c *ExpireConfig) { c.Trusted = a.now().AddDate(10, 0, 0) }); err == nil || !strings.Contains(err.Error(), "nobody's word") {
+		t.Fatalf("the clock of one machine: %v", err)
+	}
+	a.cosign(key, vkey, a.now().AddDate(0, -4, 0))
+	if e, err := a.expire(witnessed); err != nil || len(e.Objects) != 0 || e.Clock != "witnesses" {
+		t.Fatalf("before its time: %+v, %v", e, err)
+	}
+	// A compactor with a clock that is years ahead says what goes, and somebody removes it: it is missing.
+	dry, err := a.expire(func(c *ExpireConfig) { c.Trust, c.Trusted, c.DryRun = bytes.Split(c.Trust, []byte("witness"))[0], a.now(), true })
+	if err != nil || len(dry.Objects) != 1 {
+		t.Fatalf("%+v, %v", dry, err)
+	}
+	o := dry.Objects[0]
+	early := a.clone(t)
+	body := control.Expired{Log: o.Log, From: o.Commit, To: o.Commit, Objects: []control.ExpiredObject{{SHA256: sha256.Sum256(read(t, early.mem, o.Key)), Until: o.Until}},
+		Clock: control.Clock{Time: early.now().AddDate(10, 0, 0), Source: control.ClockWitnesses, Witnesses: []string{"w.example"}, Size: 1}}
+	early.drop(control.TypeExpired, body, early.commitSigner())
+	early.once()
+	early.mem.Remove(o.Key, "")
+	wantExit(t, early.verify(VerifyOptions{Now: early.now()}), 10)
+	a.cosign(key, vkey, a.now())
+	e, err := a.expire(witnessed)
+	if err != nil || len(e.Objects) != 1 || !e.Time.Equal(a.now().UTC().Truncate(time.Second)) {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	r := a.verify(VerifyOptions{Now: a.now()})
+	wantExit(t, r, 0, "integrity", "completeness")
+	if r.Expired != 1 {
+		t.Errorf("%d expired", r.Expired)
+	}
 }
 
 // TestRemovalWithoutExpiry: what goes without an entry, before its time, or under an entry that is not true, is missing.

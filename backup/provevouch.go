@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/stelelog/stele/backup/evidence"
@@ -67,7 +68,7 @@ func (p *prover) cosigned(ctx context.Context, need uint64) (out []voucher, err 
 		return nil, err
 	}
 	signed, looked := map[string]bool{}, 0
-	for c, err := range p.a.control.Cosigned(ctx, policy, need-min(need, 1)) {
+	for c, err := range p.a.control.Cosigned(ctx, policy, need-min(need, 1), math.MaxUint64) {
 		if err != nil {
 			return nil, err
 		}

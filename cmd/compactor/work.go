@@ -99,6 +99,9 @@ func (c *config) serveAll(ctx context.Context, compactor *backup.Compactor, keys
 			return err
 		}
 	}
+	if c.ExpireEvery > 0 {
+		g.Go(func() error { return c.expire(ctx, keys.store, log) })
+	}
 	g.Go(func() error { return keys.run(ctx) })
 	g.Go(func() error { return compactor.Run(ctx) })
 	log.Info("compacting", "archive", location.Redact(c.Archive), "from", location.Redact(c.From))

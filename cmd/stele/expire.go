@@ -19,14 +19,15 @@ func (a *app) expireCommand() *cobra.Command {
 		Short: "Remove data whose time is over",
 		Long: `Remove the data of classes whose locks are over, and of a closed log the rest but its commits once nothing in it
 is locked any more. What goes is first said in the control log, so that verify calls it expired by policy,
-not missing. While a legal hold stands nothing goes.
+not missing. While a legal hold stands, only data go of which no key is left: whom a hold is about nobody but the
+key service knows.
 
 It acts as compactor (the folder compactor beside stele.yaml, or --as), and needs credentials that may
 remove versions of objects, which no other role has or should have. Interrupted, it may be repeated.
 
-The clock of one machine is not believed: --trust-clock says that you vouch for it, and that is what the control log
-will say.`,
-		Example: `  stele expire --dry-run --trust-clock
+The time is that of the witnesses in the trust file, as they cosigned heads last. Where it wants none, the clock
+of one machine is not believed: --trust-clock says that you vouch for it, and the control log will say so.`,
+		Example: `  stele expire --dry-run
   stele expire --trust-clock`,
 		Args: takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
@@ -45,14 +46,14 @@ type expireAnswer struct {
 }
 
 func (a *app) expire(ctx context.Context, dryRun, trustClock bool) (answer, error) {
-	if !trustClock {
-		return nil, usage("no witness tells the time in this version; --trust-clock says that the clock of this machine is right", "whose time is it?")
-	}
 	s, err := a.site("compactor")
 	if err != nil {
 		return nil, err
 	}
-	cfg := backup.ExpireConfig{Trusted: time.Now(), DryRun: dryRun}
+	cfg := backup.ExpireConfig{DryRun: dryRun}
+	if trustClock {
+		cfg.Trusted = time.Now()
+	}
 	if cfg.Store, cfg.Trust, err = s.open(ctx); err != nil {
 		return nil, err
 	}
@@ -65,6 +66,9 @@ func (a *app) expire(ctx context.Context, dryRun, trustClock bool) (answer, erro
 		}
 	}
 	expiry, err := backup.Expire(ctx, cfg)
+	if err != nil && !trustClock {
+		return nil, hinted(err, "compactors have heads cosigned, with the time; where the trust file wants no witnesses, --trust-clock says that the clock of this machine is right")
+	}
 	if err != nil {
 		return nil, hinted(err, s.pair())
 	}
@@ -72,9 +76,8 @@ func (a *app) expire(ctx context.Context, dryRun, trustClock bool) (answer, erro
 }
 
 func (e expireAnswer) print(w io.Writer) {
-	if e.Holds > 0 {
-		fmt.Fprintf(w, "nothing goes: %s\n", count(e.Holds, "hold")+" in force, and what it holds only its keys tell; 'stele hold list'")
-		return
+	if e.Kept > 0 {
+		fmt.Fprintf(w, "%s stay: %s, and what is held only its keys tell; 'stele hold list'\n", count(e.Kept, "object"), count(e.Holds, "hold")+" in force")
 	}
 	rows := [][]string{{"LOG", "COMMIT", "CLASS", "SIZE", "LOCKED UNTIL", "OBJECT"}}
 	for _, o := range e.Objects {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Policy is the witnesses of a log and how many of them must have cosigned a head.
@@ -155,4 +156,15 @@ func (p *Policy) Reached(size func(witness string) uint64) (reached uint64) {
 		}
 	}
 	return reached
+}
+
+// Time is the latest time of which the policy is met, when each witness has cosigned something at time(witness): so late it
+// was at least. It is zero if the policy asks for nobody.
+func (p *Policy) Time(at func(witness string) time.Time) (latest time.Time) {
+	for _, w := range p.Witnesses {
+		if t := at(w.Name); p.Wants() && t.After(latest) && p.Met(func(other string) bool { return !at(other).Before(t) }) {
+			latest = t
+		}
+	}
+	return latest
 }

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
+	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -52,67 +55,112 @@ func (c *Log) KeepCosigned(ctx context.Context, size uint64, head []byte, lines 
 	return err
 }
 
-// EachCosigned judges what lies in the place of cosigned heads of more than size entries.
-func (c *Log) EachCosigned(ctx context.Context, policy *cosign.Policy, size uint64, use func(Cosigned)) error {
-	for out, err := range c.Cosigned(ctx, policy, size) {
-		if err != nil {
-			return err
-		}
-		use(out)
-	}
-	return nil
-}
-
-// Cosigned is EachCosigned as an iterator, by ascending size. It ends with the first error.
-func (c *Log) Cosigned(ctx context.Context, policy *cosign.Policy, size uint64) iter.Seq2[Cosigned, error] {
+// Cosigned judges what lies in the place of cosigned heads of more than from entries, and at most to, by ascending size. It
+// ends with the first error.
+func (c *Log) Cosigned(ctx context.Context, policy *cosign.Policy, from, to uint64) iter.Seq2[Cosigned, error] {
 	return func(yield func(Cosigned, error) bool) {
-		stop := errors.New("enough")
-		err := c.cosigned(ctx, policy, size, func(out Cosigned) error {
-			if !yield(out, nil) {
-				return stop
+		after, end := "", fmt.Sprintf("%s%020d.~", CosignedPrefix, to)
+		if from > 0 {
+			after = fmt.Sprintf("%s%020d.~", CosignedPrefix, from)
+		}
+		for v, err := range c.store.Versions(ctx, CosignedPrefix, after) {
+			if err == nil && v.Key > end {
+				return
 			}
-			return nil
-		})
-		if err != nil && err != stop {
-			yield(Cosigned{}, err)
+			var out Cosigned
+			if err == nil {
+				out, err = c.cosigned(ctx, policy, v)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if !yield(out, err) || err != nil {
+				return
+			}
 		}
 	}
 }
 
-func (c *Log) cosigned(ctx context.Context, policy *cosign.Policy, size uint64, use func(Cosigned) error) error {
-	after := ""
-	if size > 0 {
-		after = fmt.Sprintf("%s%020d.~", CosignedPrefix, size)
+// cosigned judges one version.
+func (c *Log) cosigned(ctx context.Context, policy *cosign.Policy, v objstore.Version) (Cosigned, error) {
+	if v.Deleted || v.Size > MaxCheckpoint {
+		return Cosigned{Key: v.Key, Err: errors.New("squat: no cosigned head")}, nil
 	}
-	for v, err := range c.store.Versions(ctx, CosignedPrefix, after) {
-		if err != nil {
-			return err
+	file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+	if err != nil {
+		return Cosigned{}, err
+	}
+	out := c.judgeCosigned(policy, v.Key, file)
+	if out.Size > c.Size() { // the log may have grown since it was read
+		if err := c.Refresh(ctx); err != nil {
+			return Cosigned{}, err
 		}
-		if v.Deleted || v.Size > MaxCheckpoint {
-			if err := use(Cosigned{Key: v.Key, Err: errors.New("squat: no cosigned head")}); err != nil {
-				return err
+		out = c.judgeCosigned(policy, v.Key, file)
+	}
+	return out, nil
+}
+
+// lookBack is how many entries back cosigned heads are read at first.
+const lookBack = 512
+
+// NewestCosigned is Cosigned from the newest head back, until the policy is met: a witness vouches for every smaller head
+// of the log that it has cosigned, so older ones say nothing new. from is how far back it went.
+func (c *Log) NewestCosigned(ctx context.Context, policy *cosign.Policy, use func(Cosigned)) (from uint64, err error) {
+	seen := map[string]bool{}
+	met := func() bool { return policy.Wants() && policy.Met(func(w string) bool { return seen[w] }) }
+	to := uint64(math.MaxUint64) // heads of a log that is longer than this one lie there, too
+	for span := uint64(lookBack); ; span *= 8 {
+		from = c.Size() - min(c.Size(), span)
+		for x, err := range c.Cosigned(ctx, policy, from, to) {
+			if err != nil {
+				return from, err
 			}
-			continue
-		}
-		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		out := c.judgeCosigned(policy, v.Key, file)
-		if out.Size > c.Size() { // the log may have grown since it was read
-			if err := c.Refresh(ctx); err != nil {
-				return err
+			for _, by := range x.By {
+				seen[by.Witness] = seen[by.Witness] || x.Err == nil
 			}
-			out = c.judgeCosigned(policy, v.Key, file)
+			use(x)
 		}
-		if err := use(out); err != nil {
-			return err
+		if from == 0 || met() {
+			return from, nil
+		}
+		to = from
+	}
+}
+
+// Witnessed is how late it is at least, by those who have cosigned heads of the log.
+type Witnessed struct {
+	Time time.Time
+	By   []string // key names of those who say so, sorted
+	Size uint64   // least of the heads on which they do
+}
+
+// Witnessed reads how late it is by the quorum of a policy; the zero Witnessed if nobody says.
+func (c *Log) Witnessed(ctx context.Context, policy *cosign.Policy) (w Witnessed, err error) {
+	type word struct {
+		time time.Time
+		size uint64
+	}
+	said := map[string]word{}
+	_, err = c.NewestCosigned(ctx, policy, func(x Cosigned) {
+		for _, by := range x.By {
+			if x.Err == nil && by.Time.After(said[by.Witness].time) {
+				said[by.Witness] = word{by.Time, x.Size}
+			}
+		}
+	})
+	if w.Time = policy.Time(func(name string) time.Time { return said[name].time }); err != nil || w.Time.IsZero() {
+		return Witnessed{}, err
+	}
+	for _, one := range policy.Witnesses {
+		if s := said[one.Name]; !s.time.Before(w.Time) {
+			w.By = append(w.By, one.Key.Name())
+			if w.Size == 0 || s.size < w.Size {
+				w.Size = s.size
+			}
 		}
 	}
-	return nil
+	slices.Sort(w.By)
+	return w, nil
 }
 
 func (c *Log) judgeCosigned(policy *cosign.Policy, key string, file []byte) (out Cosigned) {

@@ -60,6 +60,19 @@ func fields() []Field {
 		duration("heads_every", "10s", "how often new heads go into the control log", func(s *Settings) *time.Duration { return &s.HeadsEvery }),
 		duration("idle_age", "1h", "how often a log without records is committed, to show that it lives", func(s *Settings) *time.Duration { return &s.IdleAge }),
 		duration("erase_every", "1h", "how long approved erasures that are not urgent wait for others, to be carried out together", func(s *Settings) *time.Duration { return &s.EraseEvery }),
+		{Name: "expire_every", example: "24h", Help: "how often the compactor removes what has expired, by the time of witnesses; left out, never: 'stele expire' does",
+			put: func(s *Settings, v string) (err error) {
+				if s.ExpireEvery, err = ParseDuration(v); err == nil && s.ExpireEvery < time.Second {
+					err = fmt.Errorf("%s is less than a second", v)
+				}
+				return err
+			},
+			get: func(s *Settings) string {
+				if s.ExpireEvery == 0 {
+					return ""
+				}
+				return FormatDuration(s.ExpireEvery)
+			}},
 		{Name: "partitions", example: "0,2", Help: "partitions of this compactor, as 0,2,5; left out, compactors share them",
 			put: func(s *Settings, v string) (err error) { s.Partitions, err = parsePartitions(v); return err },
 			get: func(s *Settings) string {

@@ -35,7 +35,8 @@ type Settings struct {
 	HeadsEvery   time.Duration
 	IdleAge      time.Duration
 	EraseEvery   time.Duration
-	Partitions   []int // nil shares them with the other compactors
+	ExpireEvery  time.Duration // 0: never
+	Partitions   []int         // nil shares them with the other compactors
 
 	Metrics   string // host:port; empty means none
 	Tiles     string // host:port; empty means none

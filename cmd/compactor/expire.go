@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
+)
+
+// expire removes what has expired now and then, by the time of the witnesses, until ctx ends. What fails is tried again the
+// next time: nothing waits for it.
+func (c *config) expire(ctx context.Context, store backup.Store, log *slog.Logger) error {
+	deleter, err := location.OpenDeleter(ctx, c.Archive, location.Options{})
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(c.ExpireEvery)
+	defer tick.Stop()
+	for {
+		e, err := backup.Expire(ctx, backup.ExpireConfig{Store: store, Deleter: deleter, Trust: c.trust, Identity: c.identity})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			log.Error("expiry", "err", err)
+		case len(e.Objects) > 0 || e.Kept > 0:
+			log.Info("expired", "objects", len(e.Objects), "bytes", e.Bytes, "kept", e.Kept, "time", e.Time)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
