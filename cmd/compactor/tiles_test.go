@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +15,11 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/local"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/internal/testbed"
+	"github.com/stelelog/stele/logpipe"
 )
 
 func TestTileServer(t *testing.T) {
@@ -63,4 +70,96 @@ func TestTileServer(t *testing.T) {
 			t.Errorf("%s %s: an error may be kept for ever", c.method, c.path)
 		}
 	}
+}
+
+// A stranger's checker reads the logs over HTTP, of an archive that grows, and finds nothing wrong. What was given out once stays as it was.
+func TestTilesOverHTTP(t *testing.T) {
+	dir := t.TempDir()
+	l, err := local.Open(t.Context(), dir, local.Options{Name: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close(context.WithoutCancel(t.Context()))
+	more := func(n int) {
+		t.Helper()
+		for i := range n {
+			if err := l.Pipe.Capture(t.Context(), &logpipe.Record{Kind: logpipe.Input, Session: "s", Body: fmt.Appendf(nil, "record %d", i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Once(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more(300)
+	store, err := dirstore.Open(filepath.Join(dir, "archive"), dirstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust, err := os.ReadFile(filepath.Join(dir, "trust.stele"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiles, err := backup.OpenTiles(t.Context(), store, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	server := httptest.NewServer(&tileServer{tiles: tiles, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }})
+	defer server.Close()
+	check := func() {
+		t.Helper()
+		for _, origin := range tiles.Origins() {
+			_, vkey, err := tiles.Checkpoint(t.Context(), origin)
+			if err == nil {
+				err = testbed.Fsck(t, server.URL+"/"+origin, origin, vkey, 2*time.Minute)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", origin, err)
+			}
+		}
+	}
+	check()
+	data := server.URL + "/" + tiles.Origins()[1] + "/tile/"
+	early := map[string]string{}
+	for _, path := range []string{"0/000", "0/001.p/45", "0/001.p/1", "1/000.p/1", "entries/000", "entries/001.p/45", "entries/000.p/17"} {
+		status, body, header := fetch(t, data+path)
+		if early[path] = body; status != http.StatusOK || !strings.Contains(header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %d, %v", path, status, header)
+		}
+	}
+	for _, path := range []string{"0/001", "0/001.p/200", "0/001.p/0", "0/001.p/256", "0/002.p/1", "1/000", "1/001.p/1", "2/000.p/1", "8/000", "entries/001", "0/1", "0/x001/000", "0/000/"} {
+		if status, _, header := fetch(t, data+path); status != http.StatusNotFound || strings.Contains(header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %d, %v", path, status, header)
+		}
+	}
+	more(300)
+	now = now.Add(tilesAge)
+	check()
+	for path, was := range early {
+		if status, body, _ := fetch(t, data+path); status != http.StatusOK || body != was {
+			t.Errorf("%s is another one now: %d", path, status)
+		}
+	}
+	if status, _, _ := fetch(t, data+"0/001"); status != http.StatusOK {
+		t.Errorf("a tile that is full now: %d", status)
+	}
+}
+
+func fetch(t *testing.T, url string) (status int, body string, header http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(data), res.Header
 }

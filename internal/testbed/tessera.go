@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,22 +16,26 @@ func fsckArtefact() artefact {
 	return goArtefact("fsck", "github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4")
 }
 
-// Fsck has the checker of the Tessera project look at a log that lies in a directory as C2SP tlog-tiles, and returns why it does
+// Fsck has the checker of the Tessera project look at a log that lies in a directory, or at a URL, as C2SP tlog-tiles, and returns why it does
 // not accept it. It never ends on some logs that are wrong: one that takes longer than within is not accepted. The test is
 // skipped (fails with CI=true) where the checker cannot be built.
-func Fsck(t testing.TB, dir, origin, vkey string, within time.Duration) error {
+func Fsck(t testing.TB, at, origin, vkey string, within time.Duration) error {
 	t.Helper()
 	bin, err := fsckArtefact().get(t.Context())
 	if err != nil {
 		unavailable(t, "fsck of Tessera", err)
 	}
-	key := filepath.Join(t.TempDir(), "vkey")
+	dir := t.TempDir()
+	if !strings.Contains(at, "://") {
+		at = "file://" + at
+	}
+	key := filepath.Join(dir, "vkey")
 	if err := os.WriteFile(key, []byte(vkey), 0o600); err != nil {
 		t.Fatalf("testbed: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "fsck"), "--storage_url", "file://"+dir+"/", "--origin", origin, "--public_key", key, "--ui=false")
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "fsck"), "--storage_url", at+"/", "--origin", origin, "--public_key", key, "--ui=false")
 	cmd.Env, cmd.SysProcAttr = baseEnv(dir), childAttr(nil)
 	var out []byte
 	onChildThread(func() { out, err = cmd.CombinedOutput() })
