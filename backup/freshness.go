@@ -11,7 +11,7 @@ import (
 // What the errors of [Archive.Continues] wrap.
 var (
 	// ErrBackwards: the log ends before the head. That of an older copy of an archive does, too.
-	ErrBackwards = errors.New("the control log ends before a head of it that was seen")
+	ErrBackwards = errors.New("the control log went backwards")
 	// ErrNoHead: what was given is no signed head of this archive's control log.
 	ErrNoHead = errors.New("no signed head of the control log")
 )

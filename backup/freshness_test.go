@@ -86,7 +86,7 @@ func TestSince(t *testing.T) {
 	}{
 		{"itself", a, a.head(), false, ""},
 		{"a later state", a, older.head(), false, ""},
-		{"an earlier state", older, a.head(), true, "cut, or this is an older copy"},
+		{"an earlier state", older, a.head(), true, "it was cut, is an older copy, or went another way"},
 		{"another history", a, other.head(), false, "rewritten, or forked"},
 		{"a shorter other history", other, a.head(), true, "cut"},
 	} {

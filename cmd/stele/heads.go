@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/location"
@@ -107,8 +109,11 @@ func (s *site) headsBefore(ctx context.Context, archive *backup.Archive, files [
 		return heads, nil
 	}
 	contradicted, err := s.seen(ctx, archive)
-	for _, head := range contradicted {
-		heads = append(heads, head)
+	for path, head := range contradicted {
+		fmt.Fprintf(s.app.stderr, "this archive contradicts what was seen of it before: that head is in %s: keep it as evidence. If the archive was put back from an older copy on purpose, move it away\n", path)
+		if !slices.ContainsFunc(heads, func(h []byte) bool { return bytes.Equal(h, head) }) {
+			heads = append(heads, head)
+		}
 	}
 	return heads, err
 }

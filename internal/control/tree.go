@@ -79,10 +79,10 @@ func (s *State) CheckHead(file []byte) (size uint64, err error) {
 		return 0, err
 	}
 	if cp.Size > s.Size() {
-		return cp.Size, &HeadError{cp.Size, s.Size(), "the log ends before it: it was cut, or this is an older copy"}
+		return cp.Size, &HeadError{cp.Size, s.Size(), "it was cut, is an older copy, or went another way before"}
 	}
 	if root, err := s.RootAt(cp.Size); err != nil || root != cp.Root {
-		return cp.Size, &HeadError{cp.Size, s.Size(), "the log holds other entries: it was rewritten, or forked"}
+		return cp.Size, &HeadError{cp.Size, s.Size(), "its entries up to there are other ones: it was rewritten, or forked"}
 	}
 	return cp.Size, nil
 }
@@ -94,5 +94,5 @@ type HeadError struct {
 }
 
 func (e *HeadError) Error() string {
-	return fmt.Sprintf("control: a signed head of size %d was seen, and of %d entries %s", e.Head, e.Size, e.Why)
+	return fmt.Sprintf("a signed head of %d entries was seen, and this log has %d: %s", e.Head, e.Size, e.Why)
 }
