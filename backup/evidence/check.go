@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -93,7 +94,7 @@ func Check(trust, file []byte) (*Report, error) {
 	}
 	var err error
 	if c.logKey, err = c.trust.LogVerifier(); err == nil {
-		c.rootKey, err = c.trust.RootVerifier()
+		c.rootKey, err = newNamedKey(c.trust.Root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
@@ -355,6 +356,17 @@ func (c *checker) leftOver() error {
 		}
 	}
 	return nil
+}
+
+// namedKey is a key that knows itself: two names of one key are one person.
+type namedKey struct {
+	note.Verifier
+	public string // base64, without a name
+}
+
+func newNamedKey(vkey string) (note.Verifier, error) {
+	v, err := note.NewVerifier(vkey)
+	return &namedKey{v, vkey[strings.LastIndexByte(vkey, '+')+1:]}, err
 }
 
 // keyName is the name and hash of a key, as signatures have them.

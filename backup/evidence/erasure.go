@@ -145,6 +145,9 @@ func (c *checker) erasureOf(g *entryGroup) error {
 	if e.To != e.From+1 || e.Root.N <= e.Before.N || e.Control > g.proof.Index {
 		return fmt.Errorf("an erasure from generation %d to %d, record %d to %d", e.From, e.To, e.Before.N, e.Root.N)
 	}
+	if (e.Cause == control.CauseRequest) != (len(e.Requests) > 0) {
+		return fmt.Errorf("an erasure by %q with %d requests", e.Cause, len(e.Requests))
+	}
 	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%d scopes, generation %d to %d, cause %s, %s, entry %d",
 		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
 	for _, check := range []func() error{
@@ -270,6 +273,9 @@ func (c *checker) requests(e *erasure) error {
 	} else if n > 0 {
 		c.missing(e.about, whatRequest, "request "+others[0])
 	}
+	if e.Cause != control.CauseRequest {
+		c.missing(e.about, whatApproved, fmt.Sprintf("that a policy lets keys go by %s, and that theirs was the time: 'stele verify' checks the first", e.Cause))
+	}
 	if e.Single {
 		c.holds(e.about, whatSingle, e.by, "decided by fewer than two persons with keys of their own")
 	}
@@ -305,7 +311,7 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 	return c.approvals(e, r, id, body.Until)
 }
 
-// approvals counts persons: each name, and each key, once.
+// approvals counts persons: each name, and each key under whatever name, once.
 func (c *checker) approvals(e *erasure, r *entryGroup, id commit.Hex32, until time.Time) error {
 	persons := map[string]bool{}
 	root := false
@@ -325,10 +331,11 @@ func (c *checker) approvals(e *erasure, r *entryGroup, id commit.Hex32, until ti
 			c.missing(e.about, whatApproved, "that the access policy names "+g.entry.By)
 			continue
 		}
-		if persons[g.entry.By] || persons[keyName(key)] {
+		public := key.(*namedKey).public
+		if persons[g.entry.By] || persons[public] {
 			return fmt.Errorf("request %s is approved twice by %s", id, g.entry.By)
 		}
-		persons[g.entry.By], persons[keyName(key)] = true, true
+		persons[g.entry.By], persons[public] = true, true
 		root = root || key == c.rootKey
 		c.holds(e.about, whatApproved, keyName(key), fmt.Sprintf("request %s, %s, entry %d", id, stamp(g.entry.Time), g.proof.Index))
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,17 +62,22 @@ func (w *world) must(err error) {
 	}
 }
 
+// key gives a name the key of a seed.
+func (w *world) key(name, seed string) {
+	h := sha256.Sum256([]byte(seed))
+	key := ed25519.NewKeyFromSeed(h[:])
+	var err error
+	w.signers[name], err = merkle.NewSigner(name, key)
+	w.must(err)
+	w.vkeys[name], err = note.NewEd25519VerifierKey(name, key.Public().(ed25519.PublicKey))
+	w.must(err)
+}
+
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, archive: [16]byte{0xa5, 1}, at: time.Date(2026, 10, 5, 8, 0, 0, 0, time.UTC), packs: packs{},
 		signers: map[string]note.Signer{}, vkeys: map[string]string{}}
 	for _, name := range []string{"acme/root", "acme/control", "acme/approver/anna", "acme/approver/bert", "acme/keyservice/keys", "acme/reader/rita"} {
-		seed := sha256.Sum256([]byte(name))
-		key := ed25519.NewKeyFromSeed(seed[:])
-		var err error
-		w.signers[name], err = merkle.NewSigner(name, key)
-		w.must(err)
-		w.vkeys[name], err = note.NewEd25519VerifierKey(name, key.Public().(ed25519.PublicKey))
-		w.must(err)
+		w.key(name, name)
 	}
 	named := func(role, name string) []control.Named {
 		return []control.Named{{Name: name, Key: w.vkeys["acme/"+role+"/"+name]}}
@@ -334,6 +340,25 @@ func TestOneApproval(t *testing.T) {
 	}
 }
 
+// What nobody asked for is not approved, whatever the key service calls it.
+func TestErasedByTime(t *testing.T) {
+	w := newWorld(t)
+	w.erase()
+	w.told(func(x *keyroot.Erased) { x.Cause, x.Requests = "ttl", []keyroot.Outcome{} })
+	w.rewrite(func(e *control.Erased) { e.Cause, e.Requests = control.CauseTTL, nil })
+	entry := -1
+	parts := slices.DeleteFunc(w.parts(), func(p Part) bool {
+		if p.Kind == KindEntry {
+			entry++
+		}
+		return slices.Contains([]int{1, 2, 3, 6}, entry) || p.Kind == KindName && !bytes.Contains(p.Data, []byte("keyservice"))
+	})
+	r, err := Check(w.trust(), w.file(parts))
+	if err != nil || r.Whole() || !slices.ContainsFunc(r.Missing, func(s Statement) bool { return s.What == "approved" }) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // lie is what somebody with keys could write, and why it is refused; without that it only shows less.
 type lie struct {
 	change func(w *world)
@@ -361,6 +386,27 @@ func lies() map[string]lie {
 			w.late(6, "acme/keyservice/keys", func(*control.Supplement) {})
 			w.entries[0], w.entries[6] = w.entries[6], w.entries[0]
 		}, ""},
+		"one key of two names": {func(w *world) {
+			x := newWorld(w.t)
+			x.key("acme/approver/bert", "acme/approver/anna")
+			x.policy.Approvers[1].Key = x.vkeys["acme/approver/bert"]
+			x.erase()
+			*w = *x
+		}, "twice"},
+		"a request twice": {func(w *world) {
+			w.told(func(x *keyroot.Erased) {
+				x.Requests = append(x.Requests, keyroot.Outcome{Request: commit.Hex32{0xff}, Erased: 1})
+			})
+			w.rewrite(func(e *control.Erased) { e.Requests = append(e.Requests, e.Requests[0]) })
+		}, "something else"},
+		"for no request": {func(w *world) {
+			w.told(func(x *keyroot.Erased) { x.Requests = []keyroot.Outcome{} })
+			w.rewrite(func(e *control.Erased) { e.Requests = nil })
+		}, "with 0 requests"},
+		"a member in two spellings": {func(w *world) {
+			id := commit.Hash([]byte(w.entries[1]))
+			w.replace(control.TypeApprove, 3, "acme/approver/bert", json.RawMessage(fmt.Sprintf(`{"request":"%064x","Request":"%s"}`, 5, id)))
+		}, "says nothing"},
 		"records exchanged": {func(w *world) { slices.Reverse(w.records) }, "not the one"},
 	}
 }
@@ -391,6 +437,18 @@ func (w *world) approve(n int, by string) {
 	w.must(err)
 	w.must(entry.Into(&request))
 	w.replace(control.TypeApprove, n, by, request)
+}
+
+// told has the key service say something else of the erasure in its root record.
+func (w *world) told(change func(*keyroot.Erased)) {
+	r, err := keyroot.Peek(w.records[1])
+	w.must(err)
+	change(r.Erased)
+	line, err := commit.MarshalLine(r)
+	w.must(err)
+	w.records[1], err = note.Sign(&note.Note{Text: string(line)}, w.signers["acme/keyservice/keys"])
+	w.must(err)
+	w.erased.Root.Hash = keyroot.Hash(w.records[1])
 }
 
 func (w *world) replace(kind string, n int, by string, body any) {

@@ -88,7 +88,7 @@ func (c *checker) named(role, name string, before uint64) note.Verifier {
 			if !ok || role == "writer" {
 				continue
 			}
-			if v, err := note.NewVerifier(vkey); err == nil && v.Name() == name {
+			if v, err := newNamedKey(vkey); err == nil && v.Name() == name {
 				s.use(line)
 				return v
 			}

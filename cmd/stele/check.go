@@ -105,7 +105,7 @@ func sentence(what string) string {
 		"field":          "this is what was captured",
 		"scope":          "the writer put it into this scope",
 		"complete":       "nothing in it was left out",
-		"forgotten":      "nobody can open it any more",
+		"forgotten":      "its key was left out of a new generation",
 		"erased":         "keys were left out of a new generation",
 		"request":        "it was asked for",
 		"selection":      "this was asked for",

@@ -2,6 +2,7 @@
 import base64
 import binascii
 import hashlib
+import json
 import struct
 
 from cryptography.exceptions import InvalidSignature
@@ -105,6 +106,22 @@ def split_note(note):
     text, lines = note_lines(note)
     need(len(lines) == 1, "a note without exactly one signature")
     return text, *lines[0]
+
+
+def strict_json(text):
+    """JSON in a line, written in the one way that is allowed: whoever reads it reads the same."""
+
+    def members(pairs):
+        need(len({name.casefold() for name, _ in pairs}) == len(pairs), "a member twice")
+        return dict(pairs)
+
+    try:
+        v = json.loads(text, object_pairs_hook=members)
+        again = json.dumps(v, separators=(",", ":"), ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    except (ValueError, RecursionError) as x:
+        raise Failed("no JSON: %s" % x)
+    need(again == text.removesuffix("\n"), "JSON that is not written as it must be")
+    return v
 
 
 class Cursor:

@@ -3,7 +3,7 @@ import json
 import re
 from datetime import datetime, timezone
 
-from basics import Cursor, Failed, b64, leaf_hash, need, root_of, sha, split_note
+from basics import Cursor, Failed, b64, leaf_hash, need, root_of, sha, split_note, strict_json
 
 BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 16, bytes(32), 64, 8192, 64
 
@@ -261,7 +261,7 @@ class RootRecord:
         need(len(data) <= 4 << 20, "a root record that is too long")
         text, self.signer, _ = split_note(data)
         need(text.count("\n") == 1, "a root record of more than a line")
-        r = json.loads(text)
+        r = strict_json(text)
         need(r["stele"] == "keyroot/v1", "no root record of version 1")
         if r.get("erased"):
             r["erased"] = {"spent": 0, **r["erased"]}
@@ -320,6 +320,7 @@ class Erasure:
             self.miss("erased")
             return self.use_up()
         self.by = str(key)
+        need((b["cause"] == "request") == bool(self.asked()) and len(set(self.asked())) == len(self.asked()), "an erasure for requests that it does not name, or for none that names some")
         need(b["to"] == b["from"] + 1 and b["root"]["n"] > b["before"]["n"] and b["control"] <= e.proof.index, "no step from one generation to the next")
         self.say("erased", "%d scopes, generation %d to %d, cause %s, %s, entry %d" % (b["scopes"], b["from"], b["to"], b["cause"], stamp(e.time), e.proof.index))
         self.requests()
@@ -350,6 +351,8 @@ class Erasure:
                 self.request(r, id, o["erased"])
         if self.asked() and not there:
             self.miss("request")
+        if self.b["cause"] != "request":
+            self.miss("approved")
         if self.b.get("single"):
             self.say("single-control", "decided by fewer than two persons with keys of their own")
 
@@ -379,8 +382,8 @@ class Erasure:
             if not key:
                 self.miss("approved")
                 continue
-            need(g.by not in persons and str(key) not in persons, "a request approved twice by one person")
-            persons |= {g.by, str(key)}
+            need(g.by not in persons and key.key not in persons, "a request approved twice by one person")
+            persons |= {g.by, key.key}
             root = root or key is self.c.root
             self.say("approved", "request %s, %s, entry %d" % (id, stamp(g.time), g.proof.index), str(key))
         if len(persons) < 4:

@@ -13,7 +13,7 @@ import struct
 import sys
 import zlib
 
-from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, verify
+from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
 from vouch import Policy, Vouch, vouched
 
@@ -112,7 +112,7 @@ class Entry:
         self.roots, self.list, self.proofs, self.removed, self.line = [], None, None, [], None
         text = split_note(data)[0]
         try:
-            e = json.loads(text)
+            e = strict_json(text)
             need(text.count("\n") == 1 and e["stele"] == "entry/v1", "an entry of another version")
             self.type, self.by, self.body, self.archive, self.time = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"]), e["time"]
         except (ValueError, KeyError, TypeError) as x:

@@ -4,6 +4,7 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -180,12 +181,25 @@ func peek(file string) (*Entry, error) {
 	if err := commit.UnmarshalLine(text+"\n", entryFormat, &e); err != nil {
 		return nil, err
 	}
-	return &e, nil
+	return &e, rewritten(&e, text)
+}
+
+// rewritten checks that v, read from JSON, is written just so: whoever reads it with other means reads the same.
+func rewritten(v any, text string) error {
+	again, err := commit.MarshalLine(v)
+	if err == nil && strings.TrimSuffix(string(again), "\n") != text {
+		err = errors.New("control: JSON that is not written as it must be")
+	}
+	return err
 }
 
 // Into reads the body of an entry, strictly.
 func (e *Entry) Into(v any) error {
-	if err := strictJSON(e.Body, v); err != nil {
+	err := strictJSON(e.Body, v)
+	if err == nil {
+		err = rewritten(v, string(e.Body))
+	}
+	if err != nil {
 		return fmt.Errorf("control: %s entry of %s: %w", e.Type, e.Time.Format(time.RFC3339), err)
 	}
 	return nil
