@@ -77,8 +77,9 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	}
 	var heads []control.KeyRoot
 	var late []control.LoggedSupplement
+	var erased []control.LoggedErasure
 	v.a.control.View(func(s *control.State) {
-		heads, late = slices.Clone(s.KeyRoots), slices.Clone(s.Supplements)
+		heads, late, erased = slices.Clone(s.KeyRoots), slices.Clone(s.Supplements), slices.Clone(s.Erasures)
 		if e := s.Policy().Erasure; e != nil {
 			for _, class := range e.Session {
 				k.session[class] = true
@@ -107,6 +108,9 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	k.supplements(late)
+	if err := k.horizons(ctx, erased); err != nil {
+		return err
+	}
 	k.recoveries()
 	return k.erasures(ctx)
 }

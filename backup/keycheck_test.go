@@ -2,12 +2,16 @@ package backup_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/custodian"
+	"github.com/stelelog/stele/backup/custodian/byurl"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
@@ -222,5 +226,37 @@ func TestKeyServiceSaysErased(t *testing.T) {
 	wantExit(t, report, 15, "integrity", "erasure", "readability")
 	if d := report.Verdicts["readability"].Detail; !strings.Contains(d, "says that it was erased") {
 		t.Error(d)
+	}
+}
+
+// TestOperatorDestroysTheLiveGeneration: a custodian destroys its key without an erasure. What was archived cannot be read any
+// more; that is said, and it passes for no erasure.
+func TestOperatorDestroysTheLiveGeneration(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	service := a.keys()
+	s := a.stream(keyscope.Link{})
+	s.send(some(9)...)
+	s.close()
+	a.once(service)
+	if err := service.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := byurl.Open(admin.DefaultCustodian(a.dir), custodian.Identity{Archive: s.cred.Archive, Name: "default"}, byurl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Destroy(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err = keys.Open(t.Context(), keys.Config{Store: a.store, Trust: a.trust(), Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(a.dir)}}})
+	if !errors.Is(err, custodian.ErrDestroyed) {
+		t.Fatalf("the key store opens: %v", err)
+	}
+	r := a.verify(VerifyOptions{Locked: err})
+	wantExit(t, r, 15, "integrity", "completeness", "erasure", "readability")
+	wantFault(t, r.Faults, "readability", "keys/roots/", "record 1 of the key store", "generation 1", "destroyed")
+	if r.Scopes.Erased != 0 || r.Scopes.Live == 0 {
+		t.Errorf("%+v", r.Scopes)
 	}
 }

@@ -1,12 +1,15 @@
 package backup_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/evidence"
@@ -93,3 +96,38 @@ func TestLateSpoolInTheArchive(t *testing.T) {
 }
 
 func rootKey(n uint64) string { return fmt.Sprintf("keys/roots/%020d", n) }
+
+// An intake key that outlives the time that a certificate states for the transport is named: as a break if a key service
+// worked and left it, as a notice if none has worked since.
+func TestIntakeKeyOutlivesItsCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestArchive(t, storetest.NewMemory())
+		svc := a.keys()
+		s := a.stream(keyscope.Link{})
+		s.send(some(6)...)
+		a.once(svc)
+		a.asked("subject-1")
+		a.once(svc)
+		a.carriedOut(svc)
+		wantExit(t, a.verify(VerifyOptions{}), 0, "integrity", "erasure")
+		time.Sleep(6 * 7 * 24 * time.Hour) // nobody works
+		r := a.verify(VerifyOptions{})
+		wantExit(t, r, 0, "integrity", "erasure")
+		wantFault(t, r.Notices, "erasure", "keys/roots/", "the intake key of week", "no key service has worked since")
+		s.newDay(keyscope.Week(time.Now()))
+		s.send(testRecord{subject: "subject-2", session: "young"})
+		a.once(svc) // folds, and erases nothing
+		r = a.verify(VerifyOptions{})
+		wantExit(t, r, 14, "integrity", "erasure")
+		wantFault(t, r.Faults, "erasure", "keys/roots/", "the intake key of week", "can still be opened")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := svc.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		wantExit(t, a.verify(VerifyOptions{}), 0, "integrity", "erasure")
+		if err := svc.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
@@ -18,6 +19,7 @@ import (
 // VerifyOptions says how far a verification goes.
 type VerifyOptions struct {
 	Reader   *Reader                  // also open every block and check the commitments to the plaintext
+	Locked   error                    // why there is no Reader although one was asked for: the key store does not open, say. Nothing is readable then
 	Progress func(done, total uint64) // leaves; called now and then from one goroutine
 	Since    [][]byte                 // signed heads of the control log that were seen before: the log must continue them
 	Now      time.Time                // to judge what lives and what is still locked; the present if zero
@@ -330,6 +332,9 @@ func (v *verifier) conclude(ctx context.Context) error {
 	if v.a.unfounded != nil {
 		delete(checked, completeness)
 		unchecked[completeness] = "without an access policy no stream can be judged"
+	}
+	if v.opt.Locked != nil {
+		r.fault(readability, keydepot.Roots, "nothing can be opened: %v", v.opt.Locked)
 	}
 	if v.opt.Reader != nil {
 		checked[readability] = number(r.Opened, "record") + " opened, each equal to its commitment"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/custodian"
 )
 
 // maxFaults is how many faults are printed one by one; --json has twice as many of each verdict, and counts all.
@@ -84,11 +86,15 @@ func (a *app) verify(ctx context.Context, require, since []string, unlock bool) 
 	opt.Progress = p.leaves
 	if unlock && archive.Founded() == nil {
 		r, done, err := s.unlock(ctx, archive)
-		if err != nil {
+		switch {
+		case errors.Is(err, custodian.ErrDestroyed), errors.Is(err, custodian.ErrUnknown):
+			opt.Locked = err // somebody did away with the keys: this is for the report
+		case err != nil:
 			return nil, err
+		default:
+			defer done()
+			opt.Reader = r
 		}
-		defer done()
-		opt.Reader = r
 	}
 	report, err := archive.Verify(ctx, opt)
 	p.end()

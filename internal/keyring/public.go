@@ -65,6 +65,22 @@ func (r *Ring) Checks(ctx context.Context, ids [][16]byte) (map[[16]byte][][16]b
 	return out, nil
 }
 
+// IntakeWeeks lists the weeks whose intake keys are there, run by run.
+func (r *Ring) IntakeWeeks(ctx context.Context) (weeks []uint16, err error) {
+	for i := range r.Runs {
+		err := r.open().Visit(ctx, r.Runs[i].Keys, [][]byte{{spaceIntake}}, func(e keytrie.Entry) error {
+			if week, ok := IntakeWeek(e.Path); ok {
+				weeks = append(weeks, week)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return weeks, nil
+}
+
 // Buried calls see with the scope and check of each key that was buried, or erased while its intake key lives.
 func (r *Ring) Buried(ctx context.Context, see func(id, check [16]byte)) error {
 	for i := range r.Runs {
