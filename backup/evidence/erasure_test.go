@@ -482,3 +482,9 @@ func (w *world) late(n int, by string, change func(*control.Supplement)) {
 	change(&u)
 	w.replace(control.TypeSupplement, n, by, u)
 }
+
+func (w *world) erasedList() *keyring.Erased {
+	list, err := keyring.ParseErased(w.archive, w.list)
+	w.must(err)
+	return list
+}
