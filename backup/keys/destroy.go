@@ -34,12 +34,23 @@ type Statement struct {
 // destroy has every generation destroyed that is older than the live one, which was read back, and fills in what
 // custodians say. It is repeated until it succeeds. Requires mu.
 func (s *Service) destroy(ctx context.Context, out *Erased) error {
-	var failed error
 	watermark := s.version.Generation
 	all := s.depot.State().Generations()
+	failed := s.replicate(ctx)
+	if out != nil {
+		out.replica = failed != nil
+	}
+	waits := failed != nil
 	for i := len(all) - 1; i >= 0; i-- {
 		g := &all[i]
 		if g.Number >= s.version.Generation || s.dead[g.Number] && (out == nil || g.Number != out.Before.Generation) {
+			continue
+		}
+		if waits {
+			watermark = min(watermark, g.Number)
+			if out != nil {
+				out.Generations = append(out.Generations, Generation{Number: g.Number, Sets: g.Sets})
+			}
 			continue
 		}
 		said, err := s.destroyOne(ctx, g)

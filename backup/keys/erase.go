@@ -50,6 +50,7 @@ type Erased struct {
 
 	control uint64 // size of the control log by which it was judged
 	cause   control.Cause
+	replica bool // the destruction waits for the replica
 }
 
 // Part is how it stands with one request of a batch. A scope that several select counts for each.
@@ -192,7 +193,7 @@ func (s *Service) standing(request commit.Hex32) (ok bool) {
 func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Erased, again bool, err error) {
 	before := s.version
 	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded), control: j.control, cause: b.cause}
-	ring := before.ring.Cached(1 << 14)
+	ring := before.ring.Cached(keyring.EraseNodes)
 	what, err := s.choose(ctx, ring, b, j, out)
 	if err != nil {
 		return nil, false, err
@@ -230,7 +231,10 @@ func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Er
 // without makes the record without what was chosen, and checks it. Nothing counts yet.
 func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring.Erasure, out *Erased) (file []byte, top *keyroot.Top, err error) {
 	before := s.version
-	// Custodians come first: while one is away nothing is written that would be garbage.
+	// Replica and custodians come first: while one is away nothing is written that would be garbage.
+	if err := s.askReplica(ctx); err != nil {
+		return nil, nil, err
+	}
 	top, custody, err := s.custody.found(ctx, before.Generation+1, before.Custody.Sets, s.random)
 	if err == nil {
 		err = s.step("custodians")
@@ -288,10 +292,14 @@ func (s *Service) gate(ctx context.Context, before *keyring.Ring, file []byte, w
 			return fmt.Errorf("custodians %q: %w", r.Custody.Sets[n], err)
 		}
 	}
+	// Shapes are public, and the gate reads them by the commitments in the record: what it finds is what an audit finds.
 	if err := keyring.Gate(ctx, before, after, what, list, gateSample, s.random); err != nil {
 		return err
 	}
-	return keyring.AuditErasure(ctx, s.version.Public(s.depot.Source(s.version.Packs)), r.Public(s.depot.Source(r.Packs)), list)
+	for _, top := range tops { // any of them: they are the same
+		return s.gateReplica(ctx, r, &top, s.random)
+	}
+	return nil
 }
 
 // done is the erasure that has these requests, if there is one already.

@@ -183,7 +183,11 @@ func (s *Service) settle(ctx context.Context) error {
 	for lane, at := range s.version.Folded.Lanes {
 		next[lane] = at.Next
 	}
-	if s.grants != nil && s.version.Folded.Cluster == s.pending.folded.Cluster {
+	away := s.replicate(ctx)
+	if away != nil {
+		s.log.Warn("grants are kept and old keys not destroyed until the replica has the newest record", "err", away)
+	}
+	if away == nil && s.grants != nil && s.version.Folded.Cluster == s.pending.folded.Cluster {
 		if err := s.grants.trim(ctx, next); err != nil {
 			s.log.Warn("grants that are folded could not be removed", "err", err)
 		}

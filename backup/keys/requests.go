@@ -10,6 +10,7 @@ import (
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
 )
@@ -137,9 +138,19 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, erro
 	}
 	b := &batch{cause: control.CauseRequest, asks: asks}
 	out, err := s.erase(ctx, b)
-	if errors.Is(err, custodian.ErrUnavailable) {
+	problem := ""
+	switch {
+	case errors.Is(err, keydepot.ErrReplica):
+		problem = "replica"
+	case errors.Is(err, custodian.ErrUnavailable):
+		problem = "custodian"
+	}
+	if err != nil {
 		for _, a := range b.asks {
-			err = errors.Join(err, s.outcome(ctx, control.Outcome{Request: a.request, Problem: "custodian"}))
+			delete(s.tried, a.request) // whoever is away may be back any time
+			if problem != "" {
+				err = errors.Join(err, s.outcome(ctx, control.Outcome{Request: a.request, Problem: problem}))
+			}
 		}
 	}
 	if err != nil || out == nil {
@@ -254,6 +265,9 @@ func (e *Erased) archive() (from *time.Time, open []string) {
 		if certain = certain && g.Destroyed && !g.Dead.IsZero(); g.Dead.After(latest) {
 			latest = g.Dead
 		}
+	}
+	if e.replica {
+		open = append(open, "replica")
 	}
 	slices.Sort(open)
 	open = slices.Compact(open)

@@ -35,6 +35,10 @@ type Config struct {
 	Trust      []byte // content of trust.stele
 	Custodians Custodians
 
+	// Replica is a second store, at another place and under other hands, that gets all that the key store writes. Nothing is
+	// destroyed, and no grant removed, before it was read back from there; nil if there is none.
+	Replica objstore.Store
+
 	// Identity is the content of keyservice.stele. Without it the service reads: it answers, and never writes.
 	Identity []byte
 	// From is the frames transport; the grants transport follows from it. Empty where there is none any more: then nothing is
@@ -68,7 +72,8 @@ type Service struct {
 
 	mu        sync.Mutex // one operation at a time; guards what follows
 	depot     *keydepot.Depot
-	grants    grantSource // nil without a transport
+	replica   *keydepot.Replica // nil without one
+	grants    grantSource       // nil without a transport
 	version   version
 	pending   *pending
 	dead      map[uint64]bool // generations that custodians have destroyed, as this process has seen
@@ -151,6 +156,9 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	s.depot = keydepot.Open(keydepot.Config{Store: cfg.Store, Archive: s.trust.Archive, Keys: s.keepers, Lock: s.lock})
+	if cfg.Replica != nil {
+		s.replica = s.depot.Replica(cfg.Replica)
+	}
 	if s.custody, err = openCustody(cfg.Custodians, s.trust.Archive); err != nil {
 		return nil, err
 	}

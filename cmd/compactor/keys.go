@@ -48,7 +48,11 @@ func (k *keyRole) open(ctx context.Context) (*keys.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keys.Open(ctx, keys.Config{Store: k.store, Trust: k.trust, Identity: id,
+	replica, err := k.OpenReplica(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Open(ctx, keys.Config{Store: k.store, Replica: replica, Trust: k.trust, Identity: id,
 		Custodians: k.KeyCustodians(k.keysDir), From: k.From, Username: k.KafkaUsername, Password: k.KafkaPassword,
 		EraseEvery: k.EraseEvery, Logger: k.log})
 }

@@ -92,6 +92,13 @@ func (r requestAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "standing  %s\n", inWords(q))
 }
 
+// problemWords say what a request waits for.
+var problemWords = map[string]string{
+	"custodian": "a custodian of the keys cannot be reached; nothing is half done",
+	"replica":   "the replica of the key store cannot be reached, or lacks something; nothing is half done",
+	"selection": "the key service cannot open what it selects; reject it and ask again",
+}
+
 // inWords says where a request stands.
 func inWords(q *erase.Request) string {
 	out := q.Standing
@@ -107,7 +114,7 @@ func inWords(q *erase.Request) string {
 	case q.Retained > 0:
 		out += fmt.Sprintf(", deferred: %s must be kept until %s", count(q.Retained, "scope"), q.Deferred.Format(time.RFC3339))
 	case q.Problem != "":
-		out += ", waits: " + q.Problem
+		out += ", waits: " + problemWords[q.Problem]
 	case q.Standing == "approved" && q.What == "erase" && q.Urgent:
 		out += ", urgent: the key service carries it out within a minute"
 	case q.Standing == "approved" && q.What == "erase":

@@ -88,7 +88,11 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
+	replica, err := s.OpenReplica(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service, err := keys.Open(ctx, keys.Config{Store: store, Replica: replica, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
 		Username: s.KafkaUsername, Password: s.KafkaPassword})
 	if errors.Is(err, keys.ErrBusy) {
 		return nil, hinted(err, "the key service that runs carries requests out by itself, urgent ones within a minute")

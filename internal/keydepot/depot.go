@@ -43,6 +43,7 @@ type Depot struct {
 	missing  error // the chain builds on what is not there: nothing may be added
 	cache    *cache
 	erasures []Erasure
+	chain    []keyroot.Lost          // all records, oldest first
 	folds    keyroot.Fold            // all folds together that count
 	foldsAt  map[uint64]keyroot.Fold // by record of the newest generation: a recovery goes back to one
 	late     []Late
@@ -101,6 +102,7 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		parent, _ := d.state.Last()
 		take()
 		r, hash := d.state.Last()
+		d.chain = append(d.chain, keyroot.Lost{N: r.N, Hash: hash})
 		if r.Recovery != nil {
 			d.folds = d.foldsAt[r.Recovery.From]
 		}

@@ -31,7 +31,11 @@ type source struct {
 
 // Source reads some packs, by ranges. Nodes are authentic by themselves, so a range is not held against the digest of its pack.
 func (d *Depot) Source(packs []keyroot.Pack) keytrie.Source {
-	s := &source{store: d.cfg.Store, cache: d.cache, packs: map[uint64]keyroot.Pack{}, versions: map[uint64]string{}}
+	return newSource(d.cfg.Store, d.cache, packs)
+}
+
+func newSource(store objstore.Store, cache *cache, packs []keyroot.Pack) keytrie.Source {
+	s := &source{store: store, cache: cache, packs: map[uint64]keyroot.Pack{}, versions: map[uint64]string{}}
 	for _, p := range packs {
 		s.packs[p.N] = p
 	}

@@ -18,10 +18,10 @@ import (
 // for, every node that differs opens, and sample keys of those that stay, chosen with random bytes, give their checks.
 // Nothing may be destroyed before.
 func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, sample int, random io.Reader) error {
-	g := gate{before: before, after: after.Cached(gateNodes)} // what was made is read from where it lies
+	g := gate{before: before, after: after.Cached(EraseNodes)} // what was made is read from where it lies
 	err := g.check(ctx, e, erased)
 	if err == nil {
-		err = g.sample(ctx, sample, random)
+		err = g.after.Sample(ctx, sample, random)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrGate, err)
@@ -29,8 +29,9 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 	return nil
 }
 
-// gateNodes is how many nodes the gate keeps open, some tens of megabytes.
-const gateNodes = 1 << 14
+// EraseNodes is how many opened nodes an erasure, and its gate, keep at most: enough for ten thousand scopes all over a key
+// store, in less than 200 MB.
+const EraseNodes = 1 << 16
 
 type gate struct{ before, after *Ring }
 
@@ -184,9 +185,9 @@ func (r *Ring) holdsOnly(ctx context.Context, spent, marks [][]byte) error {
 	return nil
 }
 
-// sample opens keys of the new version at random and checks that they give the checks in their paths.
-func (g *gate) sample(ctx context.Context, n int, random io.Reader) error {
-	total := g.after.Count()
+// Sample opens n keys at random and checks that they give the checks in their paths.
+func (r *Ring) Sample(ctx context.Context, n int, random io.Reader) error {
+	total := r.Count()
 	for range n {
 		if total == 0 {
 			return nil
@@ -196,15 +197,15 @@ func (g *gate) sample(ctx context.Context, n int, random io.Reader) error {
 			return fmt.Errorf("random bytes: %w", err)
 		}
 		at := binary.LittleEndian.Uint64(b[:]) % total
-		for i := range g.after.Runs {
-			count := g.after.Runs[i].Keys.Count
+		for i := range r.Runs {
+			count := r.Runs[i].Keys.Count
 			if at >= count {
 				at -= count
 				continue
 			}
-			e, err := g.after.keys().At(ctx, g.after.Runs[i].Keys, at)
+			e, err := r.keys().At(ctx, r.Runs[i].Keys, at)
 			if err == nil && IsScope(e.Path) {
-				_, err = g.after.resolve(ctx, i, []keytrie.Entry{e}, nil)
+				_, err = r.resolve(ctx, i, []keytrie.Entry{e}, nil)
 			}
 			if err != nil {
 				return err

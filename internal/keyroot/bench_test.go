@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/metrics"
 	"syscall"
 	"testing"
 	"time"
@@ -43,6 +45,9 @@ func benchScopes(n int) []keyring.Scope {
 		}
 		s.Start, s.Class, s.Week = keyscope.DayStart(day).UnixNano()+r.Int64N(86400e9), "default", keyscope.Week(keyscope.DayStart(day))
 		s.Tags = keyring.Tags{tag(1, r.IntN(200)), tag(2, r.IntN(n/20)), tag(3, r.IntN(n/3))}
+		if i%500 == bigSubject {
+			s.Tags[1] = tag(2, n)
+		}
 		s.Place(keyscope.DayStart(day), 0)
 	}
 	return out
@@ -112,6 +117,9 @@ func (s *service) eraseFully(b *testing.B, ring *keyring.Ring, e keyring.Erasure
 		b.Fatal(err)
 	}
 	delete(s.tops, last.Generation+1)
+	if testing.Verbose() {
+		b.Logf("%d bytes of nodes, %d of the list, %d of the record", written-len(data), len(data), len(file))
+	}
 	return written + len(file)
 }
 
@@ -124,51 +132,116 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkErase erases among 10⁶ scopes; each time from the same version, so nothing is put.
+// bigSubject has one scope in 500.
+const bigSubject = 7
+
+// BenchmarkErase erases among 10⁶ scopes; each time from the same version, so nothing is put. What it is beside is to
+// write all that lives again, under new keys.
 func BenchmarkErase(b *testing.B) {
 	ctx := context.Background()
-	scopes := benchScopes(1_000_000)
 	for _, folds := range []int{1, 30} {
+		scopes := benchScopes(1_000_000)
 		s := benchService(b, scopes, folds)
-		one := func(r *rand.Rand, ring *keyring.Ring, kind int) []keyring.Located {
-			found, err := ring.Tagged(ctx, scopes[r.IntN(len(scopes))].Tags[kind])
-			if err != nil {
-				b.Fatal(err)
-			}
-			return found
+		ids, tags := make([][16]byte, len(scopes)), make([]keyring.Tags, len(scopes))
+		for i := range scopes {
+			ids[i], tags[i] = scopes[i].ID, scopes[i].Tags
 		}
-		for name, find := range map[string]func(r *rand.Rand, ring *keyring.Ring) []keyring.Located{
-			"one-scope": func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 2)[:1] },
-			"session":   func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 2) },
-			"subject":   func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 1) },
-			"tenant":    func(r *rand.Rand, ring *keyring.Ring) []keyring.Located { return one(r, ring, 0) },
-			"10000-scopes": func(r *rand.Rand, ring *keyring.Ring) []keyring.Located {
-				var ids [][16]byte
-				for range 10_000 {
-					ids = append(ids, scopes[r.IntN(len(scopes))].ID)
+		scopes = nil // a service does not have them in memory either
+		tagged := func(i, kind int) func(*keyring.Ring) ([]keyring.Located, error) {
+			return func(ring *keyring.Ring) ([]keyring.Located, error) { return ring.Tagged(ctx, tags[i][kind]) }
+		}
+		r := rand.New(rand.NewPCG(3, 4))
+		for _, x := range []struct {
+			name string
+			find func() func(*keyring.Ring) ([]keyring.Located, error)
+		}{
+			{"one-scope", func() func(*keyring.Ring) ([]keyring.Located, error) {
+				id := ids[r.IntN(len(ids))]
+				return func(ring *keyring.Ring) ([]keyring.Located, error) { return ring.Find(ctx, [][16]byte{id}) }
+			}},
+			{"session", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(r.IntN(len(ids)), 2) }},
+			{"subject", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(500*r.IntN(len(ids)/500), 1) }},
+			{"subject-of-2000", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(bigSubject, 1) }},
+			{"10000-scopes", func() func(*keyring.Ring) ([]keyring.Located, error) {
+				some := make([][16]byte, 10_000)
+				for i := range some {
+					some[i] = ids[r.IntN(len(ids))]
 				}
-				found, err := ring.Find(ctx, ids)
-				if err != nil {
-					b.Fatal(err)
-				}
-				return found
-			},
+				return func(ring *keyring.Ring) ([]keyring.Located, error) { return ring.Find(ctx, some) }
+			}},
 		} {
-			b.Run(fmt.Sprintf("runs=%d/%s", len(s.ring.Runs), name), func(b *testing.B) {
-				r := rand.New(rand.NewPCG(3, 4))
+			b.Run(fmt.Sprintf("runs=%d/%s", len(s.ring.Runs), x.name), func(b *testing.B) {
 				var bytes, gone, rounds int
+				runtime.GC()
+				peak := heapPeak()
 				cpu := cpuTime(b)
 				for b.Loop() {
-					ring := s.ring.Cached(1 << 15)
-					found := find(r, ring)
+					ring := s.ring.Cached(keyring.EraseNodes)
+					found, err := x.find()(ring)
+					if err != nil || len(found) == 0 {
+						b.Fatal(len(found), err)
+					}
 					bytes += s.eraseFully(b, ring, keyring.Erasure{Scopes: found, Tombstones: []keyring.Tombstone{{Tag: found[0].Tags[1], Cutoff: 1}}})
 					gone += len(found)
 					rounds++
 				}
+				b.ReportMetric((cpuTime(b)-cpu).Seconds()*1000/float64(rounds), "cpu-ms/op")
+				b.ReportMetric(float64(peak())/(1<<20), "MiB-peak")
 				b.ReportMetric(float64(bytes)/float64(rounds), "B-written/op")
 				b.ReportMetric(float64(gone)/float64(rounds), "scopes/op")
-				b.ReportMetric((cpuTime(b)-cpu).Seconds()*1000/float64(rounds), "cpu-ms/op")
 			})
 		}
+		b.Run(fmt.Sprintf("runs=%d/rewrite-everything", len(s.ring.Runs)), func(b *testing.B) {
+			rounds, bytes, cpu := 0, 0, cpuTime(b)
+			for b.Loop() {
+				bytes += s.rewriteAll(b)
+				rounds++
+			}
+			b.ReportMetric((cpuTime(b)-cpu).Seconds()*1000/float64(rounds), "cpu-ms/op")
+			b.ReportMetric(float64(bytes)/float64(rounds), "B-written/op")
+		})
+	}
+}
+
+// rewriteAll writes every node of all runs again under a fresh key: what an erasure costs without a trie.
+func (s *service) rewriteAll(b *testing.B) (written int) {
+	ctx := context.Background()
+	w := keytrie.NewWriter(archive, 1<<20, 64<<20, s.random, func(uint64, []byte) error { return nil })
+	keys := &keytrie.Trie{Archive: archive, Source: s.ring.Packs}
+	index := &keytrie.Trie{Archive: archive, Source: s.ring.Packs, Hidden: true}
+	for i := range s.ring.Runs {
+		if _, err := keys.Rewrite(ctx, w, s.ring.Runs[i].Keys, 0); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := index.Rewrite(ctx, w, s.ring.Runs[i].Index, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return w.Tally().Bytes
+}
+
+// heapPeak begins to watch the heap, and returns a function that says by how much it has grown at most.
+func heapPeak() func() uint64 {
+	read := func() uint64 {
+		x := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		metrics.Read(x)
+		return x[0].Value.Uint64()
+	}
+	base, peak, stop, done := read(), uint64(0), make(chan bool), make(chan bool)
+	go func() {
+		defer close(done)
+		for {
+			peak = max(peak, read())
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 {
+		close(stop)
+		<-done
+		return peak - min(base, peak)
 	}
 }

@@ -45,10 +45,44 @@ func (c *comparer) roots(ctx context.Context, was, is *Root, at place) error {
 	if err != nil {
 		return err
 	}
+	if !n.inner() && !m.inner() {
+		return c.buckets(n.entries, m.entries)
+	}
 	if !n.inner() || !m.inner() || !bytes.Equal(n.skip, m.skip) {
 		return c.entries(ctx, []rooted{{was, at}}, []rooted{{is, at}})
 	}
 	return c.slots(ctx, n.slots, m.slots, place)
+}
+
+// buckets compares the paths of two buckets.
+func (c *comparer) buckets(was, is []Entry) error {
+	for len(was) > 0 || len(is) > 0 {
+		order := 1
+		if len(is) == 0 {
+			order = -1
+		} else if len(was) > 0 {
+			order = bytes.Compare(was[0].Path, is[0].Path)
+		}
+		var err error
+		switch {
+		case order < 0:
+			err = c.f(was[0], Entry{})
+		case order > 0:
+			err = c.f(Entry{}, is[0])
+		case !bytes.Equal(was[0].Value, is[0].Value):
+			err = c.f(was[0], is[0])
+		}
+		if err != nil {
+			return err
+		}
+		if order <= 0 {
+			was = was[1:]
+		}
+		if order >= 0 {
+			is = is[1:]
+		}
+	}
+	return nil
 }
 
 // open loads a node, and says which place its slots begin at.

@@ -1,14 +1,18 @@
 package settings
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/location"
 )
 
 func parseCustodians(v string) (map[string]string, error) {
@@ -60,4 +64,19 @@ func (s *Settings) KeyCustodians(keysDir string) keys.Custodians {
 		c.URLs = map[string]string{"default": admin.DefaultCustodian(filepath.Dir(keysDir))}
 	}
 	return c
+}
+
+// OpenReplica opens the second store of the key store; nil if there is none.
+func (s *Settings) OpenReplica(ctx context.Context) (backup.Store, error) {
+	if s.Replica == "" {
+		return nil, nil
+	}
+	if s.Replica == s.Archive {
+		return nil, errors.New("replica: it is the archive itself; name a store at another place, or none")
+	}
+	store, err := location.Open(ctx, s.Replica, location.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("replica: %w", err)
+	}
+	return store, nil
 }

@@ -35,6 +35,8 @@ func Fields() []Field {
 func fields() []Field {
 	from := address("from", "STELE_FROM", "where the compactor reads; the same as to if left out", func(s *Settings) *string { return &s.From })
 	from.example = "kafka://host:9092/topic"
+	replica := address("replica", "STELE_REPLICA", "second store that gets the key store, elsewhere: file:///path or s3://bucket/prefix?endpoint=…; nothing is erased before it is there", func(s *Settings) *string { return &s.Replica })
+	replica.example = "s3://other-bucket/prefix"
 	as := file("as", "STELE_AS", "directory of the role to act as; left out, each verb takes its own", func(s *Settings) *string { return &s.As })
 	as.example = "reader"
 	return []Field{
@@ -45,6 +47,7 @@ func fields() []Field {
 		file("writer", "STELE_WRITER", "writer credential: a path (in STELE_WRITER also the credential itself)", func(s *Settings) *string { return &s.Writer }),
 		as,
 		file("keys", "", "socket of the key service", func(s *Settings) *string { return &s.Keys }),
+		replica,
 		{Name: "custodians", example: "a=file:///var/lib/stele/custodian", Help: "who holds the top key of the key store: name=URL, several with spaces between",
 			put: func(s *Settings, v string) (err error) { s.Custodians, err = parseCustodians(v); return err },
 			get: func(s *Settings) string { return formatCustodians(s.Custodians) }},
@@ -97,7 +100,7 @@ func address(name, env, help string, at func(*Settings) *string) Field {
 	f.put = func(s *Settings, v string) error {
 		if !strings.Contains(v, "://") {
 			other := "kafka://host:port/topic"
-			if name == "archive" {
+			if name == "archive" || name == "replica" {
 				other = "s3://bucket/prefix"
 			}
 			return errors.New("is no URL: write file:// and an absolute path, as in file:///srv/" + name + ", or " + other)

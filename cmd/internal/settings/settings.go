@@ -22,6 +22,7 @@ type Settings struct {
 	Writer  string // path of the writer credential, or the credential itself
 	As      string // directory of the role to act as
 	Keys    string // path of the socket of the key service
+	Replica string // URL of the second store of the key store; empty if there is none
 
 	// Custodians are URLs by name, Custody the authorised sets of names; both may be empty.
 	Custodians map[string]string
