@@ -273,3 +273,38 @@ func (w *rangeWorld) withoutKeys(t *testing.T, q answer.Query) {
 		t.Errorf("a head of nobody: %+v", v)
 	}
 }
+
+// The second verifier finds the same matches, and refuses the same files.
+func TestPythonAgreesOnRanges(t *testing.T) {
+	w := newRangeWorld(t)
+	q := answer.Query{Model: "m-1", Since: time.Unix(0, 5).UTC(), Until: time.Unix(0, 60*int64(time.Minute)).UTC()}
+	parts := append([]Part{w.part(logA, 5, 70, q), w.part(logB, 0, 32, q)}, w.around()...)
+	all := []*mutant{{name: "whole", trust: w.trust(), file: w.file(parts)}}
+	for i := range parts {
+		all = append(all, &mutant{name: fmt.Sprintf("without part %d", i), trust: w.trust(), file: w.file(slices.Delete(slices.Clone(parts), i, i+1))})
+	}
+	for _, other := range []answer.Query{{}, {Kind: "input"}, {Model: "~"}, {Until: q.Since}} {
+		all = append(all, &mutant{name: "another question", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 0, 77, other)}, w.around()...))},
+			&mutant{name: "two questions", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 0, 77, other), w.part(logB, 0, 32, q)}, w.around()...))})
+	}
+	random := rand.New(rand.NewPCG(8, 9))
+	for range 200 {
+		changed := slices.Clone(parts)
+		k := random.IntN(len(parts))
+		if random.IntN(2) == 0 {
+			k = random.IntN(2)
+		}
+		at := random.IntN(len(parts[k].Data))
+		changed[k].Data = bytes.Clone(parts[k].Data)
+		changed[k].Data[at] ^= byte(1 + random.IntN(255))
+		all = append(all, &mutant{name: fmt.Sprintf("part %d, byte %d", k, at), trust: w.trust(), file: w.file(changed)})
+	}
+	answers := askPython(t, all)
+	for i, m := range all {
+		want, _ := judge(t, m.trust, m.file)
+		got := answers[i]
+		if got.Err != want.Err || !slices.Equal(got.Holds, want.Holds) || !slices.Equal(got.Missing, want.Missing) {
+			t.Errorf("%s:\nGo     %+v\nPython %+v (%s)", m.name, want, got.verdict, got.why)
+		}
+	}
+}

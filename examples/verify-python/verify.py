@@ -15,11 +15,12 @@ import zlib
 
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
+from ranges import Range, complete, in_range
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
-COSIGNED, ANCHORED = 16, 17
+RANGE, COSIGNED, ANCHORED = 14, 16, 17
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -273,19 +274,20 @@ class Checker:
             else:
                 self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
-        self.vouches, self.erased = [], []
+        self.vouches, self.erased, self.ranges = [], [], []
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
         for kind, part in parts:
             self.take(kind, part, seen)
-        need(self.records or self.entries, "it has no record and no entry")
+        need(self.records or self.entries or self.ranges, "it has no record and no entry")
         self.control()
         vouched(self, self.vouches)
         self.rosters()
         for e in self.entries:
             if e.proof and e.type == "erased":
                 Erasure(self, e).judge()
+        complete(self, self.ranges)
         for r in self.records:
             self.record(r)
         self.left_over()
@@ -330,6 +332,14 @@ class Checker:
                 line = (c.u16(), c.path(), c.rest())
                 need(not e.lines or e.lines[-1][0] < line[0], "names that do not ascend")
                 e.lines.append(line)
+        elif kind == RANGE:
+            r = Range(part)
+            need(not self.records and not self.entries, "a range behind records or entries")
+            if self.ranges:
+                last = self.ranges[-1]
+                need(last.query.text == r.query.text, "two queries")
+                need((last.origin.encode(), last.first + last.count) <= (r.origin.encode(), r.first), "ranges that do not ascend")
+            self.ranges.append(r)
         elif ROOT <= kind <= REMOVED:
             need(self.entries, "a part without its entry")
             self.entries[-1].take(kind, part)
@@ -421,16 +431,21 @@ class Checker:
         self.in_log(r, about)
         self.disclosed(r, about, by, cert)
 
-    def in_log(self, r, about):
-        entry, head = None, None
-        for e in self.entries if r.log else []:
-            if e.proof is None or e.type != "heads" or head:
+    def head_of(self, checkpoint):
+        """The entry of the control log that has a head of a data log."""
+        for e in self.entries:
+            if e.proof is None or e.type != "heads":
                 continue
             for x in e.body["heads"]:
-                if x["checkpoint"].encode() == r.log.checkpoint:
-                    entry, head = e, x
+                if x["checkpoint"].encode() == checkpoint:
                     e.used = True
-                    break
+                    return e, x
+        return None, None
+
+    def in_log(self, r, about):
+        if not r.log and in_range(self, self.ranges, r, about):
+            return
+        entry, head = self.head_of(r.log.checkpoint) if r.log else (None, None)
         if not head:
             self.missing.append([about, "log"])
             return

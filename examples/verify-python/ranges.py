@@ -1,0 +1,289 @@
+"""All leaves of a run of a log, and what a query selects among them: docs/formats/range.md."""
+import datetime
+import json
+import re
+import struct
+
+from basics import Cursor, leaf_hash, need, sha, b64
+
+KINDS = ["", "input", "output", "state", "error"]
+COLUMNS = 17
+EMPTY = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+
+
+def node(left, right):
+    return sha(b"\1", left, right)
+
+
+def root(hashes):
+    if not hashes:
+        return EMPTY
+    edge = Edge(0, [])
+    for h in hashes:
+        edge.add(0, h)
+    return edge.root()
+
+
+class Edge:
+    """The right edge of a tree that grows, by leaves and by perfect subtrees."""
+
+    def __init__(self, size, hashes):
+        self.size, self.edge = size, []  # of (level, hash), largest first
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                self.edge.append((level, hashes.pop(0)))
+
+    def add(self, level, h):
+        self.size += 1 << level
+        while self.edge and self.edge[-1][0] == level:
+            h, level = node(self.edge.pop()[1], h), level + 1
+        self.edge.append((level, h))
+
+    def root(self):
+        h = self.edge[-1][1]
+        for _, left in reversed(self.edge[:-1]):
+            h = node(left, h)
+        return h
+
+
+def right_levels(end, size):
+    levels = []
+    while end < size:
+        level = (size - end).bit_length() - 1
+        if end:
+            level = min(level, (end & -end).bit_length() - 1)
+        levels.append(level)
+        end += 1 << level
+    return levels
+
+
+def put(n):
+    """A number in its shortest form."""
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes(out) + bytes([n])
+
+
+class Query:
+    def __init__(self, text):
+        try:
+            q = json.loads(text)
+            names = list(q)
+            need(all(isinstance(v, str) for v in q.values()), "a query of another form")
+        except (ValueError, AttributeError) as e:
+            need(False, "no query: %s" % e)
+        need(names == [n for n in ("kind", "model", "since", "until") if n in q], "a query with other members")
+        written = "{%s}" % ",".join('"%s":"%s"' % (n, q[n]) for n in names)
+        need(written.encode() == text, "a query that is not written as it must be")
+        need(q.get("kind", "input") in KINDS[1:], "no such kind")
+        need(re.fullmatch(r"[A-Za-z0-9._:/@+-]{1,64}|~", q.get("model", "~"), re.ASCII), "a model that is never in clear")
+        self.text, self.kind, self.model = written, KINDS.index(q["kind"]) if "kind" in q else None, q["model"].encode() if "model" in q else None
+        self.since, self.until = (self.time(q[n]) if n in q else None for n in ("since", "until"))
+
+    @staticmethod
+    def time(text):
+        m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,8}[1-9]))?Z", text, re.ASCII)
+        need(m, "a time that is not written as it must be")
+        try:
+            at = datetime.datetime.strptime(m[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
+        except ValueError as e:
+            need(False, str(e))
+        ns = int((at - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) // datetime.timedelta(seconds=1)) * 10**9 + int((m[2] or "0").ljust(9, "0"))
+        need(-(1 << 63) <= ns < 1 << 63, "a time that no record has")
+        return ns
+
+    def selects(self, kind, t, model, at):
+        return (t == 1 and self.kind in (None, kind) and self.model in (None, model)
+                and (self.since is None or at >= self.since) and (self.until is None or at < self.until))
+
+
+class Range:
+    """A part of kind 14."""
+
+    def __init__(self, data):
+        c = Cursor(data)
+        self.head = c.take(c.uv())
+        text = c.take(c.uv())
+        self.first, self.count = c.uv(), c.uv()
+        self.query = Query(text)
+        text, found, _ = self.head.partition(b"\n\n")
+        try:
+            lines = (text.decode() + "\n").split("\n")
+        except UnicodeDecodeError:
+            need(False, "a head that is no text")
+        need(found and len(lines) == 4 and lines[0] and not any(ord(x) < 0x20 for x in lines[0]) and re.fullmatch(r"0|[1-9][0-9]*", lines[1], re.ASCII), "no checkpoint")
+        self.origin, self.size, want = lines[0], int(lines[1]), b64(lines[2])
+        need(0 < self.count <= len(data) and self.first <= self.size < 1 << 63 and self.count <= self.size - self.first, "leaves outside the tree")
+        edge = Edge(self.first, [c.take(32) for _ in range(bin(self.first).count("1"))])
+        levels = right_levels(self.first + self.count, self.size)
+        right = [c.take(32) for _ in levels]
+        self.matches, self.records = {}, 0
+        for i, leaf in enumerate(self.leaves(c.rest())):
+            h = leaf_hash(leaf)
+            edge.add(0, h)
+            t, kind = leaf[1], leaf[2]
+            model, at = self.model(leaf), struct.unpack("<q", leaf[44:52])[0]
+            self.records += t == 1
+            if self.query.selects(kind, t, model, at):
+                self.matches[h] = self.first + i
+        for level, h in zip(levels, right):
+            edge.add(level, h)
+        need(edge.root() == want, "the leaves do not give the root of the head")
+        self.root, self.proven = want, None
+
+    @staticmethod
+    def model(leaf):
+        c = Cursor(leaf[138:])
+        return [c.take(c.u8()) for _ in range(4)][3]
+
+    def leaves(self, raw):
+        c = Cursor(raw)
+        columns = [c.take(c.uv()) for _ in range(COLUMNS)]
+        c.end()
+        need(len(columns[3]) == self.count, "a column of another length")
+        col = [Cursor(x) for x in columns]
+        streams = [columns[0][i : i + 16] for i in range(0, len(columns[0]), 16)]
+        texts = []
+        while col[2].at < len(columns[2]):
+            texts.append(col[2].take(col[2].u8()))
+        again = Writer()
+        scopes, blocks, left, last = [], [], 0, 0
+        for _ in range(self.count):
+            if left == 0:
+                stream, seq, left = col[1].uv(), col[1].uv(), col[1].uv()
+                need(stream < len(streams) and left > 0, "a run of nothing")
+            t, kind, flags = col[3].u8(), col[4].u8(), col[5].u8()
+            z = col[6].uv()
+            last = (last + (z >> 1 ^ -(z & 1))) & (1 << 64) - 1
+            buckets = col[7].take(4)
+            words = []
+            for _ in range(7):
+                n = col[8].uv()
+                need(n < len(texts), "a text that is not there")
+                words.append(texts[n])
+            body = (bytes(16), bytes(16), bytes(32), 0, bytes(32), b"")
+            if t not in (1, 2):
+                body = body[:5] + (col[9].take(col[9].u16()),)
+            else:
+                back = col[10].uv()
+                if back == 0:
+                    n = col[11].uv()
+                    need(n <= len(scopes), "a scope that is not there")
+                    if n == 0:
+                        scopes.append(col[13].take(16))
+                        n = len(scopes)
+                        blocks.append((scopes[-1], col[14].take(32)))
+                    else:
+                        blocks.append((scopes[-n], col[14].take(32)))
+                    back = 1
+                need(back <= len(blocks), "a block that is not there")
+                scope, digest = blocks[-back]
+                slot = col[12].uv()
+                need(slot < 1 << 16, "no such slot")
+                body = (col[15].take(16), scope, digest, slot, col[16].take(32), b"")
+            rid, scope, digest, slot, commitment, detail = body
+            leaf = (bytes([1, t, kind, flags]) + streams[stream] + struct.pack("<Q", seq) + rid + struct.pack("<Q", last) + scope + digest
+                    + struct.pack("<H", slot) + commitment + buckets + b"".join(bytes([len(w)]) + w for w in words) + struct.pack("<H", len(detail)) + detail)
+            again.add(t, kind, flags, streams[stream], seq, last, buckets, words, body)
+            seq, left = (seq + 1) & (1 << 64) - 1, left - 1
+            yield leaf
+        need(again.columns() == columns, "rows that are not written as they must be")
+
+
+class Writer:
+    """Writes rows in the one way, to compare."""
+
+    def __init__(self):
+        self.col = [bytearray() for _ in range(COLUMNS)]
+        self.streams, self.texts, self.scopes, self.blocks, self.run, self.last = {}, {}, {}, {}, None, 0
+
+    def add(self, t, kind, flags, stream, seq, at, buckets, words, body):
+        if stream not in self.streams:
+            self.streams[stream] = len(self.streams)
+            self.col[0] += stream
+        n = self.streams[stream]
+        if self.run and self.run[0] == n and (self.run[1] + self.run[2]) & (1 << 64) - 1 == seq:
+            self.run[2] += 1
+        else:
+            self.end_run()
+            self.run = [n, seq, 1]
+        for i, v in ((3, t), (4, kind), (5, flags)):
+            self.col[i].append(v)
+        diff = (at - self.last) & (1 << 64) - 1
+        self.last = at
+        self.col[6] += put((diff << 1 & (1 << 64) - 1) ^ ((1 << 64) - 1 if diff >> 63 else 0))
+        self.col[7] += buckets
+        for w in words:
+            if w not in self.texts:
+                self.texts[w] = len(self.texts)
+                self.col[2] += bytes([len(w)]) + w
+            self.col[8] += put(self.texts[w])
+        rid, scope, digest, slot, commitment, detail = body
+        if t not in (1, 2):
+            self.col[9] += struct.pack("<H", len(detail)) + detail
+            return
+        if (scope, digest) in self.blocks:
+            self.col[10] += put(len(self.blocks) - self.blocks[scope, digest])
+        else:
+            self.blocks[scope, digest] = len(self.blocks)
+            self.col[10] += put(0)
+            self.col[14] += digest
+            if scope in self.scopes:
+                self.col[11] += put(len(self.scopes) - self.scopes[scope])
+            else:
+                self.scopes[scope] = len(self.scopes)
+                self.col[11] += put(0)
+                self.col[13] += scope
+        self.col[12] += put(slot)
+        self.col[15] += rid
+        self.col[16] += commitment
+
+    def end_run(self):
+        if self.run:
+            self.col[1] += b"".join(put(v) for v in self.run)
+
+    def columns(self):
+        self.end_run()
+        self.run = None
+        return [bytes(c) for c in self.col]
+
+
+def partition(name, origin):
+    m = re.fullmatch(re.escape(name) + r"/([0-9]+)/.*", origin, re.ASCII | re.DOTALL)
+    need(m and int(m[1]) < 1 << 32, "%s is no log of %s" % (origin, name))
+    return int(m[1])
+
+
+def complete(checker, ranges):
+    """Who signed the heads of ranges, and where they are logged."""
+    for r in ranges:
+        about = "range %s %d" % (r.origin, r.first)
+        entry, head = checker.head_of(r.head)
+        if not head:
+            checker.missing.append([about, "complete"])
+            continue
+        part = partition(checker.name, head["log"])
+        key = checker.named("compactor", entry.by, entry.proof.index)
+        if not key:
+            checker.missing.append([about, "complete"])
+            continue
+        key.open(entry.data)
+        key.open(r.head)
+        need(r.origin == head["log"], "the head of another log")
+        r.proven = (part, key, entry, head["commit"])
+        checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
+            r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(list(r.matches)), write=True)))
+        checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, head["commit"]))
+
+
+def in_range(checker, ranges, record, about):
+    """Whether a record is in a range that holds."""
+    for r in ranges:
+        if r.proven and record.hash in r.matches and r.proven[0] == record.header.partition:
+            _, key, entry, commit = r.proven
+            checker.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (r.origin, r.matches[record.hash], r.size, b64(r.root, write=True)))
+            checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, commit))
+            return True
+    return False
