@@ -315,7 +315,9 @@ func TestWitnessedExpiry(t *testing.T) {
 		t.Fatalf("before its time: %+v, %v", e, err)
 	}
 	// A compactor with a clock that is years ahead says what goes, and somebody removes it: it is missing.
-	dry, err := a.expire(func(c *ExpireConfig) { c.Trust, c.Trusted, c.DryRun = bytes.Split(c.Trust, []byte("witness"))[0], a.now(), true })
+	dry, err := a.expire(func(c *ExpireConfig) {
+		c.Trust, c.Trusted, c.DryRun = bytes.Split(c.Trust, []byte("witness"))[0], a.now(), true
+	})
 	if err != nil || len(dry.Objects) != 1 {
 		t.Fatalf("%+v, %v", dry, err)
 	}
