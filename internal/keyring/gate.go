@@ -29,8 +29,8 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 	return nil
 }
 
-// EraseNodes is how many opened nodes an erasure, and its gate, keep at most: enough for ten thousand scopes all over a key
-// store, in less than 200 MB.
+// EraseNodes is how many opened nodes an erasure, and its gate, keep at most, each of some kilobytes: enough for ten thousand
+// scopes all over a key store of 10⁶.
 const EraseNodes = 1 << 16
 
 type gate struct{ before, after *Ring }
