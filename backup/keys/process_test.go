@@ -302,7 +302,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Errorf("step %q was never killed", step)
 		}
 	}
-	t.Logf("%d of %d steps killed: %q", len(killed), len(steps), steps)
+	t.Logf("killed at %d different steps; one run has %d: %q", len(killed), len(steps), steps)
 }
 
 // essential steps are those of the code, and between custodians: after one of them, before the next. The others, and what comes

@@ -177,10 +177,25 @@ func (s *Service) finish(ctx context.Context) (done []*Erased, err error) {
 			continue
 		}
 		out := s.recorded(&d)
-		err = errors.Join(err, s.destroy(ctx, out), s.report(ctx, out))
+		err = errors.Join(err, s.destroy(ctx, out))
+		waits, failed := s.waits(ctx, d.Hash)
+		if err = errors.Join(err, failed); !waits && failed == nil {
+			err = errors.Join(err, s.report(ctx, out))
+		}
+		s.reported[d.Hash] = s.reported[d.Hash] || waits
 		done = append(done, out)
 	}
 	return done, err
+}
+
+// waits reports whether the inbox has what the service that made a record said of it, and that is not taken in yet.
+func (s *Service) waits(ctx context.Context, record commit.Hex32) (bool, error) {
+	entries, _, err := s.control.Inbox(ctx)
+	return slices.ContainsFunc(entries, func(file string) bool {
+		var body control.Erased
+		e, err := control.ParseEntry(file)
+		return err == nil && e.Type == control.TypeErased && e.Into(&body) == nil && body.Root.Hash == record
+	}), err
 }
 
 // asked reports whether requests are those of the control log.
