@@ -33,6 +33,7 @@ type scopeCounts struct {
 	Buried     uint64 `json:"buried"`  // granted too late, under the tombstone of an approved request
 	Dead       uint64 `json:"dead"`    // granted after their intake key was erased
 	Missing    uint64 `json:"missing"` // none of these
+	Audited    int    `json:"audited"` // erasures of which the tries before and after were compared
 }
 
 // scopesAtOnce is how many scopes are looked up together: neighbours in a trie share its nodes.
@@ -112,7 +113,10 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	k.recoveries()
-	return k.erasures(ctx)
+	if err := k.erasures(ctx); err != nil {
+		return err
+	}
+	return k.audit(ctx)
 }
 
 // supplements checks that what the control log says of late grants is what root records count.

@@ -17,6 +17,7 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
@@ -58,7 +59,7 @@ func TestKeysOfEveryScope(t *testing.T) {
 		r := a.verify(VerifyOptions{})
 		wantExit(t, r, 0, "integrity", "erasure")
 		got := *r.Scopes
-		got.Record, got.Generation = 0, 0
+		got.Record, got.Generation, got.Audited = 0, 0, 0
 		if got != want {
 			t.Errorf("%+v, want %+v: %v", got, want, r.Verdicts["erasure"])
 		}
@@ -258,5 +259,42 @@ func TestOperatorDestroysTheLiveGeneration(t *testing.T) {
 	wantFault(t, r.Faults, "readability", "keys/roots/", "record 1 of the key store", "generation 1", "destroyed")
 	if r.Scopes.Erased != 0 || r.Scopes.Live == 0 {
 		t.Errorf("%+v", r.Scopes)
+	}
+
+// TestErasuresAreAudited: verify compares the tries before and after an erasure, as long as both are there.
+func TestErasuresAreAudited(t *testing.T) {
+	m := storetest.NewMemory()
+	a := newTestArchive(t, m)
+	service := a.keys()
+	s := a.stream(keyscope.Link{})
+	s.send(some(30)...)
+	a.once(nil)
+	if err := service.Fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := keysOf(t, m, keydepot.Packs)
+	a.erase(service, s.cred.Pepper, "subject-2", a.approvedRequest())
+	r := a.verify(VerifyOptions{})
+	wantExit(t, r, 0, "integrity", "erasure")
+	if r.Scopes.Audited != 1 {
+		t.Errorf("%+v", r.Scopes)
+	}
+	list := keysOf(t, m, keydepot.Lists)[0]
+	kept := read(t, m, list)
+	m.Remove(list, "")
+	late := VerifyOptions{Now: time.Now().Add(100 * 24 * time.Hour)}
+	wantFault(t, a.verify(late).Faults, "erasure", keydepot.Roots, "does not follow")
+	m.Overwrite(list, kept)
+	for _, pack := range before { // the record before names them; the newest may name some
+		m.Remove(pack, "")
+	}
+	r = a.verify(VerifyOptions{})
+	wantExit(t, r, 14, "erasure")
+	found := false
+	for _, f := range r.Faults {
+		found = found || f.Verdict == "erasure" && strings.Contains(f.Detail, "does not follow")
+	}
+	if !found {
+		t.Errorf("%+v", r.Faults)
 	}
 }

@@ -3,14 +3,18 @@ package backup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/keytrie"
 )
 
 // marks are sorted, once all are there: 16 bytes for each key that was erased.
@@ -59,6 +63,55 @@ func (k *keyCheck) erasures(ctx context.Context) error {
 		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
 	})
 	return nil
+}
+
+// auditFor is how long after an erasure the packs of the record before it are still there: a pack is locked for thirty days, and
+// again before half of that has passed, as long as a record names it.
+const auditFor = 15 * 24 * time.Hour
+
+// audit checks that the tries after each erasure are those before it without what its list says, where both are still
+// there. The list of an erasure says what was left out; this says that nothing else was. Nobody needs a key for it.
+func (k *keyCheck) audit(ctx context.Context) error {
+	for _, e := range k.depot.Erasures() {
+		object := fmt.Sprintf("%s%020d", keydepot.Roots, e.N)
+		err := k.auditOne(ctx, &e)
+		var node *keytrie.NodeError
+		gone := errors.Is(err, fs.ErrNotExist)
+		switch {
+		case err == nil:
+			k.counts.Audited++
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case gone && !errors.Is(err, keyring.ErrPublic) && k.v.opt.Now.Sub(e.Time) > auditFor: // nothing holds these packs any more
+		case gone || errors.Is(err, keyring.ErrPublic) || errors.As(err, &node):
+			k.v.r.fault(erasure, object, "generation %d does not follow from the one before by the list of what it left out: %v", e.Generation, err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *keyCheck) auditOne(ctx context.Context, e *keydepot.Erasure) error {
+	before, err := k.depot.Record(ctx, e.Before, e.Prev)
+	if err != nil {
+		return err
+	}
+	after, err := k.depot.Record(ctx, e.N, e.Hash)
+	if err != nil {
+		return err
+	}
+	list, err := k.depot.List(ctx, &e.Erased)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // lists are kept like commits
+		return fmt.Errorf("%w: %w", keyring.ErrPublic, err)
+	case err != nil:
+		return err
+	}
+	if list.Root() != e.Root || list.Paths() != e.Removed || list.Scopes() != e.Scopes || uint64(len(list.Spent)) != e.Spent {
+		return fmt.Errorf("%w: the list is not what the root record says of it", keyring.ErrPublic)
+	}
+	return keyring.AuditErasure(ctx, before.Public(k.depot.Source(before.Packs)), after.Public(k.depot.Source(after.Packs)), list)
 }
 
 // allowed reports whether the control log holds approved requests for an erasure, or a policy that erases without one.
