@@ -5,6 +5,7 @@ import (
 	"crypto/hpke"
 	"crypto/rand"
 	"encoding/binary"
+	"log/slog"
 	"time"
 
 	"github.com/stelelog/stele/internal/frame"
@@ -55,14 +56,15 @@ type scopes struct {
 	ttl    map[string]uint16 // days, by class
 	at     seal.Place        // without scope and class
 	wrap   *dayWrap
+	log    *slog.Logger
 	open   map[string]*scope
 	order  *list.List
 	room   int // for parts to remember
 	name   []byte
 }
 
-func newScopes(w *identity.Writer, at seal.Place) *scopes {
-	s := &scopes{writer: w, at: at, ttl: map[string]uint16{}}
+func newScopes(w *identity.Writer, at seal.Place, log *slog.Logger) *scopes {
+	s := &scopes{writer: w, at: at, log: log, ttl: map[string]uint16{}}
 	copy(s.pepper[:], w.Pepper)
 	for _, c := range w.Classes {
 		s.ttl[c.Name] = c.TTLDays
@@ -167,7 +169,22 @@ func (s *scopes) renewWrap(now time.Time) error {
 		return err
 	}
 	s.wrap = &dayWrap{day: day, year: year, read: read, intake: intake}
+	s.warn(now)
 	return nil
+}
+
+// fewWeeks is when a pipe begins to say that its credential should be renewed.
+const fewWeeks = 8
+
+// warn says once a day that the intake keys run out: capture goes on with the last one, and what comes two weeks after its
+// week can be read by nobody.
+func (s *scopes) warn(now time.Time) {
+	switch left := weeksLeft(s.writer, now); {
+	case left < 0:
+		s.log.Error("the credential has no intake key of this week any more; two weeks after the last one, records can be read by nobody: renew it with 'stele key renew writer'", "weeks_over", -left)
+	case left < fewWeeks:
+		s.log.Warn("the intake keys of the credential run out: renew it with 'stele key renew writer'", "weeks_left", left)
+	}
 }
 
 // currentReadKey is the read key of the year, else the newest one before it, else the first.

@@ -101,7 +101,7 @@ func (s *stream) makeSealer(aead sealhook.AEAD, now time.Time) error {
 	}
 	at := seal.Place{Archive: w.Archive, Partition: cert.Partition, Stream: s.id}
 	s.sealer = &sealer{at: at, key: key, cert: signed, packing: seal.PackZstd, codec: seal.NewCodec(seal.Options{AEAD: aead, Thorough: true}),
-		scopes: newScopes(w, at), redact: s.set.Redact, now: time.Now,
+		scopes: newScopes(w, at, s.log), redact: s.set.Redact, now: time.Now,
 		emit: s.send, lost: s.lose, undo: s.undo, flushed: s.release}
 	if s.set.Compression == "fast" {
 		s.sealer.packing = seal.PackS2

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -241,6 +242,9 @@ func newWriter(p *control.Policy, intake []control.Intake, read []control.ReadKe
 func fillWriter(w *identity.Writer, p *control.Policy, intake []control.Intake, read []control.ReadKey) {
 	w.Read, w.Intake, w.Classes = nil, nil, nil
 	for _, k := range read {
+		if slices.ContainsFunc(w.Read, func(have identity.ReadKey) bool { return have.Year == k.Year }) {
+			continue // wrapped to a further reader
+		}
 		w.Read = append(w.Read, identity.ReadKey{Year: k.Year, Key: k.Key})
 	}
 	this := keyscope.Week(time.Now())
@@ -249,6 +253,8 @@ func fillWriter(w *identity.Writer, p *control.Policy, intake []control.Intake, 
 			w.Intake = append(w.Intake, identity.PublicKey{Week: k.Week, Key: k.Key})
 		}
 	}
+	slices.SortFunc(w.Read, func(a, b identity.ReadKey) int { return int(a.Year) - int(b.Year) })
+	slices.SortFunc(w.Intake, func(a, b identity.PublicKey) int { return int(a.Week) - int(b.Week) })
 	for _, c := range p.Classes {
 		w.Classes = append(w.Classes, identity.Class{Name: c.Name, TTLDays: uint16(c.TTL)})
 	}

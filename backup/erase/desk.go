@@ -26,6 +26,7 @@ type Desk struct {
 	log     *ledger.Log
 	me      note.Signer // nil: who only looks
 	sealer  note.Signer // the control key, if this is the policy root
+	seed    []byte      // of it
 	pepper  []byte
 	reading hpke.PrivateKey // of a reader
 	now     func() time.Time
@@ -82,7 +83,7 @@ func (d *Desk) identify(who []byte) (err error) {
 		if d.sealer, err = identity.Signer(d.trust.Origin(), r.Control); err != nil {
 			return err
 		}
-		archive, d.pepper = r.Archive, r.Pepper
+		archive, d.pepper, d.seed = r.Archive, r.Pepper, r.Control
 		d.me, err = identity.Signer(identity.RootName(d.trust.Name), r.Key)
 	default:
 		return fmt.Errorf("this is %q, no identity of an approver, a holder, a reader or the policy root", format)
@@ -91,14 +92,6 @@ func (d *Desk) identify(who []byte) (err error) {
 		err = errors.New("role file and trust file are of different archives")
 	}
 	return err
-}
-
-// Name is the key name of who acts, "" for who only looks.
-func (d *Desk) Name() string {
-	if d.me == nil {
-		return ""
-	}
-	return d.me.Name()
 }
 
 // say signs an entry, checks that it can have an effect, and leaves it in the inbox.

@@ -125,16 +125,50 @@ func (d *Desk) AddKey(ctx context.Context, role string, public []byte) (*Filed, 
 	if err := p.Check(&d.trust); err != nil {
 		return nil, fmt.Errorf("%s %s cannot be added: %w", pub.Role, pub.Name, err)
 	}
-	if d.sealer == nil || d.log.Policy().Dual() {
+	if len(keys) > 0 {
 		return d.propose(ctx, p, keys)
+	}
+	return d.enact(ctx, p)
+}
+
+// enact makes a policy the next one where the policy root may alone, and proposes it otherwise.
+func (d *Desk) enact(ctx context.Context, p *control.Policy) (*Filed, error) {
+	if d.sealer == nil || d.log.Policy().Dual() {
+		return d.propose(ctx, p, nil)
 	}
 	now := d.log.Policy()
 	p.Version, p.Writers, p.Intake = now.Version+1, now.Writers, now.Intake
 	entry, err := d.say(ctx, control.TypePolicy, p)
+	if err == nil {
+		err = d.log.Effective(entry)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Filed{Done: true}, d.log.Effective(entry)
+	return &Filed{Done: true}, d.Roster(ctx)
+}
+
+// Roster has the policy root commit to the names in the policy in force, so that evidence can show one of them without the
+// policy: after two approvers have decided on it. It does nothing if that is in the log already.
+func (d *Desk) Roster(ctx context.Context) error {
+	if d.sealer == nil {
+		return errors.New("a roster is the word of the policy root: use the admin folder")
+	}
+	if err := d.log.Refresh(ctx); err != nil {
+		return err
+	}
+	want, there := control.NewRoster(d.log.Policy()), false
+	d.log.View(func(s *control.State) {
+		for i := range s.Listed {
+			var r control.Roster
+			there = there || s.Listed[i].Type == control.TypeRoster && s.Listed[i].Unauthorised == nil && s.Listed[i].Into(&r) == nil && r == want
+		}
+	})
+	if there {
+		return nil
+	}
+	_, err := d.say(ctx, control.TypeRoster, want)
+	return err
 }
 
 // rewrap wraps all read keys that this reader has to another.

@@ -47,12 +47,9 @@ func (a *app) check(path string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("trust"); err != nil {
-		return nil, usage("", "%w", err)
-	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
-		return nil, fmt.Errorf("trust file: %w", err)
+		return nil, err
 	}
 	file, err := readBounded(path, evidence.MaxLen+evidence.MaxLen/4)
 	if err != nil {

@@ -57,12 +57,9 @@ func (a *app) diff(ctx context.Context, urlA, urlB, out string) (answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("trust"); err != nil {
-		return nil, usage("", "%w", err)
-	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
-		return nil, fmt.Errorf("trust file: %w", err)
+		return nil, err
 	}
 	var sides [2]*backup.Tiles
 	for i, url := range []string{urlA, urlB} {
@@ -103,12 +100,9 @@ func (a *app) checkFork(path string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("trust"); err != nil {
-		return nil, usage("", "%w", err)
-	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
-		return nil, fmt.Errorf("trust file: %w", err)
+		return nil, err
 	}
 	file, err := os.ReadFile(path)
 	if err != nil {

@@ -86,7 +86,10 @@ func (e *exam) writerCredential() {
 		return
 	}
 	left := c.weeksLeft(time.Now())
-	if left < fewWeeks {
+	if left == 0 {
+		e.bad("writer", "'stele key renew writer "+c.Service+"', and give the service the renewed credential",
+			fmt.Errorf("the intake keys of %s have run out; two weeks after the last one, what it sends can be read by nobody", c.Service))
+	} else if left < fewWeeks {
 		e.look("writer", "'stele key renew writer "+c.Service+"'; capture goes on without, but erasure takes longer to reach old copies",
 			"%s has intake keys for %s", c.Service, count(left, "week"))
 	} else {

@@ -37,10 +37,14 @@ append and nothing else. Needs the admin folder.
 
 Or enter the key of an approver, a holder or a reader, made with 'stele key new', into the access policy. The
 admin folder alone does it while the archive has fewer than two approvers; from then on it is a request that
-two approve. A reader is added by another reader, who wraps the read keys to them, and always needs approval.`
+two approve. A reader is added by another reader, who wraps the read keys to them, and always needs approval.
+
+Or make the role file of a further compactor or key service, and enter its key in the same way. A second instance
+may have the role file of the first; one of its own can be told apart, and revoked alone.`
 	add.Example = `  stele key add writer checkout
   stele key add writer checkout --as /media/usb/admin --out /etc/checkout/writer.stele
   stele key add approver anna.stele.pub
+  stele key add compactor second --out /media/usb/compactor/compactor.stele
   stele key add reader second.stele.pub --as reader`
 	renew := a.keyVerb("renew", "Give a credential, and the archive, the keys of the weeks to come", a.keyRenew, &f)
 	renew.Long = `Write a credential anew, with the same service key and with the public keys and classes of now. Needs the
@@ -52,7 +56,7 @@ folder is beside stele.yaml, renew makes what is missing itself.`
 	renew.Example = `  stele key renew writer checkout
   stele key renew writer checkout --as /media/usb/admin`
 	for _, c := range []*cobra.Command{add, renew} {
-		c.Flags().StringVar(&f.out, "out", "", "file of the credential (default: NAME.stele in the writer folder beside stele.yaml)")
+		c.Flags().StringVar(&f.out, "out", "", "file of the credential or role (default: NAME.stele in the writer folder beside stele.yaml)")
 	}
 	revoke := a.keyVerb("revoke", "Keep a writer from opening new streams", a.keyRevoke, &f)
 	revoke.Long = `Keep a writer from opening new streams, from now on and for ever. What it wrote stays and verifies; what it
@@ -65,7 +69,7 @@ only.`,
 		Example: "  stele key list writer\n  stele key list --json | jq -r '.writers[].name'",
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.keyList(cmd.Context()) }),
 	}
-	cmd.AddCommand(a.keyNewCommand(), add, list, revoke, renew)
+	cmd.AddCommand(a.keyNewCommand(), add, list, revoke, renew, a.keyYearCommand())
 	return a.group(cmd)
 }
 

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +49,11 @@ type roleAnswer struct {
 
 func (r roleAnswer) print(w io.Writer) {
 	switch {
+	case r.File != "" && r.Public == "":
+		fmt.Fprintf(w, "made %s: bring it to the machine of %s %s, and keep no copy here\n", r.File, r.Role, r.Name)
+		if !r.Done {
+			fmt.Fprintf(w, "it is of no use before two approvers approve: %s\n", r.ID)
+		}
 	case r.File != "":
 		fmt.Fprintf(w, "made %s: keep it, and show it to nobody\nmade %s: enter it with 'stele key add %s %s'\n", r.File, r.Public, r.Role, r.Public)
 	case r.Done:
@@ -63,12 +71,9 @@ func (a *app) keyNew(role, name, out, like string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Need("trust"); err != nil {
-		return nil, usage("", "%w", err)
-	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
-		return nil, fmt.Errorf("trust file: %w", err)
+		return nil, err
 	}
 	var pepper []byte
 	if like != "" {
@@ -98,9 +103,12 @@ func (a *app) addsRoles(add *cobra.Command) {
 	person := func(args []string) bool {
 		return len(args) == 2 && slices.Contains([]string{"approver", "holder", "reader"}, args[0])
 	}
-	add.Use = "add writer NAME | approver FILE.pub | holder FILE.pub | reader FILE.pub"
+	service := func(args []string) bool {
+		return len(args) == 2 && slices.Contains([]string{"compactor", "keyservice"}, args[0])
+	}
+	add.Use = "add writer NAME | approver FILE.pub | holder FILE.pub | reader FILE.pub | compactor NAME | keyservice NAME"
 	add.Args = func(cmd *cobra.Command, args []string) error {
-		if person(args) {
+		if person(args) || service(args) {
 			return nil
 		}
 		return writer(cmd, args)
@@ -108,9 +116,16 @@ func (a *app) addsRoles(add *cobra.Command) {
 	people := a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
 		return a.keyAddRole(cmd.Context(), args[0], args[1])
 	})
+	services := a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+		out, _ := cmd.Flags().GetString("out")
+		return a.keyAddService(cmd.Context(), args[0], args[1], out)
+	})
 	add.RunE = func(cmd *cobra.Command, args []string) error {
 		if person(args) {
 			return people(cmd, args)
+		}
+		if service(args) {
+			return services(cmd, args)
 		}
 		return run(cmd, args)
 	}
@@ -135,4 +150,58 @@ func (a *app) keyAddRole(ctx context.Context, role, path string) (answer, error)
 		return nil, err
 	}
 	return roleAnswer{Role: role, ID: filed.ID, Done: filed.Done}, nil
+}
+
+// keyAddService makes the role file of a further compactor or key service, and enters its key or asks for it.
+func (a *app) keyAddService(ctx context.Context, role, name, out string) (answer, error) {
+	s, desk, err := a.desk(ctx, "admin", "root.stele")
+	if err != nil {
+		return nil, err
+	}
+	if out == "" {
+		out = s.beside(role+"-"+name, role+".stele")
+	}
+	if _, err := os.Lstat(out); err == nil {
+		return nil, usage("choose another file with --out", "%s exists", out)
+	}
+	if err := writable(filepath.Dir(out)); err != nil {
+		return nil, err
+	}
+	file, filed, err := desk.AddService(ctx, role, name)
+	if err != nil {
+		return nil, err
+	}
+	return roleAnswer{Role: role, Name: name, File: out, ID: filed.ID, Done: filed.Done}, replaceFile(out, file)
+}
+
+func (a *app) keyYearCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "year [YEAR]",
+		Short: "Make the read key of a year",
+		Long: `Make the read key of a year, the next one if none is named, and wrap it to every reader, recovery among them. What
+is written with it can be read with the key of its own year only, so a year's key that gets into wrong hands opens
+that year. A reader makes it; it takes an approval, as a change of the policy does. Writers use it when their
+credentials have been renewed and the year has begun; without it they go on with the last one.`,
+		Example: `  stele key year --as reader
+  stele key year 2031 --as reader`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+			year := time.Now().UTC().Year() + 1
+			if len(args) == 1 {
+				var err error
+				if year, err = strconv.Atoi(args[0]); err != nil {
+					return nil, usage("", "%q is no year", args[0])
+				}
+			}
+			_, desk, err := a.desk(cmd.Context(), "reader", "reader.stele")
+			if err != nil {
+				return nil, err
+			}
+			filed, err := desk.NewReadKey(cmd.Context(), year)
+			if err != nil {
+				return nil, err
+			}
+			return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("read key of %d, for approval:", year)}, nil
+		}),
+	}
 }

@@ -92,7 +92,7 @@ func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited b
 	if err != nil {
 		return nil, err
 	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
 		return nil, err
 	}

@@ -73,12 +73,24 @@ func (s *site) open(ctx context.Context) (backup.Store, []byte, error) {
 	if _, err := location.DefaultLock(s.Archive); err != nil {
 		return nil, nil, usage("", "%w", err)
 	}
-	trust, err := os.ReadFile(s.Trust)
+	trust, err := s.trustFile()
 	if err != nil {
-		return nil, nil, fmt.Errorf("trust file: %w", err)
+		return nil, nil, err
 	}
 	store, err := location.Open(ctx, s.Archive, location.Options{})
 	return store, trust, err
+}
+
+// trustFile reads the trust file.
+func (s *site) trustFile() ([]byte, error) {
+	if err := s.Need("trust"); err != nil {
+		return nil, usage("", "%w", err)
+	}
+	trust, err := os.ReadFile(s.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	return trust, nil
 }
 
 // archive opens the archive of the settings with its trust file.
