@@ -260,6 +260,7 @@ func TestOperatorDestroysTheLiveGeneration(t *testing.T) {
 	if r.Scopes.Erased != 0 || r.Scopes.Live == 0 {
 		t.Errorf("%+v", r.Scopes)
 	}
+}
 
 // TestErasuresAreAudited: verify compares the tries before and after an erasure, as long as both are there.
 func TestErasuresAreAudited(t *testing.T) {
