@@ -106,7 +106,7 @@ func TestAnswerFromAlteredArchive(t *testing.T) {
 			continue
 		}
 		data := read(t, store, key)
-		for at := 0; at < len(data); at += len(data)/3 + 1 {
+		for at := 0; at < len(data); at += len(data)/2 + 1 {
 			replace(t, store, key, flip(data, 8*at))
 			e, err := a.open().Answer(t.Context(), answer.Query{}, false, func(answer.Cost) error { return nil })
 			if err == nil {

@@ -49,7 +49,7 @@ func TestTreeNodes(t *testing.T) {
 		if i > 0 {
 			first = sizes[i-1]
 		}
-		for index := uint64(0); index < size; index += 1 + index%5 {
+		for index := uint64(0); index < size; index += 1 + index%13 {
 			cold := OpenTree(archive, 0)
 			store.reads.Store(0)
 			p, err := cold.Prove(t.Context(), index, size)
