@@ -160,7 +160,7 @@ func stored(b []byte) (out []byte) {
 
 // literally wraps a body as it is, without words.
 func literally(archive [16]byte, body []byte) []byte {
-	return wrap(archive, nil, stored(append(binary.AppendUvarint(nil, uint64(len(body))<<opBits|opLiteral), body...)))
+	return wrap(archive, nil, stored(append(binary.AppendUvarint(nil, operation(opLiteral, uint64(len(body)))), body...)))
 }
 
 // changes makes n copies of the fixtures, more of those that take less to check, with one byte changed: outside, where the

@@ -41,6 +41,8 @@ const (
 	certKeys                   = 37      // in a stream certificate
 )
 
+func operation(kind, argument uint64) uint64 { return argument<<opBits | kind }
+
 // condenser makes words and operations.
 type condenser struct {
 	words   []byte
@@ -70,7 +72,7 @@ func condense(parts []Part) (words, ops []byte) {
 
 func (c *condenser) flush() {
 	if len(c.literal) > 0 {
-		c.ops = append(binary.AppendUvarint(c.ops, uint64(len(c.literal))<<opBits|opLiteral), c.literal...)
+		c.ops = append(binary.AppendUvarint(c.ops, operation(opLiteral, uint64(len(c.literal)))), c.literal...)
 		c.literal = c.literal[:0]
 	}
 }
@@ -78,7 +80,7 @@ func (c *condenser) flush() {
 // word writes an operation about the word at the start of b.
 func (c *condenser) word(kind uint64, b []byte) {
 	c.flush()
-	c.ops = binary.AppendUvarint(c.ops, c.ref(b)<<opBits|kind)
+	c.ops = binary.AppendUvarint(c.ops, operation(kind, c.ref(b)))
 }
 
 // ref is how a word is named: 0 is the next one, n the n-th last.

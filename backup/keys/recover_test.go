@@ -230,11 +230,7 @@ func TestRecoverRemembers(t *testing.T) {
 	w.must(s.Close())
 	w.sequence()
 	w.told()
-	var roots []string
-	for _, key := range w.keysOf(keydepot.Roots)[2:] { // all that know of bob
-		roots = append(roots, key)
-	}
-	w.gone(roots...)
+	w.gone(w.keysOf(keydepot.Roots)[2:]...) // all that know of bob
 	d, err := keys.Inspect(t.Context(), w.config())
 	w.must(err)
 	w.recover(d)
