@@ -10,6 +10,7 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
+	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/segment"
 )
 
@@ -55,8 +56,8 @@ func (e *expirer) liveKeys(ctx context.Context) (*keyring.Ring, error) {
 	}
 	var lost error
 	e.a.control.View(func(s *control.State) {
-		for i := range s.KeyRoots {
-			lost = errors.Join(lost, depot.State().Require(s.KeyRoots[i].N, s.KeyRoots[i].Hash))
+		for _, g := range keydepot.Missing(s, depot.State(), keydepot.Known{}, keydepot.KnownBy(s)) {
+			lost = errors.Join(lost, fmt.Errorf("%w: record %d of generation %d with hash %s", keyroot.ErrLost, g.N, g.Generation, g.Hash))
 		}
 	})
 	last, _ := depot.State().Last()

@@ -76,11 +76,11 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	if v.a.unfounded != nil {
 		return nil
 	}
-	var heads []control.KeyRoot
+	var known keydepot.Known
 	var late []control.LoggedSupplement
 	var erased []control.LoggedErasure
 	v.a.control.View(func(s *control.State) {
-		heads, late, erased = slices.Clone(s.KeyRoots), slices.Clone(s.Supplements), slices.Clone(s.Erasures)
+		known, late, erased = keydepot.KnownBy(s), slices.Clone(s.Supplements), slices.Clone(s.Erasures)
 		if e := s.Policy().Erasure; e != nil {
 			for _, class := range e.Session {
 				k.session[class] = true
@@ -95,11 +95,7 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	v.r.findings(k.depot.Findings())
-	for _, h := range heads {
-		if err := k.depot.State().Require(h.N, h.Hash); err != nil {
-			v.r.fault(integrity, fmt.Sprintf("%s%020d", keydepot.Roots, h.N), "the control log holds this root record: %v", err)
-		}
-	}
+	k.missing(known)
 	if k.record, k.hash = k.depot.State().Last(); k.record == nil {
 		return nil
 	}
@@ -119,17 +115,30 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	return k.audit(ctx)
 }
 
+// missing finds records that the control log knows and that are not there. Those of a generation above the newest record's
+// are never lost with anybody's leave: what was erased would be back.
+func (k *keyCheck) missing(known keydepot.Known) {
+	var gone []keydepot.Gone
+	k.v.a.control.View(func(s *control.State) { gone = keydepot.Missing(s, k.depot.State(), keydepot.Known{}, known) })
+	for _, g := range gone {
+		object := fmt.Sprintf("%s%020d", keydepot.Roots, g.N)
+		k.v.r.fault(integrity, object, "the control log holds root record %d of generation %d with hash %s, and it is not there, nor have two approvers declared it lost", g.N, g.Generation, g.Hash)
+		if g.Left {
+			k.v.r.fault(erasure, object, "generation %d of the key store, which left out what was erased, is gone: an older one in its place has keys of it", g.Generation)
+		}
+	}
+}
+
 // supplements checks that what the control log says of late grants is what root records count.
 func (k *keyCheck) supplements(all []control.LoggedSupplement) {
 	records := map[control.RootRef]*keyroot.Fold{}
 	for _, l := range k.depot.Late() {
 		records[control.RootRef{N: l.N, Hash: l.Hash}] = &l.Fold
 	}
-	lost := k.depot.State().Lost()
 	for i := range all {
 		u := &all[i]
-		if slices.Contains(lost, keyroot.Lost{N: u.Root.N, Hash: u.Root.Hash}) {
-			continue // a recovery has declared it lost
+		if records[u.Root] == nil && k.lostRoot(u.Root) {
+			continue
 		}
 		if f := records[u.Root]; f == nil || !says(f, &u.Supplement) {
 			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, u.Root.N), "control entry %d says that %d scopes were buried and %d dead on arrival, and the root record does not",
@@ -138,16 +147,24 @@ func (k *keyCheck) supplements(all []control.LoggedSupplement) {
 	}
 }
 
-// recoveries checks that two approvers let each record stand in that does.
+// lostRoot reports whether two approvers have decided that a record is lost.
+func (k *keyCheck) lostRoot(root control.RootRef) (lost bool) {
+	k.v.a.control.View(func(s *control.State) {
+		for i := range s.KeyRoots {
+			r := &s.KeyRoots[i]
+			lost = lost || r.N == root.N && r.Hash == root.Hash && keydepot.Excused(s, k.depot.State(), root, r.Generation)
+		}
+	})
+	return lost
+}
+
+// recoveries checks that two approvers let each record stand in that does, as it does.
 func (k *keyCheck) recoveries() {
 	for _, x := range k.depot.State().Recoveries() {
-		object, approved := fmt.Sprintf("%s%020d", keydepot.Roots, x.N), false
-		k.v.a.control.View(func(s *control.State) {
-			r := s.Request(x.Approval)
-			approved = r != nil && r.What == control.WhatRecovery && r.Effect > 0 && *r.Recovery == control.RootRef{N: x.Stood.N, Hash: x.Stood.Hash}
-		})
-		if !approved {
-			k.v.r.fault(erasure, object, "it lets root record %d stand in for newer ones, and the control log holds no approved request for that", x.Stood.N)
+		object, wrong := fmt.Sprintf("%s%020d", keydepot.Roots, x.N), error(nil)
+		k.v.a.control.View(func(s *control.State) { wrong = keydepot.CheckRecovery(s, &x) })
+		if wrong != nil {
+			k.v.r.fault(erasure, object, "it lets root record %d stand in for newer ones, and no two approvers have decided that: %v", x.Stood.N, wrong)
 			continue
 		}
 		k.v.r.notice(erasure, object, "root record %d stands in for newer ones that were lost, as an approved request says; %s were missing then", x.Stood.N, number(x.Missing, "scope"))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -51,6 +52,10 @@ type listed struct {
 func (k *keyCheck) erasures(ctx context.Context) error {
 	for _, e := range k.depot.Erasures() {
 		ok, requested := k.allowed(&e)
+		if other := k.otherRequests(&e); other != nil {
+			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "control entry %d says for which requests generation %d left keys out, and the root record names others",
+				other.Index, e.Generation)
+		}
 		if e.Scopes > 0 && !ok {
 			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "generation %d left out the keys of %s, and the control log holds no approved request for it",
 				e.Generation, number(e.Scopes, "scope"))
@@ -119,7 +124,7 @@ func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 	k.v.a.control.View(func(s *control.State) {
 		for i := range s.Erasures {
 			x := &s.Erasures[i]
-			requested = requested || x.Cause == control.CauseRequest && x.Root.N == e.N && x.Root.Hash == e.Hash
+			requested = requested || x.Cause == control.CauseRequest && x.Root == control.RootRef{N: e.N, Hash: e.Hash} && sameRequests(x.Requests, e.Requests)
 		}
 		if requested {
 			ok = true
@@ -141,6 +146,32 @@ func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 		requested = ok
 	})
 	return ok, requested
+}
+
+// otherRequests is an entry about an erasure that names other requests than its record, nil if there is none.
+func (k *keyCheck) otherRequests(e *keydepot.Erasure) (other *control.LoggedErasure) {
+	k.v.a.control.View(func(s *control.State) {
+		for i := range s.Erasures {
+			if x := &s.Erasures[i]; x.Root == (control.RootRef{N: e.N, Hash: e.Hash}) && !sameRequests(x.Requests, e.Requests) {
+				other = x
+			}
+		}
+	})
+	return other
+}
+
+func sameRequests(outcomes []control.Outcome, said []keyroot.Outcome) bool {
+	var ids, named []commit.Hex32
+	for i := range outcomes {
+		ids = append(ids, outcomes[i].Request)
+	}
+	for i := range said {
+		named = append(named, said[i].Request)
+	}
+	order := func(a, b commit.Hex32) int { return bytes.Compare(a[:], b[:]) }
+	slices.SortFunc(ids, order)
+	slices.SortFunc(named, order)
+	return slices.Equal(ids, named)
 }
 
 // read reads the lists, one after the other, and keeps a mark of each key.

@@ -33,8 +33,9 @@ type Request struct {
 	Nothing   bool      `json:"nothing,omitempty"` // nothing is known that it selects
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
 	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
-	Certified bool      `json:"certified"`         // there is an erasure to make a certificate of
-	Batch     int       `json:"batch,omitempty"`   // requests that the newest erasure for it carried out, this one among them
+	Recovery  *Recovery `json:"recovery,omitempty"`
+	Certified bool      `json:"certified"`       // there is an erasure to make a certificate of
+	Batch     int       `json:"batch,omitempty"` // requests that the newest erasure for it carried out, this one among them
 }
 
 // Voice is what one person said about a request.
@@ -103,6 +104,7 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 	if r.Select != nil {
 		out.Kind = r.Select.Kind
 	}
+	out.Recovery = recoveryOf(r.Recovery)
 	if r.RequestBody.Hold != nil {
 		out.Hold = r.RequestBody.Hold.String()
 	}
@@ -122,7 +124,7 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 		}
 	}
 	for i := range s.Supplements {
-		if u := &s.Supplements[i]; u.Request != nil && *u.Request == r.ID {
+		if u := &s.Supplements[i]; u.Request != nil && *u.Request == r.ID && !u.Undone {
 			out.Late += u.Buried
 		}
 	}

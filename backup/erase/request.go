@@ -174,12 +174,3 @@ func (d *Desk) selector(t *Target) (*control.Selector, error) {
 	s.Tag = &tag
 	return s, err
 }
-
-// Recover asks that an older root record of the key store stand in for what is lost, which two approvers decide. n and
-// hash are those of the record, as package keys finds them.
-func (d *Desk) Recover(ctx context.Context, n uint64, hash [32]byte) (*Filed, error) {
-	if err := d.log.Refresh(ctx); err != nil {
-		return nil, err
-	}
-	return d.filed(ctx, control.TypeRequest, control.RequestBody{What: control.WhatRecovery, Until: d.inAMonth(), Recovery: &control.RootRef{N: n, Hash: hash}}, nil)
-}

@@ -2,17 +2,15 @@ package keys
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyscope"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // sealedPrefix is where sealed selections lie in the store, by their SHA-256.
@@ -21,21 +19,24 @@ const sealedPrefix = "control/sealed/"
 // errSelection says that what a request or a hold selects cannot be opened, now or ever.
 var errSelection = errors.New("what it selects cannot be opened")
 
+// errAway says that the sealed selection is not there, and would open if it were put back.
+var errAway = fmt.Errorf("%w until it is put back from a copy", errSelection)
+
+// maxSealed is more than any sealed selection has.
+const maxSealed = 2 << 20
+
 // selection opens what a request or a hold selects. Requires mu.
 func (s *Service) selection(ctx context.Context, named *control.Selection) (*control.Selector, error) {
 	key := s.pending.intake.keys[named.Week]
 	if key == nil {
 		return nil, fmt.Errorf("%w: the intake key of week %d is not there", errSelection, named.Week)
 	}
-	sealed, err := s.cfg.Store.Read(ctx, sealedPrefix+named.Sealed.String(), "", objstore.Range{})
+	sealed, err := keydepot.Read(ctx, s.cfg.Store, sealedPrefix+named.Sealed.String(), maxSealed, named.Sealed)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w; put it back from a copy", errSelection, err)
+		return nil, fmt.Errorf("%w: %w", errAway, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sealed selection: %w", err)
-	}
-	if commit.Hex32(sha256.Sum256(sealed)) != named.Sealed {
-		return nil, fmt.Errorf("%w: %s%s was changed", errSelection, sealedPrefix, named.Sealed)
 	}
 	line, err := keyscope.OpenSelector(key, s.trust.Archive, sealed)
 	if err != nil {

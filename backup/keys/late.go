@@ -24,6 +24,9 @@ func (s *Service) tellLate(ctx context.Context) error {
 	whole := true // all before is in the log
 	for _, l := range all[s.lateTold:] {
 		for _, u := range supplements(&l) {
+			if l.Undone {
+				break // what it counted is counted again
+			}
 			id := supplementID(&u)
 			if logged[id] {
 				continue

@@ -1,9 +1,11 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -17,9 +19,9 @@ import (
 
 // Damage is what a key store lacks of what the control log knows and its newest root record names.
 type Damage struct {
-	Newest Root   // newest record that is there
-	Lost   []Root // records that the control log knows and that are not there
-	Packs  []string
+	Newest Root       // newest record that is there
+	Lost   []Root     // records that the control log knows and that are not there
+	Packs  [][32]byte // SHA-256 of packs that the newest record names and that are not there
 	// StandIn is the newest record of the same generation of which nothing is missing: two approvers may let it stand in.
 	// Its number and hash are zero if there is none.
 	StandIn Root
@@ -107,21 +109,20 @@ func Recover(ctx context.Context, cfg Config) (d *Damage, err error) {
 	if s.signer == nil {
 		return nil, errReadOnly
 	}
-	d, stood, err := s.damage(ctx)
+	d, from, err := s.damage(ctx)
 	if err != nil {
 		return d, err
 	}
-	r, hash := s.recovery(), d.Newest.Hash
+	r, hash := s.recovery(d), d.Newest.Hash
 	switch {
 	case d.Older != nil:
 		return d, d.Older
-	case r == nil:
-		return d, errors.New("no approved request says which record stands in: 'stele recover request' makes one for two approvers")
-	case slices.ContainsFunc(s.depot.State().Recoveries(), func(x keyroot.Recovered) bool { return x.Approval == r.ID }): // a process died before it said so
-	case d.Whole():
+	case r == nil && d.Whole():
 		return d, errors.New("nothing is missing in the key store, so no record may stand in for another")
-	default:
-		if hash, err = s.standIn(ctx, r, d, stood); err != nil {
+	case r == nil:
+		return d, errors.New("no approved request says that just this was lost and which record stands in, or its time is over: 'stele recover request' makes one for two approvers")
+	case !s.used(r):
+		if hash, err = s.standIn(ctx, r, d, from); err != nil {
 			return d, err
 		}
 	}
@@ -135,11 +136,16 @@ func Recover(ctx context.Context, cfg Config) (d *Damage, err error) {
 	return d, errors.Join(s.settle(ctx), s.drop(ctx, control.TypeKeyRoot, s.rootEntry()), s.drop(ctx, control.TypeOutcome, control.Outcome{Request: r.ID}))
 }
 
-// recovery is the approved request for one, nil if there is none.
-func (s *Service) recovery() (out *control.Request) {
+// recovery is the approved request for one that a process which died has begun to carry out, or else the one that says what is
+// lost now and which record stands in for it; nil if there is none.
+func (s *Service) recovery(d *Damage) (out *control.Request) {
+	now := d.request()
 	s.control.View(func(c *control.State) {
 		for _, r := range c.Requests {
-			if r.What == control.WhatRecovery && r.Standing == control.Approved {
+			if r.What != control.WhatRecovery || r.Standing != control.Approved {
+				continue
+			}
+			if used := s.used(r); used || !d.Whole() && (out == nil || !s.used(out)) && reflect.DeepEqual(*r.Recovery, now) && !time.Now().After(r.Until) {
 				copied := *r
 				out = &copied
 			}
@@ -148,12 +154,26 @@ func (s *Service) recovery() (out *control.Request) {
 	return out
 }
 
-// standIn makes the record that an approved request lets stand in for what is lost.
-func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, stood map[commit.Hex32]*keyroot.Record) (hash commit.Hex32, err error) {
-	from := stood[r.Recovery.Hash]
-	if from == nil || from.N != r.Recovery.N {
-		return hash, fmt.Errorf("request %v is for record %d with hash %s, which is none of the live generation, or is not whole itself", r.ID, r.Recovery.N, r.Recovery.Hash)
+// used reports whether a record stands in by a request: none does twice.
+func (s *Service) used(r *control.Request) bool {
+	return slices.ContainsFunc(s.depot.State().Recoveries(), func(x keyroot.Recovered) bool { return x.Approval == r.ID })
+}
+
+// request is what a request says that is for just this.
+func (d *Damage) request() control.Recovery {
+	out := control.Recovery{RootRef: control.RootRef{N: d.StandIn.N, Hash: d.StandIn.Hash}, Generation: d.StandIn.Generation, Lost: []control.RootRef{},
+		Packs: []commit.Hex32{}, Missing: d.Missing}
+	for _, l := range d.Lost {
+		out.Lost = append(out.Lost, control.RootRef{N: l.N, Hash: l.Hash})
 	}
+	for _, p := range d.Packs {
+		out.Packs = append(out.Packs, p)
+	}
+	return out
+}
+
+// standIn makes the record that an approved request lets stand in for what is lost.
+func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, from *keyroot.Record) (hash commit.Hex32, err error) {
 	top, err := s.custody.top(ctx, from)
 	if err != nil {
 		return hash, err
@@ -167,13 +187,15 @@ func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, st
 		return hash, fmt.Errorf("record %d cannot stand in: %w", from.N, err)
 	}
 	last, _ := s.depot.State().Last()
-	lost := []keyroot.Lost{}
-	for _, l := range d.Lost {
-		lost = append(lost, keyroot.Lost{N: l.N, Hash: l.Hash})
-	}
-	missing := s.newestLive() - min(s.newestLive(), from.Live)
+	lost := d.lost()
 	next := keyroot.Next{Ring: ring, Top: &top, Packs: from.Packs, NextPack: last.NextPack, Folded: from.Folded, Live: from.Live, Control: s.control.Size(),
-		Time: time.Now(), Recovery: &keyroot.Recovery{From: from.N, Lost: lost, Missing: missing, Approval: r.ID}}
+		Time: time.Now(), Recovery: &keyroot.Recovery{From: from.N, Lost: lost, Missing: d.Missing, Approval: r.ID}}
+	made := &keyroot.Recovered{Generation: from.Generation, Control: next.Control, Time: next.Time, Stood: keyroot.Lost{N: d.StandIn.N, Hash: d.StandIn.Hash},
+		Live: from.Live, Had: last.Live, Recovery: *next.Recovery}
+	s.control.View(func(c *control.State) { err = keydepot.CheckRecovery(c, made) })
+	if err != nil {
+		return hash, err
+	}
 	file, err := s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer)
 	if err != nil {
 		return hash, err
@@ -185,8 +207,8 @@ func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, st
 	return keyroot.Hash(file), err
 }
 
-// damage looks for what is missing, and reads the records of the live generation that are whole, by hash.
-func (s *Service) damage(ctx context.Context) (*Damage, map[commit.Hex32]*keyroot.Record, error) {
+// damage looks for what is missing, and reads the record that could stand in.
+func (s *Service) damage(ctx context.Context) (*Damage, *keyroot.Record, error) {
 	if err := s.control.Refresh(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -205,65 +227,61 @@ func (s *Service) damage(ctx context.Context) (*Damage, map[commit.Hex32]*keyroo
 	if d.Older == nil {
 		d.Older = s.custody.rollback(ctx, last.Generation)
 	}
-	var err error
-	if d.Packs, err = s.depot.Missing(ctx, last); err != nil {
+	there := map[commit.Hex32]bool{}
+	gone, err := s.depot.Missing(ctx, last, there)
+	if err != nil {
 		return nil, nil, err
 	}
-	whole := map[commit.Hex32]*keyroot.Record{}
+	for _, p := range gone {
+		d.Packs = append(d.Packs, p)
+	}
+	slices.SortFunc(d.Packs, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	if d.Whole() || d.Older != nil {
-		return d, whole, nil
+		return d, nil, nil
 	}
 	for _, l := range s.depot.State().StandIns() {
 		r, err := s.depot.Record(ctx, l.N, l.Hash)
 		if err != nil {
 			return nil, nil, err
 		}
-		if gone, err := s.depot.Missing(ctx, r); err != nil {
+		if gone, err = s.depot.Missing(ctx, r, there); err != nil {
 			return nil, nil, err
-		} else if len(gone) > 0 {
-			continue
 		}
-		if whole[l.Hash] = r; d.StandIn.Generation == 0 {
-			d.StandIn, d.Missing = Root{l.N, l.Hash, r.Generation}, s.newestLive()-min(s.newestLive(), r.Live)
+		if len(gone) == 0 {
+			d.StandIn = Root{l.N, l.Hash, r.Generation}
+			s.control.View(func(c *control.State) { d.Missing = keydepot.LostScopes(c, d.lost(), last.Live, r.Live) })
 			s.lostWeeks(ctx, d, r)
+			return d, r, nil
 		}
 	}
-	return d, whole, nil
+	return d, nil, nil
+}
+
+// lost are the lost records, as one that stands in for them names them.
+func (d *Damage) lost() []keyroot.Lost {
+	out := []keyroot.Lost{}
+	for _, l := range d.Lost {
+		out = append(out, keyroot.Lost{N: l.N, Hash: l.Hash})
+	}
+	return out
 }
 
 // lost fills in the records that the control log knows and that are not there.
 func (s *Service) lost(d *Damage) {
-	state := s.depot.State()
+	var gone []keydepot.Gone
 	s.control.View(func(c *control.State) {
-		known := []Root{}
-		for i := range c.KeyRoots {
-			known = append(known, Root{c.KeyRoots[i].N, c.KeyRoots[i].Hash, c.KeyRoots[i].Generation})
-		}
-		for i := range c.Erasures {
-			known = append(known, Root{c.Erasures[i].Root.N, c.Erasures[i].Root.Hash, c.Erasures[i].To})
-		}
-		for _, k := range known {
-			if state.Require(k.N, k.Hash) == nil || slices.Contains(d.Lost, k) {
-				continue
-			}
-			if d.Lost = append(d.Lost, k); k.Generation > d.Newest.Generation && d.Older == nil {
-				d.Older = fmt.Errorf("the control log knows record %d of generation %d, and the newest that is there (under %s) is of generation %d, whose keys are destroyed or about to be: "+
-					"what was erased would come back with it. Put record %d, or any of its generation, back from a copy", k.N, k.Generation, keydepot.Roots, d.Newest.Generation, k.N)
-			}
-		}
+		gone = keydepot.Missing(c, s.depot.State(), keydepot.Known{}, keydepot.KnownBy(c))
 	})
-}
-
-// newestLive is the greatest number of scopes that a record of the live generation is known to have had.
-func (s *Service) newestLive() uint64 {
-	last, _ := s.depot.State().Last()
-	live := last.Live
-	s.control.View(func(c *control.State) {
-		if n := len(c.KeyRoots); n > 0 && c.KeyRoots[n-1].Generation == last.Generation && c.KeyRoots[n-1].N > last.N {
-			live = max(live, c.KeyRoots[n-1].Live)
+	slices.SortFunc(gone, func(a, b keydepot.Gone) int { return a.Compare(b.RootRef) })
+	for _, g := range gone {
+		if root := (Root{g.N, g.Hash, g.Generation}); !slices.Contains(d.Lost, root) {
+			d.Lost = append(d.Lost, root)
 		}
-	})
-	return live
+		if g.Left && d.Older == nil {
+			d.Older = fmt.Errorf("the control log knows record %d of generation %d, and the newest that is there (under %s) is record %d of generation %d, whose keys are destroyed or about to be: "+
+				"what was erased would come back with it. Put record %d, or any of its generation, back from a copy", g.N, g.Generation, keydepot.Roots, d.Newest.N, d.Newest.Generation, g.N)
+		}
+	}
 }
 
 // lostWeeks fills in the weeks to come whose intake keys are not in a record, if its custodians can be asked.
@@ -293,7 +311,7 @@ func (s *Service) lostWeeks(ctx context.Context, d *Damage, r *keyroot.Record) {
 	slices.SortFunc(d.Weeks, time.Time.Compare)
 }
 
-// remember sets the tombstones of all requests whose selection can still be opened: those of lost records are lost.
+// remember sets the tombstones of all requests whose intake key is still there: those of lost records are lost.
 func (s *Service) remember(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -309,11 +327,11 @@ func (s *Service) remember(ctx context.Context) error {
 	})
 	for _, r := range all {
 		sel, err := s.selection(ctx, r.Select)
-		if errors.Is(err, errSelection) || err == nil && sel.Tag == nil {
-			continue // what it was about can be opened no more, and neither can grants of that time
+		if errors.Is(err, errSelection) && !errors.Is(err, errAway) || err == nil && sel.Tag == nil {
+			continue // what it was about can be opened no more, and neither can grants of that time; or it never could
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("request %v: %w; what comes late for it would live. Then run this again", r.ID, err)
 		}
 		e := Erasure{Requests: [][32]byte{r.ID}, Cutoff: r.Time, Tags: [][16]byte{*sel.Tag}}
 		b.asks = append(b.asks, e.asks()...)

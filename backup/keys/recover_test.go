@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -109,7 +110,7 @@ func TestRecover(t *testing.T) {
 		t.Fatalf("nobody approved: %v", err)
 	}
 	desk := w.desk()
-	filed, err := desk.Recover(t.Context(), d.StandIn.N, d.StandIn.Hash)
+	filed, err := desk.Recover(t.Context(), asks(d))
 	w.must(err)
 	if _, err := keys.Recover(t.Context(), w.config()); err == nil {
 		t.Fatal("asked for is not approved")
@@ -184,13 +185,25 @@ func (w *world) newestPack() string {
 func (w *world) recover(d *keys.Damage) {
 	w.t.Helper()
 	desk := w.desk()
-	filed, err := desk.Recover(w.t.Context(), d.StandIn.N, d.StandIn.Hash)
+	filed, err := desk.Recover(w.t.Context(), asks(d))
 	w.must(err)
 	_, err = desk.Approve(w.t.Context(), filed.ID)
 	w.must(err)
 	_, err = keys.Recover(w.t.Context(), w.config())
 	w.must(err)
 	w.sequence()
+}
+
+// asks is a request for what was lost.
+func asks(d *keys.Damage) erase.Recovery {
+	r := erase.Recovery{Record: erase.Record{N: d.StandIn.N, Hash: d.StandIn.Hash}, Generation: d.StandIn.Generation, Missing: d.Missing}
+	for _, l := range d.Lost {
+		r.Lost = append(r.Lost, erase.Record{N: l.N, Hash: l.Hash})
+	}
+	for _, p := range d.Packs {
+		r.Packs = append(r.Packs, p)
+	}
+	return r
 }
 
 // TestRecoverGeneration: the live generation is lost whole. An older one is refused by the rules, and its keys are gone.
@@ -206,17 +219,20 @@ func TestRecoverGeneration(t *testing.T) {
 	if got.Older == nil || got.StandIn.Generation != 0 || got.Newest.Generation != 1 {
 		t.Fatalf("%+v", got)
 	}
-	desk := w.desk()
-	filed, err := desk.Recover(t.Context(), got.Newest.N, got.Newest.Hash)
-	w.must(err)
-	_, err = desk.Approve(t.Context(), filed.ID)
-	w.must(err)
+	back := erase.Recovery{Record: erase.Record{N: got.Newest.N, Hash: got.Newest.Hash}, Generation: 1}
+	for _, l := range got.Lost {
+		back.Lost = append(back.Lost, erase.Record{N: l.N, Hash: l.Hash})
+	}
+	if _, err := w.desk().Recover(t.Context(), back); err == nil || !strings.Contains(err.Error(), "generation 2") {
+		t.Errorf("an older generation is asked for: %v", err)
+	}
 	if _, err := keys.Recover(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "would come back") {
 		t.Errorf("an older generation stands in: %v", err)
 	}
 }
 
-// TestRecoverRemembers: tombstones and announced intake keys of lost records are made again.
+// TestRecoverRemembers: tombstones of lost records are made again, whoever may put objects. Without a sealed selection the recovery
+// is not finished.
 func TestRecoverRemembers(t *testing.T) {
 	w := newWorld(t)
 	s := w.open(w.config())
@@ -233,11 +249,55 @@ func TestRecoverRemembers(t *testing.T) {
 	w.gone(w.keysOf(keydepot.Roots)[2:]...) // all that know of bob
 	d, err := keys.Inspect(t.Context(), w.config())
 	w.must(err)
-	w.recover(d)
+	sealed := w.newest(erase.SealedPrefix)
+	back := w.gone(sealed)
+	filed, err := w.desk().Recover(t.Context(), asks(d))
+	w.must(err)
+	_, err = w.desk().Approve(t.Context(), filed.ID)
+	w.must(err)
+	if _, err := keys.Recover(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "put back") || !strings.Contains(err.Error(), sealed) {
+		t.Fatalf("a tombstone is forgotten: %v", err)
+	}
+	back()
+	w.store.Overwrite(sealed, []byte("rubbish"))
+	_, err = keys.Recover(t.Context(), w.config())
+	w.must(err)
+	w.sequence()
+	if r := w.standing(filed.ID); r.Standing != control.Done {
+		t.Errorf("the request is %s", r.Standing)
+	}
 	g.send(late)
 	s = w.open(w.config())
 	w.must(s.Fold(t.Context()))
 	w.all(s, "erased", lateScopes)
+}
+
+// TestRecoverLate: grants that came too late are counted by who folds them again, and once.
+func TestRecoverLate(t *testing.T) {
+	w := newWorld(t)
+	s := w.open(w.config())
+	g := w.granter()
+	g.grant(2, "bob")
+	late, scopes := g.message(3, "bob", "", "default", 0)
+	id := w.ordered(w.desk(), "bob")
+	_, err := s.CarryOut(t.Context())
+	w.must(err)
+	g.send(late)
+	w.must(s.Fold(t.Context()))
+	w.must(s.Close())
+	w.told()
+	w.gone(w.newestPack())
+	d, err := keys.Inspect(t.Context(), w.config())
+	w.must(err)
+	w.recover(d)
+	w.told()
+	s = w.open(w.config())
+	w.all(s, "erased", scopes)
+	q, err := w.desk().Find(t.Context(), id)
+	w.must(err)
+	if q.Late != 3 || len(w.supplements()) != 2 {
+		t.Errorf("%d of 3 came late, of %+v", q.Late, w.supplements())
+	}
 }
 
 // TestRecoveredIntake: an announced week whose private half was lost gets another key, once a recovery is done.

@@ -87,6 +87,7 @@ type Service struct {
 	asks      map[commit.Hex32]*ask      // approved requests that were opened
 	tried     map[commit.Hex32]time.Time // when they were last carried out, as far as that went
 	released  int                        // holds that were released when any of them was
+	seen      keydepot.Known             // of the control log: those records are there
 	lateTold  int                        // of the depot's records about late grants, those that the control log has
 	ends      []ended                    // session ends that were folded and not acted upon
 	looked    time.Time                  // when policy was last asked what to erase
@@ -297,17 +298,16 @@ func (s *Service) whole(ctx context.Context, last *keyroot.Record) (err error) {
 			return err
 		}
 	}
+	var gone []keydepot.Gone
+	known := s.seen
 	s.control.View(func(c *control.State) {
-		for i := len(c.KeyRoots) - 1; i >= 0 && err == nil; i-- {
-			k := &c.KeyRoots[i]
-			err = s.depot.State().Require(k.N, k.Hash)
-			if s.version.Record != nil && k.N <= s.version.N {
-				break // looked at before
-			}
-		}
+		known = keydepot.KnownBy(c)
+		gone = keydepot.Missing(c, s.depot.State(), s.seen, known)
 	})
-	if err != nil {
-		return fmt.Errorf("the control log knows a root record of the key store that is gone (%s); put it back from a copy: %w", keydepot.Roots, err)
+	if len(gone) > 0 {
+		g := &gone[0]
+		return fmt.Errorf("the control log knows root record %d of generation %d with hash %s, which is gone (%s); put it back from a copy: %w", g.N, g.Generation, g.Hash, keydepot.Roots, keyroot.ErrLost)
 	}
+	s.seen = known
 	return nil
 }

@@ -21,7 +21,9 @@ func (a *app) eraseApproveCommand() *cobra.Command {
 		Long: `Approve a request, with the role file of an approver. It takes effect when two approvers have approved it.
 While the archive has fewer than two approvers the policy root approves alone, and certificates say so.
 
-With --file you see what you approve: the request file is checked against the archive and shown. ID may be the
+With --file you see what you approve: the request file is checked against the archive and shown. What a recovery
+(see 'stele recover') would let go is in the control log and is shown in any case; look with 'stele erase status ID'
+before you approve. ID may be the
 beginning of an id, at least eight digits. The approval counts once a compactor has put it into the control log.`,
 		Example: `  stele erase approve 5b0f9e0c --as anna.stele --file request-5b0f9e0c.json`,
 		Args:    takes("ID"),
@@ -80,6 +82,9 @@ func (r requestAnswer) print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "what      %s\nby        %s, %s\n", strings.TrimSpace(q.What+" "+q.Kind+q.Hold), q.By, q.Time.Format(time.RFC3339))
+	if r := q.Recovery; r != nil {
+		printRecovery(w, r)
+	}
 	for _, line := range q.Changes {
 		fmt.Fprintf(w, "change    %s\n", line)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 )
 
@@ -88,9 +89,12 @@ func rootOf(r keys.Root) rootAnswer {
 }
 
 func damageOf(d *keys.Damage) *damageAnswer {
-	out := &damageAnswer{Whole: d.Whole(), Newest: rootOf(d.Newest), Lost: []string{}, Packs: append([]string{}, d.Packs...), StandIn: rootOf(d.StandIn), Missing: d.Missing}
+	out := &damageAnswer{Whole: d.Whole(), Newest: rootOf(d.Newest), Lost: []string{}, Packs: []string{}, StandIn: rootOf(d.StandIn), Missing: d.Missing}
 	for _, l := range d.Lost {
 		out.Lost = append(out.Lost, fmt.Sprintf("keys/roots/%020d", l.N))
+	}
+	for _, p := range d.Packs {
+		out.Packs = append(out.Packs, fmt.Sprintf("keys/packs/%x", p))
 	}
 	for _, w := range d.Weeks {
 		out.Weeks = append(out.Weeks, w.Format(time.DateOnly))
@@ -128,6 +132,18 @@ func (d *damageAnswer) print(w io.Writer) {
 	if !d.done {
 		fmt.Fprintln(w, "look for a copy first: what is put back under its key is as good as new")
 	}
+}
+
+// printRecovery says what those who approve a recovery let go.
+func printRecovery(w io.Writer, r *erase.Recovery) {
+	fmt.Fprintf(w, "stands in record %d of generation %d, %v\n", r.N, r.Generation, r.Hash)
+	for _, l := range r.Lost {
+		fmt.Fprintf(w, "lost      record %d, %v\n", l.N, l.Hash)
+	}
+	for _, p := range r.Packs {
+		fmt.Fprintf(w, "lost      pack %v\n", p)
+	}
+	fmt.Fprintf(w, "missing   %s, but for what the transport still holds\n", count(int(r.Missing), "scope"))
 }
 
 func (a *app) recoverStatus(ctx context.Context) (answer, error) {
@@ -177,11 +193,18 @@ func (a *app) recoverRequest(ctx context.Context) (answer, error) {
 	case d.StandIn.Generation == 0:
 		return damageOf(d), hinted(errors.New("no record of the live generation is whole"), "put the missing objects back from any copy of the store, under their keys")
 	}
-	filed, err := desk.Recover(ctx, d.StandIn.N, d.StandIn.Hash)
+	asked := erase.Recovery{Record: erase.Record{N: d.StandIn.N, Hash: d.StandIn.Hash}, Generation: d.StandIn.Generation, Missing: d.Missing}
+	for _, l := range d.Lost {
+		asked.Lost = append(asked.Lost, erase.Record{N: l.N, Hash: l.Hash})
+	}
+	for _, p := range d.Packs {
+		asked.Packs = append(asked.Packs, p)
+	}
+	filed, err := desk.Recover(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("request to let record %d stand in, for two approvers:", d.StandIn.N)}, nil
+	return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("request to let record %d stand in, without %s, for two approvers:", d.StandIn.N, count(int(d.Missing), "scope"))}, nil
 }
 
 func (a *app) recoverRun(ctx context.Context) (answer, error) {

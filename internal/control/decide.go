@@ -52,6 +52,8 @@ func (s *State) planRequest(l *Listed) (func(), error) {
 			}
 		case WhatPolicy:
 			return s.checkProposal(r)
+		case WhatRecovery:
+			return s.checkRecovery(r.Recovery)
 		}
 		return nil
 	}, func(r *RequestBody) {
@@ -80,6 +82,29 @@ func (s *State) checkProposal(r *RequestBody) error {
 		years[k.Year] = true
 		if err := s.checkReadKey(k); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkRecovery refuses what would bring an older generation back, and a loss of what the log does not know.
+func (s *State) checkRecovery(r *Recovery) error {
+	known := map[RootRef]bool{}
+	for i := range s.KeyRoots {
+		k := &s.KeyRoots[i]
+		if k.Generation > r.Generation {
+			return refuse(whyInvalid, "record %d would stand in for one of generation %d, and it is of generation %d", r.N, k.Generation, r.Generation)
+		}
+		known[RootRef{k.N, k.Hash}] = k.Generation == r.Generation
+	}
+	for i := range s.Erasures {
+		if to := s.Erasures[i].To; to > r.Generation {
+			return refuse(whyInvalid, "record %d is of generation %d, and an erasure has left that for generation %d", r.N, r.Generation, to)
+		}
+	}
+	for _, l := range r.Lost {
+		if !known[l] {
+			return refuse(whyInvalid, "the log knows no record %d with hash %s of generation %d that could be lost", l.N, l.Hash, r.Generation)
 		}
 	}
 	return nil

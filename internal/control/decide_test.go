@@ -281,7 +281,7 @@ func TestReject(t *testing.T) {
 	w.stands(id, Rejected) // two can
 	w.wrong("closed", w.signAt(bert, TypeApprove, w.now.Add(time.Second), Decision{Request: id}))
 
-	id = w.must(w.sign("reader/reader", TypeRequest, RequestBody{What: WhatRecovery, Until: w.now.Add(time.Hour), Recovery: &RootRef{N: 1}}))
+	id = w.must(w.sign("reader/reader", TypeRequest, RequestBody{What: WhatRecovery, Until: w.now.Add(time.Hour), Recovery: w.recovery()}))
 	w.must(reject("reader/reader", id))
 	w.stands(id, Rejected)
 	w.now = w.now.Add(time.Minute)

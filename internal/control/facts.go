@@ -95,6 +95,7 @@ type LoggedSupplement struct {
 	By    string
 	Time  time.Time
 	Supplement
+	Undone bool // a recovery that is done went back behind the record: its grants are counted again
 }
 
 // Drill reports a drill.

@@ -23,7 +23,7 @@ func (s *State) checkOutcome(o *Outcome) error {
 	switch {
 	case r == nil:
 		return refuse(whyUnknown, "no request %v is in the log before this", o.Request)
-	case r.What != WhatErase && r.What != WhatRecovery:
+	case r.What != WhatErase && (r.What != WhatRecovery || *o != Outcome{Request: o.Request}):
 		return refuse(whyInvalid, "request %v is for %q", o.Request, r.What)
 	case r.Standing != Approved:
 		return refuse(whyClosed, "request %v is %s, not approved", o.Request, r.Standing)
@@ -39,6 +39,10 @@ func (s *State) noteOutcome(o *Outcome) {
 	}
 	if r.What == WhatRecovery && r.Standing == Done {
 		s.recovered = s.Size()
+		for i := range s.Supplements {
+			u := &s.Supplements[i]
+			u.Undone = u.Undone || u.Index < r.Effect && u.Root.N > r.Recovery.N
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (s *State) planFact(l *Listed) (func(), error) {
 		return into(l, func(d *Destroyed) error { return s.checkErasure(d.Erased) }, nil)
 	case TypeSupplement:
 		return into(l, s.checkSupplement, func(u *Supplement) {
-			s.Supplements = append(s.Supplements, LoggedSupplement{l.Hash, l.Index, l.By, l.Time, *u})
+			s.Supplements = append(s.Supplements, LoggedSupplement{Entry: l.Hash, Index: l.Index, By: l.By, Time: l.Time, Supplement: *u})
 		})
 	case TypeDrill:
 		return into(l, func(d *Drill) error { return s.checkErasure(d.Erased) }, nil)

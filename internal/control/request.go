@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -53,7 +55,16 @@ type RequestBody struct {
 	Base     *commit.Hex32 `json:"base,omitempty"`     // policy: Governed of the one that it was made from
 	Policy   *Policy       `json:"policy,omitempty"`   // policy: without version, writers and intake keys, which stay as they are
 	ReadKeys []ReadKey     `json:"readkeys,omitempty"` // policy: new read keys, or more wraps of those that there are
-	Recovery *RootRef      `json:"recovery,omitempty"` // recovery: the record that stands in
+	Recovery *Recovery     `json:"recovery,omitempty"` // recovery
+}
+
+// Recovery says what was lost of the key store, and which root record stands in.
+type Recovery struct {
+	RootRef                   // the record that stands in
+	Generation uint64         `json:"generation"`
+	Lost       []RootRef      `json:"lost"`    // records that the log knows, ascending
+	Packs      []commit.Hex32 `json:"packs"`   // that the newest record names, ascending
+	Missing    uint64         `json:"missing"` // scopes that the newest record which is known had more
 }
 
 // RootRef names a root record.
@@ -89,6 +100,9 @@ func (r *RequestBody) check(made time.Time) error {
 	if r.Policy != nil && (r.Policy.Version != 0 || r.Policy.Writers != nil || r.Policy.Intake != nil) {
 		return errors.New("a proposed policy has no version, no writers and no intake keys: they stay as they are")
 	}
+	if r.Recovery != nil {
+		return r.Recovery.check()
+	}
 	if r.Select == nil {
 		return nil
 	}
@@ -101,6 +115,34 @@ func (r *RequestBody) check(made time.Time) error {
 		return fmt.Errorf("it is open beyond %s, when the key to what it selects is erased", r.Select.Dies().Format(time.RFC3339))
 	}
 	return r.Select.check(made)
+}
+
+// maxLost bounds what a recovery may say is lost, of records and of packs.
+const maxLost = 4096
+
+func (r *Recovery) check() error {
+	switch {
+	case r.N == 0 || r.Generation == 0 || r.Lost == nil || r.Packs == nil:
+		return errors.New("it names no record that stands in, or a member is missing")
+	case len(r.Lost)+len(r.Packs) == 0 || len(r.Lost) > maxLost || len(r.Packs) > maxLost:
+		return fmt.Errorf("%d records and %d packs are lost: it is at least one, and at most %d of each", len(r.Lost), len(r.Packs), maxLost)
+	}
+	for i := 1; i < len(r.Lost); i++ {
+		if r.Lost[i-1].Compare(r.Lost[i]) >= 0 {
+			return errors.New("lost records do not ascend")
+		}
+	}
+	for i := 1; i < len(r.Packs); i++ {
+		if bytes.Compare(r.Packs[i-1][:], r.Packs[i][:]) >= 0 {
+			return errors.New("lost packs do not ascend")
+		}
+	}
+	return nil
+}
+
+// Compare orders root records by number, then by hash.
+func (r RootRef) Compare(b RootRef) int {
+	return cmp.Or(cmp.Compare(r.N, b.N), bytes.Compare(r.Hash[:], b.Hash[:]))
 }
 
 // Dies is when the intake key, and with it the sealed object, is erased.

@@ -66,6 +66,7 @@ type Late struct {
 	Hash commit.Hex32
 	Time time.Time
 	keyroot.Fold
+	Undone bool // a recovery went back behind it: its grants are folded again
 }
 
 // Open opens the key store. Nothing is read before Refresh.
@@ -105,6 +106,9 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		d.chain = append(d.chain, keyroot.Lost{N: r.N, Hash: hash})
 		if r.Recovery != nil {
 			d.folds = d.foldsAt[r.Recovery.From]
+			for i := range d.late {
+				d.late[i].Undone = d.late[i].Undone || d.late[i].N > r.Recovery.From
+			}
 		}
 		if r.Erased != nil {
 			clear(d.foldsAt)
@@ -113,7 +117,7 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 			d.folds.Buried += r.Fold.Buried
 			d.folds.Dead += r.Fold.Dead
 			if len(r.Fold.Late) > 0 || r.Fold.Dead > 0 {
-				d.late = append(d.late, Late{r.N, hash, r.Time, *r.Fold})
+				d.late = append(d.late, Late{N: r.N, Hash: hash, Time: r.Time, Fold: *r.Fold})
 			}
 		}
 		d.foldsAt[r.N] = d.folds
@@ -185,17 +189,23 @@ func (d *Depot) Record(ctx context.Context, n uint64, hash commit.Hex32) (*keyro
 	return keyroot.Peek(file) // its hash is that of one that was judged
 }
 
-// Missing lists the packs that a record names and that are not there, byte for byte. It reads them.
-func (d *Depot) Missing(ctx context.Context, r *keyroot.Record) (keys []string, err error) {
+// Missing lists the packs that a record names and that are not there, byte for byte. It reads those that are not in there,
+// and notes them in it.
+func (d *Depot) Missing(ctx context.Context, r *keyroot.Record, there map[commit.Hex32]bool) (gone []commit.Hex32, err error) {
 	for _, p := range r.Packs {
-		key := Packs + p.SHA256.String()
-		if _, err := d.read(ctx, key, p.Size, p.SHA256); errors.Is(err, fs.ErrNotExist) {
-			keys = append(keys, key)
-		} else if err != nil {
-			return nil, err
+		is, known := there[p.SHA256]
+		if !known {
+			_, err := d.read(ctx, Packs+p.SHA256.String(), p.Size, p.SHA256)
+			if is = err == nil; !is && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			there[p.SHA256] = is
+		}
+		if !is {
+			gone = append(gone, p.SHA256)
 		}
 	}
-	return keys, nil
+	return gone, nil
 }
 
 // List reads a list of what an erasure left out.

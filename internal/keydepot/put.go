@@ -133,9 +133,13 @@ func find(ctx context.Context, store objstore.Store, key string, size int64, sum
 	return nil, nil
 }
 
-// read reads an object of at most limit bytes by its digest.
-func (d *Depot) read(ctx context.Context, key string, limit int64, sum commit.Hex32) (out []byte, err error) {
-	for v, err := range d.cfg.Store.Versions(ctx, key, "") {
+func (d *Depot) read(ctx context.Context, key string, limit int64, sum commit.Hex32) ([]byte, error) {
+	return Read(ctx, d.cfg.Store, key, limit, sum)
+}
+
+// Read reads an object of at most limit bytes by its digest, whatever version it is. The error wraps [fs.ErrNotExist] if none is.
+func Read(ctx context.Context, store objstore.Store, key string, limit int64, sum commit.Hex32) ([]byte, error) {
+	for v, err := range store.Versions(ctx, key, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +149,7 @@ func (d *Depot) read(ctx context.Context, key string, limit int64, sum commit.He
 		if v.Deleted || v.Size > limit {
 			continue
 		}
-		data, err := d.cfg.Store.Read(ctx, key, v.ID, objstore.Range{})
+		data, err := store.Read(ctx, key, v.ID, objstore.Range{})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

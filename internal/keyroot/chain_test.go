@@ -263,11 +263,14 @@ func TestRecovery(t *testing.T) {
 	if !r.put(t, next(good)) {
 		t.Fatal("lost")
 	}
-	if err := r.state.Require(lost.N, hash); err != nil {
-		t.Error(err)
+	if err := r.state.Require(lost.N, hash); !errors.Is(err, ErrLost) {
+		t.Errorf("a key service says what is lost, and it counts: %v", err)
 	}
-	if len(r.state.Lost()) != 1 || len(scopes(t, r.ring)) != int(from.Live) {
-		t.Errorf("%v, %d scopes", r.state.Lost(), len(scopes(t, r.ring)))
+	if x := r.state.Recoveries(); len(x) != 1 || x[0].Live != from.Live || x[0].Generation != 2 || len(scopes(t, r.ring)) != int(from.Live) {
+		t.Errorf("%+v, %d scopes", x, len(scopes(t, r.ring)))
+	}
+	if _, err := r.state.Build(r.tail, next(good), r.random, r.signer); !errors.Is(err, ErrRule) {
+		t.Errorf("one approval for two records: %v", err)
 	}
 	r.serial = s.serial
 	r.fold(t, 5)

@@ -30,14 +30,15 @@ type State struct {
 	numbers     map[commit.Hex32]uint64     // of all records by hash
 	hashes      map[uint64]commit.Hex32     // and the other way round
 	live        map[uint64]recoverableState // records of the newest generation
-	lost        []Lost
 	recoveries  []Recovered
 }
 
-// Recovered is a record that lets an older one stand in.
+// Recovered is a record that lets an older one stand in. Whether anybody approved it, the chain does not say.
 type Recovered struct {
-	N     uint64
-	Stood Lost // the older one
+	N, Generation, Control uint64
+	Time                   time.Time
+	Stood                  Lost   // the older one
+	Live, Had              uint64 // scopes of the older one, and of the record before this
 	Recovery
 }
 
@@ -73,9 +74,6 @@ func (s *State) Last() (*Record, commit.Hex32) { return s.last, s.lastHash }
 // Generations lists all generations, oldest first.
 func (s *State) Generations() []Generation { return s.generations }
 
-// Lost lists the records that recoveries have declared lost.
-func (s *State) Lost() []Lost { return s.lost }
-
 // Recoveries lists the records that let older ones stand in, oldest first.
 func (s *State) Recoveries() []Recovered { return s.recoveries }
 
@@ -89,13 +87,8 @@ func (s *State) StandIns() (all []Lost) {
 }
 
 // Require reports whether a record is in the chain that somebody has seen there, the control log above all. The error
-// wraps [ErrLost] if it is not, nor was declared lost.
+// wraps [ErrLost] if it is not.
 func (s *State) Require(n uint64, hash commit.Hex32) error {
-	for _, l := range s.lost {
-		if l.N == n && l.Hash == hash {
-			return nil
-		}
-	}
 	if s.hashes[n] != hash {
 		return fmt.Errorf("%w: record %d with hash %s", ErrLost, n, hash)
 	}
@@ -156,6 +149,8 @@ func (s *State) recovers(r *Record) error {
 		return fmt.Errorf("%d keys are missing, and it says %d", s.last.Live-r.Live, r.Recovery.Missing)
 	case r.Recovery.Approval == commit.Hex32{}:
 		return errors.New("a recovery names its approval")
+	case slices.ContainsFunc(s.recoveries, func(x Recovered) bool { return x.Approval == r.Recovery.Approval }):
+		return fmt.Errorf("request %s was used already: each recovery needs its own", r.Recovery.Approval)
 	}
 	return nil
 }
@@ -166,8 +161,9 @@ func (s *State) accept(r *Record, hash commit.Hex32) {
 		clear(s.live)
 	}
 	if r.Recovery != nil {
-		s.lost = append(s.lost, r.Recovery.Lost...)
-		s.recoveries = append(s.recoveries, Recovered{r.N, Lost{r.Recovery.From, s.live[r.Recovery.From].hash}, *r.Recovery})
+		from := s.live[r.Recovery.From]
+		s.recoveries = append(s.recoveries, Recovered{N: r.N, Generation: r.Generation, Control: r.Control, Time: r.Time, Stood: Lost{r.Recovery.From, from.hash},
+			Live: from.live, Had: s.last.Live, Recovery: *r.Recovery})
 	}
 	s.live[r.N] = recoverableState{r.held(), hash, r.Live}
 	s.numbers[hash], s.hashes[r.N] = r.N, hash

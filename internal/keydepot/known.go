@@ -1,0 +1,96 @@
+package keydepot
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyroot"
+)
+
+// Gone is a record that the control log knows and that is not there.
+type Gone struct {
+	control.RootRef
+	Generation uint64
+	Left       bool // its loss takes an erasure back: no record may stand in for it
+}
+
+// Known is how many entries about root records a control log holds.
+type Known struct{ Roots, Erasures int }
+
+// KnownBy is all that a control log knows.
+func KnownBy(c *control.State) Known { return Known{len(c.KeyRoots), len(c.Erasures)} }
+
+// Missing lists the records, of those that the control log got to know between two looks at it, that the chain has not, and
+// that were not lost as two approvers have decided. The chain was read after the second look.
+func Missing(c *control.State, k *keyroot.State, from, to Known) (gone []Gone) {
+	newest := uint64(0)
+	if last, _ := k.Last(); last != nil {
+		newest = last.Generation
+	}
+	add := func(root control.RootRef, generation uint64, first bool) {
+		there := k.Require(root.N, root.Hash) == nil
+		if there && generation <= newest || !first && generation <= newest && Excused(c, k, root, generation) {
+			return
+		}
+		gone = append(gone, Gone{root, generation, first || generation > newest})
+	}
+	for i := from.Roots; i < to.Roots; i++ {
+		r := &c.KeyRoots[i]
+		add(control.RootRef{N: r.N, Hash: r.Hash}, r.Generation, false)
+	}
+	for i := from.Erasures; i < to.Erasures; i++ {
+		add(c.Erasures[i].Root, c.Erasures[i].To, true)
+	}
+	return gone
+}
+
+// Excused reports whether two approvers have decided that a record of a generation is lost.
+func Excused(c *control.State, k *keyroot.State, root control.RootRef, generation uint64) bool {
+	return slices.ContainsFunc(k.Recoveries(), func(x keyroot.Recovered) bool {
+		return x.Generation == generation && slices.Contains(x.Lost, keyroot.Lost{N: root.N, Hash: root.Hash}) && CheckRecovery(c, &x) == nil
+	})
+}
+
+// CheckRecovery reports why a record that lets another stand in does not do as two approvers have decided.
+func CheckRecovery(c *control.State, x *keyroot.Recovered) error {
+	r := c.Request(x.Approval)
+	if r == nil || r.What != control.WhatRecovery {
+		return fmt.Errorf("the control log holds no request %v for that", x.Approval)
+	}
+	lost := make([]keyroot.Lost, len(r.Recovery.Lost))
+	for i, l := range r.Recovery.Lost {
+		lost[i] = keyroot.Lost{N: l.N, Hash: l.Hash}
+	}
+	_, approved := r.ApprovedAt(x.Control)
+	switch missing := LostScopes(c, lost, x.Had, x.Live); {
+	case !approved:
+		return fmt.Errorf("request %v was not approved when the control log had %d entries, by which the record was made", r.ID, x.Control)
+	case x.Time.After(r.Until):
+		return fmt.Errorf("request %v could be used until %s, and the record was made on %s", r.ID, r.Until.Format(time.RFC3339), x.Time.Format(time.RFC3339))
+	case r.Recovery.RootRef != control.RootRef{N: x.Stood.N, Hash: x.Stood.Hash}, r.Recovery.Generation != x.Generation:
+		return fmt.Errorf("request %v is to let record %d of generation %d stand in", r.ID, r.Recovery.N, r.Recovery.Generation)
+	case !slices.Equal(lost, x.Lost):
+		return fmt.Errorf("request %v says that other records are lost", r.ID)
+	case x.Missing != missing || r.Recovery.Missing != missing:
+		return fmt.Errorf("%d scopes were missing; request %v says %d, and the record %d", missing, r.ID, r.Recovery.Missing, x.Missing)
+	}
+	return nil
+}
+
+// LostScopes is how many scopes the largest of some lost records, as the control log knows them, or one with had scopes, had
+// more than one with live.
+func LostScopes(c *control.State, lost []keyroot.Lost, had, live uint64) uint64 {
+	hashes := map[commit.Hex32]bool{}
+	for _, l := range lost {
+		hashes[l.Hash] = true
+	}
+	for i := range c.KeyRoots {
+		if r := &c.KeyRoots[i]; hashes[r.Hash] {
+			had = max(had, r.Live)
+		}
+	}
+	return had - min(had, live)
+}
