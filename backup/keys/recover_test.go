@@ -98,7 +98,7 @@ func TestRecover(t *testing.T) {
 	}
 	lost := w.newest(keydepot.Roots)
 	back := w.gone(lost)
-	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "is gone") {
+	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
 		t.Fatalf("a key service goes on: %v", err)
 	}
 	d, err := keys.Inspect(t.Context(), w.config())

@@ -82,7 +82,7 @@ func TestRecoverForged(t *testing.T) {
 	if got["integrity"].State != backup.Fails || got["erasure"].State != backup.Fails {
 		t.Errorf("%+v", got)
 	}
-	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "is gone") {
+	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
 		t.Errorf("a key service goes on: %v", err)
 	}
 }

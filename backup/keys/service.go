@@ -306,7 +306,8 @@ func (s *Service) whole(ctx context.Context, last *keyroot.Record) (err error) {
 	})
 	if len(gone) > 0 {
 		g := &gone[0]
-		return fmt.Errorf("the control log knows root record %d of generation %d with hash %s, which is gone (%s); put it back from a copy: %w", g.N, g.Generation, g.Hash, keydepot.Roots, keyroot.ErrLost)
+		return fmt.Errorf("the control log knows a root record of the key store that is gone (%s): %d of generation %d with hash %s; put it back from a copy: %w",
+			keydepot.Roots, g.N, g.Generation, g.Hash, keyroot.ErrLost)
 	}
 	s.seen = known
 	return nil
