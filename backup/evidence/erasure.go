@@ -20,7 +20,9 @@ type erasure struct {
 	*entryGroup
 	control.Erased
 	about string
-	by    string // key of the key service, as it is printed
+	by    string   // key of the key service, as it is printed
+	said  []string // whose word each of Custody is
+	last  string   // whose word the newest of it is
 	list  *keyring.Erased
 	sets  [][]string // who could open the generation that was left
 }

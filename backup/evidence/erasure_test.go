@@ -359,6 +359,37 @@ func TestErasedByTime(t *testing.T) {
 	}
 }
 
+// anotherDestroys has another key service than the one that erased say that custodians did it.
+func anotherDestroys(w *world) {
+	x := newWorld(w.t)
+	x.key("acme/keyservice/other", "other")
+	x.policy.KeyServices = append(x.policy.KeyServices, control.Named{Name: "other", Key: x.vkeys["acme/keyservice/other"]})
+	x.erase()
+	var d control.Destroyed
+	entry, err := control.ParseEntry(x.entries[5])
+	x.must(err)
+	x.must(entry.Into(&d))
+	x.replace(control.TypeDestroyed, 5, "acme/keyservice/other", d)
+	*w = *x
+}
+
+// What it said is told as its word.
+func TestDestroyedByAnother(t *testing.T) {
+	w := newWorld(t)
+	anotherDestroys(w)
+	r, err := Check(w.trust(), w.file(w.parts()))
+	w.must(err)
+	whose := map[string]string{}
+	for _, s := range r.Holds {
+		whose[s.What], _, _ = strings.Cut(s.By, "+") // the newest
+	}
+	for what, want := range map[string]string{"erased": "keys", "list": "keys", "custodian": "other", "dead": "other", "archive": "other"} {
+		if whose[what] != "acme/keyservice/"+want {
+			t.Errorf("%s is the word of %q", what, whose[what])
+		}
+	}
+}
+
 // lie is what somebody with keys could write, and why it is refused; without that it only shows less.
 type lie struct {
 	change func(w *world)

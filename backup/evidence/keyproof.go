@@ -121,6 +121,7 @@ func (c *checker) difference(e *erasure, before, after *keyroot.Record) error {
 
 // later takes in what was said of the destruction after the erasure.
 func (c *checker) later(e *erasure, hash commit.Hex32) error {
+	e.said, e.last = slices.Repeat([]string{e.by}, len(e.Custody)), e.by
 	for _, g := range c.entries {
 		if g.proof == nil || g.entry.Type != control.TypeDestroyed {
 			continue
@@ -133,16 +134,19 @@ func (c *checker) later(e *erasure, hash commit.Hex32) error {
 			continue
 		}
 		g.used = true
-		if key, err := c.signer(g, "keyservice"); err != nil {
+		key, err := c.signer(g, "keyservice")
+		if err != nil {
 			return err
-		} else if key == nil {
+		}
+		if key == nil {
 			c.missing(e.about, whatCustodian, "that the access policy names "+g.entry.By)
 			continue
 		}
 		if g.proof.Index <= e.proof.Index || d.Watermark < e.Watermark {
 			return errors.New("a destruction that comes before its erasure, or goes back")
 		}
-		e.Custody = append(e.Custody, d.Custody...)
+		e.Custody, e.last = append(e.Custody, d.Custody...), keyName(key)
+		e.said = append(e.said, slices.Repeat([]string{e.last}, len(d.Custody))...)
 		e.Watermark, e.Archive, e.Open = d.Watermark, d.Archive, d.Open
 	}
 	return nil
@@ -163,7 +167,7 @@ func (c *checker) custody(e *erasure) error {
 		if d.Irrecoverable != nil {
 			detail += ", irrecoverable " + stamp(*d.Irrecoverable)
 		}
-		c.holds(e.about, whatCustodian, e.by, detail)
+		c.holds(e.about, whatCustodian, e.said[i], detail)
 		if d.Generation == e.From {
 			gone[d.Custodian] = true
 			if d.Irrecoverable != nil {
@@ -179,9 +183,9 @@ func (c *checker) custody(e *erasure) error {
 	from, dead := keyroot.DeadFrom(e.sets, irrecoverable)
 	switch {
 	case dead:
-		c.holds(e.about, whatDead, e.by, fmt.Sprintf("generation %d from %s: no set of %v can open it", e.From, stamp(from), e.sets))
+		c.holds(e.about, whatDead, e.last, fmt.Sprintf("generation %d from %s: no set of %v can open it", e.From, stamp(from), e.sets))
 	case blocked:
-		c.holds(e.about, whatBestEffort, e.by, fmt.Sprintf("generation %d was destroyed by a blocking set of %v, of which no time can be stated", e.From, e.sets))
+		c.holds(e.about, whatBestEffort, e.last, fmt.Sprintf("generation %d was destroyed by a blocking set of %v, of which no time can be stated", e.From, e.sets))
 	default:
 		c.missing(e.about, whatDead, fmt.Sprintf("generation %d: custodians that block all of %v", e.From, e.sets))
 	}
@@ -208,7 +212,7 @@ func (c *checker) statement(d *control.Destruction) error {
 // times says from when on nothing opens what was erased.
 func (c *checker) times(e *erasure) {
 	if e.Archive != nil {
-		c.holds(e.about, whatArchive, e.by, "copies of the archive and of its backups: "+stamp(*e.Archive))
+		c.holds(e.about, whatArchive, e.last, "copies of the archive and of its backups: "+stamp(*e.Archive))
 	} else {
 		c.missing(e.about, whatArchive, "from when on no copy of the archive opens it")
 	}

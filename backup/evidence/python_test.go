@@ -69,6 +69,7 @@ func certificates(t *testing.T, one int) (all []*mutant) {
 	for name, lie := range lies() {
 		add(name, lie.change, 40, 6)
 	}
+	add("destroyed by another", anotherDestroys, 40, 6)
 	w, vouched := vouchCases(t)
 	for _, c := range vouched {
 		if c.why == "same key" {

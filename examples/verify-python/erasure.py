@@ -449,29 +449,31 @@ class Erasure:
 
     def later(self):
         b = self.b = dict(self.b)
-        b["custody"] = list(b.get("custody") or [])
+        self.said, self.last = [(d, self.by) for d in b.get("custody") or []], self.by
         for g in self.others("destroyed"):
             if not g.proof or g.body["erased"] != self.hash.hex():
                 continue
             g.used = True
-            if not self.c.signer(g, "keyservice"):
+            key = self.c.signer(g, "keyservice")
+            if not key:
                 self.miss("custodian")
                 continue
+            self.last = str(key)
             need(g.proof.index > self.e.proof.index and g.body["watermark"] >= b["watermark"], "a destruction before its erasure, or one that goes back")
-            b["custody"] += g.body.get("custody") or []
+            self.said += [(d, self.last) for d in g.body.get("custody") or []]
             for m in ("watermark", "archive", "open"):
                 b[m] = g.body.get(m)
 
     def custody(self):
         b, gone, times = self.b, set(), {}
-        for d in b["custody"]:
+        for d, by in self.said:
             self.statement(d)
             if not d.get("destroyed"):
                 continue
             detail = "%s, class %s, generation %d destroyed %s" % (d["custodian"], d["class"], d["generation"], stamp(d["destroyed"]))
             if d.get("irrecoverable"):
                 detail += ", irrecoverable " + stamp(d["irrecoverable"])
-            self.say("custodian", detail)
+            self.say("custodian", detail, by)
             if d["generation"] == b["from"]:
                 gone.add(d["custodian"])
                 if d.get("irrecoverable"):
@@ -480,9 +482,9 @@ class Erasure:
             return self.miss("dead")
         sets, at = "[%s]" % " ".join("[%s]" % " ".join(s) for s in self.sets), dead_from(self.sets, times)
         if at:
-            self.say("dead", "generation %d from %s: no set of %s can open it" % (b["from"], stamp(at), sets))
+            self.say("dead", "generation %d from %s: no set of %s can open it" % (b["from"], stamp(at), sets), self.last)
         elif all(any(name in gone for name in s) for s in self.sets):
-            self.say("best-effort", "generation %d was destroyed by a blocking set of %s, of which no time can be stated" % (b["from"], sets))
+            self.say("best-effort", "generation %d was destroyed by a blocking set of %s, of which no time can be stated" % (b["from"], sets), self.last)
         else:
             self.miss("dead")
         if b.get("archive"):
@@ -518,7 +520,7 @@ class Erasure:
     def times(self):
         b = self.b
         if b.get("archive"):
-            self.say("archive", "copies of the archive and of its backups: " + stamp(b["archive"]))
+            self.say("archive", "copies of the archive and of its backups: " + stamp(b["archive"]), self.last)
         else:
             self.miss("archive")
         self.say("transport", "copies of the grants transport: " + stamp(b["transport"]))
