@@ -329,9 +329,10 @@ func TestWitnessedExpiry(t *testing.T) {
 	early.once()
 	early.mem.Remove(o.Key, "")
 	wantExit(t, early.verify(VerifyOptions{Now: early.now()}), 10)
-	a.cosign(key, vkey, a.now())
+	seen := a.now()
+	a.cosign(key, vkey, seen)
 	e, err := a.expire(witnessed)
-	if err != nil || len(e.Objects) != 1 || !e.Time.Equal(a.now().UTC().Truncate(time.Second)) {
+	if err != nil || len(e.Objects) != 1 || !e.Time.Equal(seen.UTC().Truncate(time.Second)) {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	r := a.verify(VerifyOptions{Now: a.now()})
