@@ -46,6 +46,7 @@ check: ## gofmt, go vet and staticcheck
 test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
 	$(GOTEST) $(RACE) -timeout 30m $$($(GO) list ./... | grep -v -E '/(internal/repocheck|internal/segment|internal/sha256mb|backup/evidence)$$')
 	$(GOTEST) -timeout 30m $(ALONE)
+	$(GOTEST) -run EveryStoreCall ./backup
 	$(GOTEST) $(RACE) -timeout 30m $(TAGGED)
 	$(GOTEST) -tags purego ./internal/sha256mb ./merkle
 
