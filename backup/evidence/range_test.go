@@ -274,6 +274,34 @@ func (w *rangeWorld) withoutKeys(t *testing.T, q answer.Query) {
 	}
 }
 
+// A range that was cut holds, and what is missing of it is said; so is that nobody's signature stands behind its matches.
+func TestRangeIsCut(t *testing.T) {
+	w := newRangeWorld(t)
+	q := answer.Query{}
+	for name, c := range map[string]struct {
+		parts []Part
+		say   []string
+	}{
+		"whole":     {[]Part{w.part(logA, 0, 77, q)}, nil},
+		"in two":    {[]Part{w.part(logA, 0, 40, q), w.part(logA, 41, 77, q)}, []string{"leaves 40 to 40 of 77 of " + logA}},
+		"both ends": {[]Part{w.part(logA, 3, 70, q), w.part(logB, 0, 32, q)}, []string{"leaves 0 to 2 of 77 of " + logA, "leaves 70 to 76 of 77 of " + logA}},
+	} {
+		v, r := w.judge(append(c.parts, w.around()...)...)
+		if v.Err != "" {
+			t.Fatalf("%s: %+v", name, v)
+		}
+		said := strings.Join(r.Limits, "\n")
+		for _, want := range append(c.say, "who wrote ") {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s: nothing says %q:\n%s", name, want, said)
+			}
+		}
+		if n := strings.Count(said, "which are not shown"); n != len(c.say) {
+			t.Errorf("%s: %d runs are said not to be shown, want %d:\n%s", name, n, len(c.say), said)
+		}
+	}
+}
+
 // The second verifier finds the same matches, and refuses the same files.
 func TestPythonAgreesOnRanges(t *testing.T) {
 	w := newRangeWorld(t)

@@ -56,7 +56,46 @@ func (c *checker) completeness() error {
 			return &FailedError{r.number, err}
 		}
 	}
+	c.outside()
 	return nil
+}
+
+// outside says which leaves of the logs are not shown, and how many matches without their writer's signature: a range
+// can be cut by whoever has the file, and a match alone is the word of whoever signed the head.
+func (c *checker) outside() {
+	signed := map[merkle.Hash]bool{}
+	for _, g := range c.records {
+		signed[merkle.LeafHash(g.leafdata)] = true
+	}
+	var lines []string
+	matches, unsigned := 0, 0
+	next, size, log := uint64(0), uint64(0), ""
+	gap := func(to uint64) {
+		if next < to {
+			lines = append(lines, fmt.Sprintf("what is in leaves %d to %d of %d of %s, which are not shown", next, to-1, size, log))
+		}
+	}
+	for i := range c.report.Ranges {
+		r := &c.report.Ranges[i]
+		if r.Log != log {
+			gap(size)
+			next, size, log = 0, 0, r.Log
+		}
+		size = max(size, r.Size)
+		gap(r.First)
+		next = r.First + r.Leaves
+		for j := range r.Matches {
+			matches++
+			if !signed[r.Matches[j].Hash] {
+				unsigned++
+			}
+		}
+	}
+	gap(size)
+	if unsigned > 0 {
+		lines = append(lines, fmt.Sprintf("who wrote %d of the %d matches: they are as who signed the head has them", unsigned, matches))
+	}
+	c.report.Limits = append(lines, c.report.Limits...)
 }
 
 func (c *checker) complete(r *rangePart) error {
@@ -99,7 +138,7 @@ func (c *checker) complete(r *rangePart) error {
 // rangeLimits are what a file with ranges does not show, in the place of "no other record is missing".
 func rangeLimits() []string {
 	return []string{
-		"that there is no such record outside the leaves shown, or in another log: one may have come late, and lie behind them",
+		"that there is no such record outside the leaves shown, in another log, or behind the head: compare with 'stele segments', or see 'stele verify'",
 		"that nothing was lost before it came into a log: 'stele audit' says how complete a stream is",
 	}
 }

@@ -101,7 +101,7 @@ func sentence(what string) string {
 		"head":           "that head is in the control log",
 		"field":          "this is what was captured",
 		"scope":          "the writer put it into this scope",
-		"complete":       "nothing in it was left out",
+		"complete":       "every leaf of this run is shown",
 		"forgotten":      "its key was left out of a new generation",
 		"erased":         "keys were left out of a new generation",
 		"request":        "it was asked for",
