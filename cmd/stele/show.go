@@ -42,8 +42,11 @@ func (a *app) show(ctx context.Context, id string) (answer, error) {
 		return true, err
 	}
 	q := backup.Query{Erased: true}
+	copied := 0
 	if b, err := hex.DecodeString(id); err == nil && len(b) == len(q.ID) {
-		copy(q.ID[:], b)
+		copied = copy(q.ID[:], b)
+	}
+	if copied > 0 && q.ID != [16]byte{} { // which asks for every record
 		if err := a.each(ctx, q, take, &ans.Unreadable); err != nil {
 			return nil, err
 		}
