@@ -65,7 +65,7 @@ func TestEveryStoreCallFails(t *testing.T) {
 		}
 	}
 	g.Wait()
-	t.Logf("%d calls, each in 4 ways", calls)
+	t.Logf("%d calls", calls)
 }
 
 func failCall(a *testArchive, records []testRecord, n int, way string) {

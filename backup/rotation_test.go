@@ -268,7 +268,7 @@ func TestEveryStoreCallFailsInRotation(t *testing.T) {
 		}
 	}
 	g.Wait()
-	t.Logf("%d calls, each in 4 ways", made.Load())
+	t.Logf("%d calls", made.Load())
 }
 
 func failRotation(a *timed, records []testRecord, n int, way string) {

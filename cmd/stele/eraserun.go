@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,21 +77,11 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := s.beside("keys", "")
-	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
-	if err != nil {
-		return nil, hinted(err, "bring the keys folder here, or leave it to the key service that has it")
-	}
-	store, trust, err := s.open(ctx)
+	cfg, err := s.keyService(ctx)
 	if err != nil {
 		return nil, err
 	}
-	replica, err := s.OpenReplica(ctx)
-	if err != nil {
-		return nil, err
-	}
-	service, err := keys.Open(ctx, keys.Config{Store: store, Replica: replica, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
-		Username: s.KafkaUsername, Password: s.KafkaPassword})
+	service, err := keys.Open(ctx, cfg)
 	if errors.Is(err, keys.ErrBusy) {
 		return nil, hinted(err, "the key service that runs carries requests out by itself, urgent ones within a minute")
 	}

@@ -181,17 +181,14 @@ func (a *app) keyRenew(ctx context.Context, name string, f keyFlags) (answer, er
 // renewIntake lets the key store make the intake keys that are missing, if it can be opened here: a key service that runs
 // does that by itself.
 func (s *site) renewIntake(ctx context.Context) error {
-	dir := s.beside("keys", "")
-	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
-	if err != nil || answers(ctx, s.Keys) {
+	if _, err := os.Stat(filepath.Join(s.beside("keys", ""), "keyservice.stele")); err != nil || answers(ctx, s.Keys) {
 		return nil
 	}
-	store, trust, err := s.open(ctx)
+	cfg, err := s.keyService(ctx)
 	if err != nil {
 		return err
 	}
-	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
-		Username: s.KafkaUsername, Password: s.KafkaPassword})
+	service, err := keys.Open(ctx, cfg)
 	if errors.Is(err, keys.ErrBusy) {
 		return nil
 	}

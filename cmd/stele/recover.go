@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -212,22 +211,16 @@ func (a *app) recoverRun(ctx context.Context) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := s.beside("keys", "")
-	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
-	if err != nil {
-		return nil, hinted(err, "bring the keys folder here")
-	}
-	store, trust, err := s.open(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if s.From != "" {
 		if err := s.transport("from"); err != nil {
 			return nil, err
 		}
 	}
-	d, err := keys.Recover(ctx, keys.Config{Store: store, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
-		Username: s.KafkaUsername, Password: s.KafkaPassword})
+	cfg, err := s.keyService(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := keys.Recover(ctx, cfg)
 	if errors.Is(err, keys.ErrBusy) {
 		return nil, hinted(err, "stop all compactors that have the keys folder, and run it again")
 	}

@@ -34,7 +34,7 @@ is in clear, kind, model and times, and needs no reader identity. What it takes 
 may have come late.`
 
 func (f *proveFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.prove, "prove", false, "write a proof that the answer is complete, to --out")
+	flags.BoolVar(&f.prove, "prove", false, "write a file that shows every leaf in question, to --out")
 	flags.StringVar(&f.out, "out", "", "with --prove: the file to write")
 	flags.BoolVar(&f.whole, "whole", false, "with --prove: over whole logs")
 	flags.BoolVar(&f.yes, "yes", false, "with --prove: do not ask, however much it is")

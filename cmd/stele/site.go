@@ -223,6 +223,22 @@ func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	return service, func() { service.Close() }, nil
 }
 
+// keyService is what a key service of this machine, which has the keys folder, is opened with.
+func (s *site) keyService(ctx context.Context) (keys.Config, error) {
+	dir := s.beside("keys", "")
+	id, err := os.ReadFile(filepath.Join(dir, "keyservice.stele"))
+	if err != nil {
+		return keys.Config{}, hinted(err, "bring the keys folder here, or leave it to the key service that has it")
+	}
+	store, trust, err := s.open(ctx)
+	if err != nil {
+		return keys.Config{}, err
+	}
+	replica, err := s.OpenReplica(ctx)
+	return keys.Config{Store: store, Replica: replica, Trust: trust, Identity: id, Custodians: s.KeyCustodians(dir), From: s.From,
+		Username: s.KafkaUsername, Password: s.KafkaPassword}, err
+}
+
 // answers reports whether somebody serves a socket.
 func answers(ctx context.Context, socket string) bool {
 	if socket == "" {
