@@ -7,18 +7,19 @@ TAGS        ?=
 FUZZTIME    ?= 20000x
 BENCHTIME   ?= 1s
 
-# Two packages at a time: their tests start servers of their own.
-GOTEST = $(GO) test -p 2 $(TESTFLAGS)
+# Tests wait for the servers that they start, so one package more than this machine's processors is not too many.
+GOTEST = $(GO) test -p 3 $(TESTFLAGS)
 
 # What is different with -tags pkcs11, which needs cgo.
 TAGGED = -tags pkcs11 ./backup/custodian/pkcs11 ./backup/custodian/byurl
 
-# The arithmetic of curves and lattices shares nothing, and is most of what the race detector would slow down.
+# With RACE=1 tests run under the race detector, except two kinds of code. The arithmetic of curves and lattices shares
+# nothing, and is most of what it would slow down. In the packages of ALONE nothing runs beside anything else, and they
+# would take ten times as long.
+RACE  ?=
 QUIET = $(foreach p,edwards25519/... mlkem sha3,-gcflags=crypto/internal/fips140/$(p)=-race=false)
-RACE  = -race $(QUIET)
-
-# Nothing in these runs beside anything else, and the race detector makes them take ten times as long.
-ALONE = ./internal/repocheck ./internal/segment ./internal/sha256mb ./backup/evidence
+FLAGS = $(if $(RACE),-race $(QUIET)) -timeout 30m
+ALONE = internal/repocheck internal/segment internal/sha256mb backup/evidence
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build setup check test test-long bench fuzz fmt
@@ -43,11 +44,15 @@ check: ## gofmt, go vet and staticcheck
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(STATICCHECK) $(TAGGED)
 
-test: setup check ## all checks and tests, with the race detector; what this machine cannot have is skipped by name
-	$(GOTEST) $(RACE) -timeout 30m $$($(GO) list ./... | grep -v -E '/(internal/repocheck|internal/segment|internal/sha256mb|backup/evidence)$$')
-	$(GOTEST) -timeout 30m $(ALONE)
+test: setup check ## all checks and tests; with RACE=1 under the race detector; what this machine cannot have is skipped by name
+ifdef RACE
+	$(GOTEST) $(FLAGS) $$($(GO) list ./... | grep -v $(foreach p,$(ALONE),-e '/$(p)$$'))
+	$(GOTEST) -timeout 30m $(addprefix ./,$(ALONE))
 	$(GOTEST) -run EveryStoreCall ./backup
-	$(GOTEST) $(RACE) -timeout 30m $(TAGGED)
+else
+	$(GOTEST) $(FLAGS) ./...
+endif
+	$(GOTEST) $(FLAGS) $(TAGGED)
 	$(GOTEST) -tags purego ./internal/sha256mb ./merkle
 
 test-long: setup ## the long runs: more data, more kills, more time
