@@ -126,11 +126,10 @@ func (e *expirer) whoseTime(ctx context.Context) (c control.Clock, err error) {
 	case !e.cfg.Trusted.IsZero():
 		return c, errors.New("the trust file wants witnesses, so it is their time that counts, and nobody's word for another")
 	}
-	w, err := e.a.control.Witnessed(ctx, policy)
-	if err == nil && w.Time.IsZero() {
+	if c, err = e.a.control.Clock(ctx, policy); err == nil && c.Time.IsZero() {
 		err = fmt.Errorf("nobody tells the time: no heads of the control log are cosigned as the trust file wants (quorum %s)", policy.Quorum)
 	}
-	return control.Clock{Time: w.Time.UTC(), Source: control.ClockWitnesses, Witnesses: w.By, Size: w.Size}, err
+	return c, err
 }
 
 type expirer struct {

@@ -99,6 +99,13 @@ func (a *aged) capture(body string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	a.compact()
+}
+
+// compact commits what is there, and takes in what waits in the inbox.
+func (a *aged) compact() {
+	a.t.Helper()
+	ctx := a.t.Context()
 	c, err := NewCompactor(ctx, CompactorConfig{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("compactor/compactor.stele"),
 		From: "file://" + filepath.Join(a.dir, "spool")})
 	if err == nil {

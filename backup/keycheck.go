@@ -28,7 +28,7 @@ type scopeCounts struct {
 	Record     uint64 `json:"record"` // the newest root record of the key store
 	Generation uint64 `json:"generation"`
 	Live       uint64 `json:"live"`    // in the tries, with the check value that the writer signed
-	Pending    uint64 `json:"pending"` // granted less than a day ago, and not taken in yet
+	Pending    uint64 `json:"pending"` // granted less than a day ago, not taken in yet, and in no list
 	Erased     uint64 `json:"erased"`  // in the list of an approved erasure
 	Buried     uint64 `json:"buried"`  // granted too late, under the tombstone of an approved request
 	Dead       uint64 `json:"dead"`    // granted after their intake key was erased
@@ -49,6 +49,7 @@ type keyCheck struct {
 	record *keyroot.Record
 	hash   commit.Hex32
 	ring   *keyring.Ring // nil if there is nothing to judge by
+	others control.Clock // how late it is by others than key services
 	broken bool
 
 	waiting  []seenScope
@@ -105,6 +106,9 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	k.supplements(late)
+	if err := k.readClock(ctx); err != nil {
+		return err
+	}
 	if err := k.horizons(ctx, erased); err != nil {
 		return err
 	}
@@ -245,15 +249,10 @@ func (k *keyCheck) judge(ctx context.Context) error {
 	}
 	for i := range k.waiting {
 		s := &k.waiting[i]
-		switch {
-		case slices.Contains(checks[s.id], s.check):
+		if slices.Contains(checks[s.id], s.check) {
 			k.counts.Live++
-		case k.pending(s.c):
-			k.counts.Pending++
-		default:
-			if err := k.absent(ctx, s); err != nil {
-				return err
-			}
+		} else if err := k.absent(ctx, s); err != nil {
+			return err
 		}
 	}
 	k.waiting = k.waiting[:0]
@@ -293,6 +292,8 @@ func (k *keyCheck) absent(ctx context.Context, s *seenScope) error {
 	switch mark := keyMark(s.id, s.check); {
 	case k.lost.erased.has(mark), s.session && k.lost.ended.has(mark):
 		k.counts.Erased++
+	case k.pending(s.c):
+		k.counts.Pending++
 	case k.lost.buried.has(mark) && k.approved && k.counts.Buried < folds.Buried:
 		k.counts.Buried++
 	case k.lost.weeks[keyscope.Week(time.Unix(0, s.start))] && k.counts.Dead < folds.Dead:

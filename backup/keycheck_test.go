@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
@@ -19,6 +23,7 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/ledger"
 )
 
 // approvedRequest makes a request for an erasure and approves it, as the policy root may while it is alone.
@@ -36,6 +41,55 @@ func (a *testArchive) approvedRequest() [32]byte {
 	a.drop(control.TypeApprove, control.Decision{Request: id}, by)
 	a.once(nil)
 	return id
+}
+
+// approved is approvedRequest of an archive in a bubble.
+func (a *aged) approved() [32]byte {
+	a.t.Helper()
+	var root identity.Root
+	if err := identity.Parse(a.file("admin/root.stele"), identity.RootFormat, &root); err != nil {
+		a.t.Fatal(err)
+	}
+	by := signer(a.t, identity.RootName("acme"), root.Key)
+	body := control.RequestBody{What: control.WhatErase, Until: time.Now().Add(time.Hour), Select: &control.Selection{Kind: control.KindClass,
+		Salted: commit.Hex32{1}, Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}
+	id := commit.Hash([]byte(a.drop(control.TypeRequest, body, by)))
+	a.compact()
+	a.drop(control.TypeApprove, control.Decision{Request: id}, by)
+	a.compact()
+	return id
+}
+
+// drop leaves an entry in the inbox.
+func (a *aged) drop(kind string, body any, by note.Signer) string {
+	a.t.Helper()
+	trust := identity.Trust{}
+	if err := trust.UnmarshalText(a.file("trust.stele")); err != nil {
+		a.t.Fatal(err)
+	}
+	entry, err := control.Sign(trust.Archive, kind, time.Now(), body, by)
+	if err == nil {
+		sum := commit.Hash([]byte(entry))
+		_, err = a.store.Create(a.t.Context(), "control/inbox/"+sum.String(), []byte(entry), Lock{Mode: LockNone})
+	}
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return entry
+}
+
+// verified verifies with a trust file.
+func (a *aged) verified(trust []byte) *Report {
+	a.t.Helper()
+	archive, err := OpenArchive(a.t.Context(), a.store, trust)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	r, err := archive.Verify(a.t.Context(), VerifyOptions{Now: time.Now()})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return r
 }
 
 // erase erases a subject as an approved request does.
@@ -81,6 +135,84 @@ func TestKeysOfEveryScope(t *testing.T) {
 	if r.Erased != 10 {
 		t.Errorf("%d records erased", r.Erased)
 	}
+}
+
+// TestErasedYoung: what was erased within a day, and whose lane is gone from the spool, is erased and not pending.
+func TestErasedYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAged(t)
+		service := a.keys()
+		defer service.Close()
+		a.capture("mine")
+		a.fold(service)
+		a.compact() // removes the frames, and then the lane
+		a.fold(service)
+		a.fold(service)
+		if _, err := service.Erase(t.Context(), keys.Erasure{Requests: [][32]byte{a.approved()}, Classes: []string{"default"}}); err != nil {
+			t.Fatal(err)
+		}
+		a.capture("another's")
+		a.fold(service)
+		r := a.verified(a.file("trust.stele"))
+		wantExit(t, r, 0, "integrity", "erasure")
+		if s := r.Scopes; s.Erased != 1 || s.Pending != 0 || s.Live != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestErasedBeforeItsTime: what goes by policy counts as erased as far as others than the key service say that its time is over.
+func TestErasedBeforeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAged(t)
+		a.expires("default", 30)
+		service := a.keys()
+		defer service.Close()
+		a.capture("mine")
+		a.fold(service)
+		for range 33 {
+			time.Sleep(24 * time.Hour)
+			a.compact()
+			if err := service.EraseDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.compact()
+		trust := a.file("trust.stele")
+		r := a.verified(trust)
+		wantExit(t, r, 0, "integrity", "erasure")
+		if s := r.Scopes; s.Erased != 1 {
+			t.Errorf("%+v", s)
+		}
+		_, vkey := clockWitness("w.example")
+		r = a.verified(fmt.Appendf(trust, "witness W %s\nquorum W\n", vkey))
+		wantFault(t, r.Faults, "erasure", "commits/", "no approved erasure lists it")
+	})
+}
+
+// expires has the policy root say that keys of a class die after some days.
+func (a *aged) expires(class string, days control.Days) {
+	a.t.Helper()
+	var trust identity.Trust
+	var root identity.Root
+	err := errors.Join(trust.UnmarshalText(a.file("trust.stele")), identity.Parse(a.file("admin/root.stele"), identity.RootFormat, &root))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	log, err := ledger.Open(a.t.Context(), a.store, trust)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	next := *log.Policy()
+	next.Version++
+	next.Classes = slices.Clone(next.Classes)
+	for i := range next.Classes {
+		if next.Classes[i].Name == class {
+			next.Classes[i].TTL = days
+		}
+	}
+	a.drop(control.TypePolicy, next, signer(a.t, identity.RootName("acme"), root.Key))
+	a.compact()
 }
 
 // TestOperatorHidesKeys: whoever drops, replaces or delays a grant, loses a key or erases one without approval, does not

@@ -45,7 +45,7 @@ type lostKeys struct {
 type listed struct {
 	keyroot.Erased
 	requested bool
-	day       uint16 // of the record: keys of days before are over
+	day       uint16 // of the record, and of those who vouch for its time: keys of days before are over
 }
 
 // erasures checks that somebody approved each erasure.
@@ -62,12 +62,20 @@ func (k *keyCheck) erasures(ctx context.Context) error {
 			continue
 		}
 		k.approved = k.approved || e.Scopes > 0
-		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, keyscope.Day(e.Time)})
+		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.lastDay(e.Time)})
 	}
 	k.v.a.control.View(func(s *control.State) {
 		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
 	})
 	return nil
+}
+
+// lastDay is the day of a record. Where nobody says how late it is, that is before all.
+func (k *keyCheck) lastDay(made time.Time) uint16 {
+	if t := k.over(made); !t.IsZero() {
+		return keyscope.Day(t)
+	}
+	return 0
 }
 
 // auditFor is how long after an erasure the packs of the record before it are still there: a pack is locked for thirty days, and

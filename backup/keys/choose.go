@@ -13,7 +13,6 @@ import (
 // choice is what is known of the scopes that a batch has met so far.
 type choice struct {
 	*judgement
-	now   time.Time
 	cause control.Cause
 	seen  map[scopeKey]control.Verdict
 }
@@ -24,21 +23,21 @@ type scopeKey struct{ id, check [16]byte }
 func (c *choice) verdict(key scopeKey, l *keyring.Located) (v control.Verdict, first bool) {
 	v, known := c.seen[key]
 	if !known {
-		v = c.erasable(&l.Scope, c.now, c.cause)
+		v = c.erasable(&l.Scope, c.cause)
 		c.seen[key] = v
 	}
 	return v, !known
 }
 
-// erasable says whether a scope may be erased at a time.
-func (j *judgement) erasable(s *keyring.Scope, now time.Time, cause control.Cause) control.Verdict {
+// erasable says whether a scope may be erased.
+func (j *judgement) erasable(s *keyring.Scope, cause control.Cause) control.Verdict {
 	held := slices.ContainsFunc(s.Tags[:], func(t keyring.Tag) bool { return j.held[t] })
-	return j.policy.Erasable(s.Class, time.Unix(0, s.Start), now, held, cause)
+	return j.policy.Erasable(s.Class, time.Unix(0, s.Start), j.now, held, cause)
 }
 
 // choose finds what a batch takes, and counts in out what is kept from it.
 func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *judgement, out *Erased) (*keyring.Erasure, error) {
-	c := &choice{j, time.Now(), b.cause, map[scopeKey]control.Verdict{}}
+	c := &choice{j, b.cause, map[scopeKey]control.Verdict{}}
 	what := &keyring.Erasure{Weeks: b.weeks, Release: j.release, Resume: j.resume}
 	for _, day := range b.days {
 		all, err := ring.Day(ctx, day)
@@ -52,7 +51,7 @@ func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *j
 			what.Days = append(what.Days, day) // one path of each trie, whatever is below
 		}
 	}
-	ended, err := s.endedScopes(ctx, ring, b.ends)
+	ended, err := s.endedScopes(ctx, ring, b.ends, j.now)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +152,8 @@ func (a *ask) find(ctx context.Context, ring *keyring.Ring) (found []keyring.Loc
 }
 
 // justifies is the first part of the gate: whatever chose the scopes, each is one that the batch may take.
-func (b *batch) justifies(what *keyring.Erasure, j *judgement, ended func([]ended, *keyring.Scope) bool) error {
-	asked, now := selectorsOf(b.asks), time.Now()
+func (b *batch) justifies(what *keyring.Erasure, j *judgement, ended func([]ended, *keyring.Scope, time.Time) bool) error {
+	asked := selectorsOf(b.asks)
 	for _, day := range what.Days {
 		if !slices.Contains(b.days, day) {
 			return fmt.Errorf("%w: day %d would go, and is not over", keyring.ErrGate, day)
@@ -162,10 +161,10 @@ func (b *batch) justifies(what *keyring.Erasure, j *judgement, ended func([]ende
 	}
 	for i := range what.Scopes {
 		l := &what.Scopes[i].Scope
-		if !asked.selects(l) && !(l.Expires && slices.Contains(b.days, l.Day)) && !ended(b.ends, l) {
+		if !asked.selects(l) && !(l.Expires && slices.Contains(b.days, l.Day)) && !ended(b.ends, l, j.now) {
 			return fmt.Errorf("%w: scope %x would go, and nothing in the batch asks for it", keyring.ErrGate, l.ID)
 		}
-		if v := j.erasable(l, now, b.cause); !v.Erase {
+		if v := j.erasable(l, b.cause); !v.Erase {
 			return fmt.Errorf("%w: scope %x would go, and is %s", keyring.ErrGate, l.ID, v.Why)
 		}
 	}

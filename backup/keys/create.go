@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -55,7 +54,7 @@ func Create(ctx context.Context, cfg Config, intake map[uint16][]byte) (entry st
 		return "", err
 	}
 	next := keyroot.Next{Ring: ring, Top: top, Packs: w.Named(nil, ring), NextPack: w.Next(), Folded: commit.Source{Lanes: map[string]commit.Lane{}},
-		Control: s.control.Size(), Time: time.Now(), Custody: custody, Fold: &keyroot.Fold{Intake: uint64(len(batch.Intake))}}
+		Control: s.control.Size(), Time: s.now(), Custody: custody, Fold: &keyroot.Fold{Intake: uint64(len(batch.Intake))}}
 	file, err := s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer)
 	if err != nil {
 		return "", err
@@ -67,11 +66,11 @@ func Create(ctx context.Context, cfg Config, intake map[uint16][]byte) (entry st
 	if err != nil {
 		return "", err
 	}
-	return control.Sign(s.trust.Archive, control.TypeKeyRoot, time.Now(), s.rootEntry(), s.signer)
+	return control.Sign(s.trust.Archive, control.TypeKeyRoot, s.now(), s.rootEntry(), s.signer)
 }
 
 // rootEntry is what the control log is told of the newest record.
 func (s *Service) rootEntry() control.KeyRoot {
 	v := &s.version
-	return control.KeyRoot{N: v.N, Hash: v.hash, Generation: v.Generation, Live: v.Live, Commitment: v.Commitment, Folded: v.Folded}
+	return control.KeyRoot{N: v.N, Hash: v.hash, Generation: v.Generation, Live: v.Live, Commitment: v.Commitment, Folded: v.Folded, Arrived: s.arrived.UTC()}
 }

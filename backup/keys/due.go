@@ -14,16 +14,39 @@ import (
 // horizon is how long an intake key is kept after its week, so that what was held up on its way can still be opened.
 const horizon = control.Horizon
 
-// eraseDue erases what policy asks for without a request: classes whose days are over, intake keys of old weeks, and what
-// ended with its session. Generations that could not be destroyed before are tried again.
+// EraseDue erases what policy asks for without a request: classes whose days are over, intake keys of old weeks, and what
+// ended with its session. What is over must be so by two clocks, this machine's and that of the witnesses, or of the control
+// log where the trust file wants none: [Stats] says what waits for the second one. Generations that could not be destroyed
+// before are tried again. [Service.Run] does this every EraseEvery.
+func (s *Service) EraseDue(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.signer == nil {
+		return errReadOnly
+	}
+	return s.eraseByPolicy(ctx)
+}
+
+// eraseDue is EraseDue every EraseEvery.
 func (s *Service) eraseDue(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	if !s.looked.IsZero() && now.Sub(s.looked) < s.cfg.EraseEvery {
+	if own := s.now(); !s.looked.IsZero() && own.Sub(s.looked) < s.cfg.EraseEvery {
 		return nil
 	}
+	return s.eraseByPolicy(ctx)
+}
+
+// eraseByPolicy erases what is due by both clocks. Requires mu.
+func (s *Service) eraseByPolicy(ctx context.Context) error {
 	if err := s.sync(ctx); err != nil {
+		return err
+	}
+	if err := s.beat(ctx); err != nil {
+		return err
+	}
+	now, err := s.clock(ctx)
+	if err != nil {
 		return err
 	}
 	session, ttl, err := s.due(ctx, now)
@@ -38,7 +61,7 @@ func (s *Service) eraseDue(ctx context.Context) error {
 			return err
 		}
 	}
-	s.ends, s.looked = s.ends[len(session.ends):], now
+	s.ends, s.looked = s.ends[len(session.ends):], s.now()
 	return s.destroyRest(ctx)
 }
 
@@ -52,38 +75,47 @@ func (s *Service) eraseBy(ctx context.Context, b *batch) error {
 	return errors.Join(failed, s.report(ctx, out))
 }
 
-// due is what policy asks for at a time: what ended with its session, and what is over. Requires mu.
+// due is what policy asks for when it is so late by both clocks: what ended with its session, and what is over. What is over
+// by the clock of this machine alone is counted. Requires mu.
 func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, err error) {
 	session, ttl = &batch{cause: control.CauseSession}, &batch{cause: control.CauseTTL}
 	days, err := s.version.ring.Days(ctx)
 	if err != nil {
 		return session, ttl, err
 	}
-	if p := s.control.Policy(); p.Erasure != nil {
+	own, overdue := s.now(), 0
+	if p := s.control.Policy(); p.Erasure != nil && p.Erasure.TTL {
 		for _, day := range days {
-			if p.Erasure.TTL && day < keyscope.Day(now) { // the day itself belongs to the key's life
+			switch { // the day itself belongs to the key's life
+			case !now.IsZero() && day < keyscope.Day(now):
 				ttl.days = append(ttl.days, day)
+			case day < keyscope.Day(own):
+				overdue++
 			}
 		}
 	}
 	for week := range s.pending.intake.keys {
-		if now.After(keyscope.WeekStart(week + 1).Add(horizon)) {
+		switch end := keyscope.WeekStart(week + 1).Add(horizon); {
+		case now.After(end):
 			ttl.weeks = append(ttl.weeks, week)
+		case own.After(end):
+			overdue++
 		}
 	}
 	session.ends = slices.Clone(s.ends)
+	s.countOverdue(overdue, own.Sub(s.others))
 	return session, ttl, nil
 }
 
 // endedScopes are the keys that die with sessions: those of streams of the same service, in classes of which policy says so.
-func (s *Service) endedScopes(ctx context.Context, ring *keyring.Ring, ends []ended) (out []keyring.Located, err error) {
+func (s *Service) endedScopes(ctx context.Context, ring *keyring.Ring, ends []ended, now time.Time) (out []keyring.Located, err error) {
 	for _, end := range ends {
 		found, err := ring.Tagged(ctx, end.tag)
 		if err != nil {
 			return nil, err
 		}
 		for _, l := range found {
-			if s.endsIn([]ended{end}, &l.Scope) {
+			if s.endsIn([]ended{end}, &l.Scope, now) {
 				out = append(out, l)
 			}
 		}
@@ -92,8 +124,8 @@ func (s *Service) endedScopes(ctx context.Context, ring *keyring.Ring, ends []en
 }
 
 // endsIn reports whether a scope dies with one of some sessions.
-func (s *Service) endsIn(ends []ended, x *keyring.Scope) bool {
-	if !s.control.Policy().Erasable(x.Class, time.Unix(0, x.Start), time.Now(), false, control.CauseSession).Erase {
+func (s *Service) endsIn(ends []ended, x *keyring.Scope, now time.Time) bool {
+	if !s.control.Policy().Erasable(x.Class, time.Unix(0, x.Start), now, false, control.CauseSession).Erase {
 		return false
 	}
 	return slices.ContainsFunc(ends, func(e ended) bool {

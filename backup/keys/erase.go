@@ -89,7 +89,7 @@ func (s *Service) Erase(ctx context.Context, e Erasure) (*Erased, error) {
 		return nil, errReadOnly
 	}
 	if e.Cutoff.IsZero() {
-		e.Cutoff = time.Now()
+		e.Cutoff = s.now()
 	}
 	if err := s.sync(ctx); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ const gateSample = 32
 
 // erase does all but destroying. It is nil if nothing of the batch is left to do. Requires mu.
 func (s *Service) erase(ctx context.Context, b *batch) (*Erased, error) {
-	denied := time.Now()
+	denied := s.now()
 	for {
 		marks, err := s.denials(ctx, b)
 		if err != nil {
@@ -263,7 +263,7 @@ func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring
 		return nil, nil, err
 	}
 	next := keyroot.Next{Ring: after, Top: top, Packs: w.Named(before.Record, after), NextPack: w.Next(), Folded: before.Folded,
-		Live: before.Live - list.Scopes(), Control: out.control, Time: time.Now(), Custody: custody,
+		Live: before.Live - list.Scopes(), Control: out.control, Time: s.now(), Custody: custody,
 		Erased: &keyroot.Erased{Cause: string(out.cause), Requests: out.outcomes(), Scopes: list.Scopes(), Removed: list.Paths(),
 			Spent: uint64(len(list.Spent)), Root: list.Root(), List: sum, Size: length}}
 	if file, err = s.depot.State().Build(s.depot.Tail(), next, s.random, s.signer); err != nil {

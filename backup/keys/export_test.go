@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"time"
 
 	"github.com/stelelog/stele/internal/keyring"
 )
@@ -12,8 +13,8 @@ func Together(c Config) Config { c.together = true; return c }
 // Stepped calls step between the steps of folding and erasing. Its error ends the service as a crash would.
 func Stepped(c Config, step func(name string) error) Config { c.step = step; return c }
 
-// EraseDue erases what policy asks for now.
-func (s *Service) EraseDue(ctx context.Context) error { return s.eraseDue(ctx) }
+// At gives a service a clock of its own.
+func At(c Config, now func() time.Time) Config { c.now = now; return c }
 
 // Spoiled lets spoil change what an erasure takes, once it was "chosen", and what is "made" of it.
 func Spoiled(c Config, spoil func(at string, what *keyring.Erasure)) Config {

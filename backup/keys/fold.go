@@ -135,7 +135,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 		return false, err
 	}
 	next := keyroot.Next{Ring: ring, Top: &s.version.top, Packs: w.Named(s.version.Record, ring), NextPack: w.Next(), Folded: p.folded,
-		Live: s.version.Live + fold.Added, Control: s.control.Size(), Time: time.Now(), Fold: &fold}
+		Live: s.version.Live + fold.Added, Control: s.control.Size(), Time: s.now(), Fold: &fold}
 	ring.Packs = s.depot.Source(next.Packs) // read from where it lies from here on
 	if err := keyring.CheckFold(ctx, s.version.ring, ring, batch); err != nil {
 		return false, err
@@ -192,7 +192,7 @@ func (s *Service) settle(ctx context.Context) error {
 			s.log.Warn("grants that are folded could not be removed", "err", err)
 		}
 	}
-	if err := s.depot.Extend(ctx, s.version.Record, time.Now()); err != nil {
+	if err := s.depot.Extend(ctx, s.version.Record, s.now()); err != nil {
 		s.log.Warn("key store", "err", err)
 	}
 	if err := s.tell(ctx); err != nil {
@@ -204,7 +204,7 @@ func (s *Service) settle(ctx context.Context) error {
 // missingWeeks makes intake keys, so that there are some for half a year, and for each week of which one was announced: a
 // recovery may have lost the private half. Requires mu.
 func (s *Service) missingWeeks() (made []keyring.IntakeKey, err error) {
-	this := keyscope.Week(time.Now())
+	this := keyscope.Week(s.now())
 	have, ahead := map[uint16]bool{}, uint16(0)
 	for week := range s.pending.intake.keys {
 		have[week] = true
@@ -258,22 +258,22 @@ func (s *Service) tell(ctx context.Context) error {
 	if s.told.IsZero() {
 		s.control.View(func(c *control.State) {
 			if n := len(c.KeyRoots); n > 0 && c.KeyRoots[n-1].Hash == v.hash {
-				s.told, s.toldN = time.Now(), v.N
+				s.told, s.toldN = s.now(), v.N
 			}
 		})
 	}
-	if s.toldN == v.N && !s.told.IsZero() || v.Erased == nil && v.Recovery == nil && time.Since(s.told) < tellEvery {
+	if s.toldN == v.N && !s.told.IsZero() || v.Erased == nil && v.Recovery == nil && s.now().Sub(s.told) < tellEvery {
 		return nil
 	}
 	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
 		return err
 	}
-	s.told, s.toldN = time.Now(), v.N
+	s.told, s.toldN = s.now(), v.N
 	return nil
 }
 
 func (s *Service) drop(ctx context.Context, kind string, body any) error {
-	e, err := control.Sign(s.trust.Archive, kind, time.Now(), body, s.signer)
+	e, err := control.Sign(s.trust.Archive, kind, s.now(), body, s.signer)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (s *Service) drop(ctx context.Context, kind string, body any) error {
 // announce publishes the intake keys of coming weeks that the control log does not have.
 func (s *Service) announce(ctx context.Context) error {
 	known := s.control.Policy().Intake
-	this := keyscope.Week(time.Now())
+	this := keyscope.Week(s.now())
 	var body control.IntakeKeys
 	for week, key := range s.pending.intake.keys {
 		in := control.Intake{Week: week, Key: key.PublicKey().Bytes()}

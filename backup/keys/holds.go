@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
@@ -52,6 +53,7 @@ func (s *Service) selection(ctx context.Context, named *control.Selection) (*con
 // judgement is what an erasure is judged by: the holds that stand at a size of the control log, and the policy then.
 type judgement struct {
 	control uint64
+	now     time.Time // by both clocks
 	policy  *control.Policy
 	held    map[keyring.Tag]bool
 	release []keyring.Hold     // in the tries, and released
@@ -65,7 +67,11 @@ func (s *Service) judge(ctx context.Context) (*judgement, error) {
 		if err := s.sync(ctx); err != nil {
 			return nil, err
 		}
-		j := &judgement{held: map[keyring.Tag]bool{}}
+		now, err := s.clock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		j := &judgement{now: now, held: map[keyring.Tag]bool{}}
 		var all []*control.Hold
 		s.control.View(func(c *control.State) {
 			j.control, j.policy, all = c.Size(), c.Policy(), slices.Clone(c.Holds)

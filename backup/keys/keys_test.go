@@ -228,11 +228,7 @@ func TestErasedByPolicy(t *testing.T) {
 		w.must(s.EraseDue(t.Context()))
 		w.all(s, "live", kept, state)
 		w.all(s, "erased", ends)
-		for range 5 {
-			time.Sleep(7 * 24 * time.Hour)
-			w.must(s.Fold(t.Context()))
-			w.must(s.EraseDue(t.Context()))
-		}
+		w.pass(s, 33)
 		w.all(s, "live", kept)
 		w.all(s, "erased", state, ends)
 		late, _ := g.message(1, "ada", "", "default", 0) // under an intake key that is gone

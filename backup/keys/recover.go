@@ -145,7 +145,7 @@ func (s *Service) recovery(d *Damage) (out *control.Request) {
 			if r.What != control.WhatRecovery || r.Standing != control.Approved {
 				continue
 			}
-			if used := s.used(r); used || !d.Whole() && (out == nil || !s.used(out)) && reflect.DeepEqual(*r.Recovery, now) && !time.Now().After(r.Until) {
+			if used := s.used(r); used || !d.Whole() && (out == nil || !s.used(out)) && reflect.DeepEqual(*r.Recovery, now) && !s.now().After(r.Until) {
 				copied := *r
 				out = &copied
 			}
@@ -189,7 +189,7 @@ func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, fr
 	last, _ := s.depot.State().Last()
 	lost := d.lost()
 	next := keyroot.Next{Ring: ring, Top: &top, Packs: from.Packs, NextPack: last.NextPack, Folded: from.Folded, Live: from.Live, Control: s.control.Size(),
-		Time: time.Now(), Recovery: &keyroot.Recovery{From: from.N, Lost: lost, Missing: d.Missing, Approval: r.ID}}
+		Time: s.now(), Recovery: &keyroot.Recovery{From: from.N, Lost: lost, Missing: d.Missing, Approval: r.ID}}
 	made := &keyroot.Recovered{Generation: from.Generation, Control: next.Control, Time: next.Time, Stood: keyroot.Lost{N: d.StandIn.N, Hash: d.StandIn.Hash},
 		Live: from.Live, Had: last.Live, Recovery: *next.Recovery}
 	s.control.View(func(c *control.State) { err = keydepot.CheckRecovery(c, made) })
@@ -304,7 +304,7 @@ func (s *Service) lostWeeks(ctx context.Context, d *Damage, r *keyroot.Record) {
 		have[keys[i].Week] = true
 	}
 	for _, in := range s.control.Policy().Intake {
-		if in.Week >= keyscope.Week(time.Now()) && !have[in.Week] {
+		if in.Week >= keyscope.Week(s.now()) && !have[in.Week] {
 			d.Weeks = append(d.Weeks, keyscope.WeekStart(in.Week))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyroot"
@@ -16,9 +15,9 @@ func (s *Service) replicate(ctx context.Context) error {
 	if s.replica == nil {
 		return nil
 	}
-	err := s.replica.Packs(ctx, s.version.Packs, time.Now())
+	err := s.replica.Packs(ctx, s.version.Packs, s.now())
 	if err == nil {
-		err = s.replica.Records(ctx, time.Now())
+		err = s.replica.Records(ctx, s.now())
 	}
 	return err
 }
@@ -38,9 +37,9 @@ func (s *Service) gateReplica(ctx context.Context, r *keyroot.Record, top *keyro
 	if s.replica == nil {
 		return nil
 	}
-	err := s.replica.Packs(ctx, r.Packs, time.Now())
+	err := s.replica.Packs(ctx, r.Packs, s.now())
 	if err == nil {
-		err = s.replica.List(ctx, r.Erased, time.Now())
+		err = s.replica.List(ctx, r.Erased, s.now())
 	}
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func (s *Service) logged() map[commit.Hex32]bool {
 // batchDue reports whether one of the requests has waited long enough, is urgent and new, or may go since a hold was released.
 // Requires mu.
 func (s *Service) batchDue(waits []*ask) bool {
-	released, now := s.releases(), time.Now()
+	released, now := s.releases(), s.now()
 	return slices.ContainsFunc(waits, func(a *ask) bool {
 		last, tried := s.tried[a.request]
 		if !tried {
@@ -134,7 +134,7 @@ func (s *Service) releases() (n int) {
 func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, error) {
 	s.released = s.releases()
 	for _, a := range asks {
-		s.tried[a.request] = time.Now()
+		s.tried[a.request] = s.now()
 	}
 	b := &batch{cause: control.CauseRequest, asks: asks}
 	out, err := s.erase(ctx, b)

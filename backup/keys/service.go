@@ -20,6 +20,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/cosign"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -56,6 +57,7 @@ type Config struct {
 	together bool                                   // tests: leave the role beside a spool alone
 	spoil    func(at string, what *keyring.Erasure) // tests: a mistake in what is "chosen", or then "made"
 	step     func(name string) error                // tests: called between steps, an error is a crash
+	now      func() time.Time                       // tests: the clock of this machine
 }
 
 // Service takes in grants, answers scope ids or tags with wrapped keys, which only readers can open, and erases keys.
@@ -68,7 +70,10 @@ type Service struct {
 	custody *custody
 	log     *slog.Logger
 	random  io.Reader
-	release func() error // of the role
+	now     func() time.Time // the clock of this machine
+	release func() error     // of the role
+
+	cosigners *cosign.Policy // of whom the trust file wants that they vouch for the time
 
 	mu        sync.Mutex // one operation at a time; guards what follows
 	depot     *keydepot.Depot
@@ -91,6 +96,9 @@ type Service struct {
 	lateTold  int                        // of the depot's records about late grants, those that the control log has
 	ends      []ended                    // session ends that were folded and not acted upon
 	looked    time.Time                  // when policy was last asked what to erase
+	others    time.Time                  // how late it was by others than this machine, as last read
+	beaten    time.Time                  // when this process last made an entry only so that there is one
+	arrived   time.Time                  // newest time that the transport gave to what was folded
 	announced uint16                     // first of the intake weeks that wait in the inbox of the control log
 	step      func(name string) error    // called between steps; tests stop there
 	spoil     func(at string, what *keyring.Erasure)
@@ -138,6 +146,9 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if s.spoil = cfg.spoil; s.spoil == nil {
 		s.spoil = func(string, *keyring.Erasure) {}
 	}
+	if s.now = cfg.now; s.now == nil {
+		s.now = time.Now
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -148,6 +159,9 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 		s.cfg.EraseEvery = defaultEraseEvery
 	}
 	if err := s.trust.UnmarshalText(cfg.Trust); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	if s.cosigners, err = s.trust.Cosigners(); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
 	if err := s.identify(cfg.Identity); err != nil {
@@ -220,7 +234,7 @@ func (s *Service) lock(keep time.Duration) objstore.Lock {
 	if keep == 0 {
 		keep = p.Longest()
 	}
-	return objstore.LockFor(p.Lock.Mode, keep, time.Now())
+	return objstore.LockFor(p.Lock.Mode, keep, s.now())
 }
 
 // Close gives the role up. What was not folded stays in the transport.

@@ -10,6 +10,11 @@ type Stats struct {
 	Erasures    uint64    // generations that were left
 	Scopes      uint64    // whose keys were erased
 	Undestroyed int       // generations that were left and can still be opened, because a custodian or the replica is away
+
+	// Overdue is how many days of keys, and weeks of intake keys, are over by the clock of this machine and not by the second
+	// clock: that of the witnesses, or of the control log where the trust file wants none. They wait.
+	Overdue int
+	Behind  time.Duration // how far the second clock was behind that of this machine when that was last read; below 0: ahead
 }
 
 // Stats returns the figures of this process. It does not wait for what the service is at.
@@ -47,4 +52,13 @@ func (s *Service) countErased(e *Erased) {
 	defer s.statsMu.Unlock()
 	s.stats.Erasures++
 	s.stats.Scopes += e.Scopes
+}
+
+// countOverdue takes note of what waits for the second clock, and how far that is behind. Requires mu.
+func (s *Service) countOverdue(n int, behind time.Duration) {
+	s.statsMu.Lock()
+	defer s.statsMu.Unlock()
+	if s.stats.Overdue, s.stats.Behind = n, behind; n > 0 {
+		s.log.Warn("what is over by the clock here and not by that of others is not erased", "waits", n, "behind", behind.Round(time.Second))
+	}
 }

@@ -47,6 +47,10 @@ func newKeysCollector(stats func() *keys.Stats) *keysCollector {
 				func(s *keys.Stats) float64 { return float64(s.Scopes) }),
 			figure("generations_undestroyed", "Generations that were left and can still be opened.", prometheus.GaugeValue,
 				func(s *keys.Stats) float64 { return float64(s.Undestroyed) }),
+			figure("erasures_overdue", "Days of keys and weeks of intake keys that are over by the clock here and wait for the second clock.", prometheus.GaugeValue,
+				func(s *keys.Stats) float64 { return float64(s.Overdue) }),
+			figure("erasure_clock_behind_seconds", "How far the second clock of erasures without a request is behind the clock here.", prometheus.GaugeValue,
+				func(s *keys.Stats) float64 { return s.Behind.Seconds() }),
 		},
 	}
 }

@@ -75,6 +75,9 @@ func (k *keyRole) fold(ctx context.Context) error {
 	if err == nil {
 		_, err = service.CarryOut(ctx)
 	}
+	if err == nil {
+		err = service.EraseDue(ctx)
+	}
 	return errors.Join(err, service.Close())
 }
 

@@ -85,6 +85,7 @@ func (a *app) doctor(ctx context.Context, fix bool) (answer, error) {
 	e.writerCredential()
 	e.roles()
 	e.keyService(ctx)
+	e.clock(ctx)
 	code := exitOK
 	for _, c := range e.answer.Checks {
 		if !c.OK && !c.Fixed {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 )
@@ -176,4 +177,26 @@ func (e *exam) keyService(ctx context.Context) {
 		e.look("key service", "start the compactor that has the keys folder, or name its socket with --keys; only readers need it",
 			"none answers%s", e.site.atKeys())
 	}
+}
+
+// clock checks the second clock of erasures that nobody asked for.
+func (e *exam) clock(ctx context.Context) {
+	store, trust, err := e.site.open(ctx)
+	if err != nil {
+		return // which is told already
+	}
+	desk, err := erase.Open(ctx, store, trust, nil)
+	if err != nil {
+		return
+	}
+	c, err := desk.Clock(ctx)
+	if err != nil {
+		e.bad("clock", "", err)
+		return
+	}
+	if word := apart(c, time.Now()); word != "" {
+		e.look("clock", "compare this clock with another; is a compactor running, and do the witnesses answer?", "%s", word)
+		return
+	}
+	e.ok("clock", "others than this machine say that it is %s, as far as erasures without a request go", c.Time.Format(time.RFC3339))
 }

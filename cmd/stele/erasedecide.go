@@ -182,6 +182,7 @@ they may not. Needs the trust file only.`,
 type statusAnswer struct {
 	Requests []erase.Request `json:"requests"`
 	Refused  []erase.Refusal `json:"refused"`
+	Clock    *erase.Clock    `json:"clock"` // by which the key service erases what nobody asked for, beside its own
 }
 
 func (s statusAnswer) print(w io.Writer) {
@@ -191,6 +192,9 @@ func (s statusAnswer) print(w io.Writer) {
 		rows = append(rows, []string{q.ID[:12], strings.TrimSpace(q.What + " " + q.Kind), q.By, q.Time.Format(time.RFC3339), fmt.Sprint(len(q.Approved)), inWords(q)})
 	}
 	table(w, rows)
+	if word := apart(s.Clock, time.Now()); word != "" {
+		fmt.Fprintf(w, "clock: %s\n", word)
+	}
 	for _, r := range s.Refused {
 		fmt.Fprintf(w, "refused: %s entry of %s on %s: %s\n", r.Type, whom(r.By), r.Time.Format(time.RFC3339), r.Why)
 	}
@@ -207,6 +211,9 @@ func (a *app) eraseStatus(ctx context.Context, args []string) (answer, error) {
 	}
 	var ans statusAnswer
 	if ans.Requests, err = desk.Requests(ctx); err != nil {
+		return nil, err
+	}
+	if ans.Clock, err = desk.Clock(ctx); err != nil {
 		return nil, err
 	}
 	ans.Refused, err = desk.Refusals(ctx)

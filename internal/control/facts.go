@@ -20,6 +20,7 @@ type KeyRoot struct {
 	Live       uint64        `json:"live"`
 	Commitment merkle.Hash   `json:"commitment"`
 	Folded     commit.Source `json:"folded"`
+	Arrived    time.Time     `json:"arrived,omitzero"` // newest time that the transport gave to what was folded lately
 }
 
 // Outcome says how it stands with an approved request.
@@ -129,7 +130,7 @@ type ExpiredObject struct {
 // Clock says whose time was believed.
 type Clock struct {
 	Time      time.Time `json:"time"`
-	Source    string    `json:"source"`              // "witnesses" or "trusted"
+	Source    string    `json:"source"`              // "witnesses" or "trusted"; "log" where it is asked for and not written down
 	Witnesses []string  `json:"witnesses,omitempty"` // key names
 	Size      uint64    `json:"size,omitempty"`      // of the checkpoint of this log that they cosigned
 }
@@ -138,6 +139,7 @@ type Clock struct {
 const (
 	ClockWitnesses = "witnesses"
 	ClockTrusted   = "trusted"
+	ClockLog       = "log"
 )
 
 // LoggedExpired is an expiry in the log.

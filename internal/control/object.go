@@ -72,6 +72,7 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		return nil, nil, fmt.Errorf("%w: %w", chain.ErrOrphan, err)
 	}
 	return obj.Burnt, func() {
+		s.reckoning.see(obj.Time)
 		for _, e := range obj.Entries {
 			s.apply(e, obj.Time)
 		}

@@ -57,7 +57,10 @@ func (s *State) planFact(l *Listed) (func(), error) {
 	case TypeIntake:
 		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, l.Time) }, func(k *IntakeKeys) { s.addIntake(k, l.Hash) })
 	case TypeKeyRoot:
-		return into(l, nil, func(k *KeyRoot) { s.KeyRoots = append(s.KeyRoots, *k) })
+		return into(l, nil, func(k *KeyRoot) {
+			s.KeyRoots = append(s.KeyRoots, *k)
+			s.reckoning.see(k.Arrived)
+		})
 	case TypeOutcome:
 		return into(l, func(o *Outcome) error { return s.checkOutcome(o) }, func(o *Outcome) { s.noteOutcome(o) })
 	case TypeErased:

@@ -43,7 +43,8 @@ type State struct {
 
 	intakeAt  map[uint16]uint64 // size of the log when a key service announced the intake key of a week
 	recovered uint64            // size of the log when the last recovery of the key store was done
-	levels    [][]merkle.Hash   // all complete nodes
+	reckoning Reckoning
+	levels    [][]merkle.Hash // all complete nodes
 	places    []Place
 }
 
