@@ -114,9 +114,19 @@ func TestIntakeKeyOutlivesItsCertificate(t *testing.T) {
 		r := a.verify(VerifyOptions{})
 		wantExit(t, r, 0, "integrity", "erasure")
 		wantFault(t, r.Notices, "erasure", "keys/roots/", "the intake key of week", "no key service has worked since")
-		s.newDay(keyscope.Week(time.Now()))
-		s.send(testRecord{subject: "subject-2", session: "young"})
-		a.once(svc) // folds, and erases nothing
+		work := func() { // folds, and erases nothing
+			s.newDay(keyscope.Week(time.Now()))
+			s.send(testRecord{subject: "subject-2", session: "young"})
+			a.once(svc)
+		}
+		work()
+		r = a.verify(VerifyOptions{})
+		wantExit(t, r, 0, "integrity", "erasure")
+		wantFault(t, r.Notices, "erasure", "keys/roots/", "the intake key of week", "when others than the key service say that it is so late")
+		for range 8 { // until the log is believed
+			time.Sleep(24 * time.Hour)
+			work()
+		}
 		r = a.verify(VerifyOptions{})
 		wantExit(t, r, 14, "integrity", "erasure")
 		wantFault(t, r.Faults, "erasure", "keys/roots/", "the intake key of week", "can still be opened")
