@@ -33,7 +33,7 @@ func (s *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
 		return nil, err
 	}
 	answer := &Answer{Stele: keysFormat, Record: s.version.N, Folded: positions(s.pending.folded)}
-	ring := s.version.ring.Cached(1 << 12)
+	ring := s.version.ring.Cached(16 << 20)
 	found, err := s.find(ctx, ring, q)
 	if err != nil {
 		return nil, err

@@ -193,7 +193,7 @@ func (s *Service) standing(request commit.Hex32) (ok bool) {
 func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Erased, again bool, err error) {
 	before := s.version
 	out = &Erased{Before: rootOf(&before), After: rootOf(&before), Switched: before.Time, Folded: positions(before.Folded), control: j.control, cause: b.cause}
-	ring := before.ring.Cached(keyring.EraseNodes)
+	ring := before.ring.Cached(keyring.EraseCache)
 	what, err := s.choose(ctx, ring, b, j, out)
 	if err != nil {
 		return nil, false, err

@@ -43,11 +43,11 @@ type Ring struct {
 	keyCache, indexCache *keytrie.Cache
 }
 
-// Cached returns the ring with room for a number of opened nodes, for the steps of one operation: to find, erase and
-// compare reads the same nodes again and again. It holds keys in memory; drop it afterwards.
-func (r *Ring) Cached(nodes int) *Ring {
+// Cached returns the ring with room for opened nodes, in bytes of memory, for the steps of one operation: to find, erase
+// and compare reads the same nodes again and again. It holds keys in memory; drop it afterwards.
+func (r *Ring) Cached(bytes int) *Ring {
 	c := *r
-	c.keyCache, c.indexCache = keytrie.NewCache(nodes/2), keytrie.NewCache(nodes/2)
+	c.keyCache, c.indexCache = keytrie.NewCache(bytes/2), keytrie.NewCache(bytes/2)
 	return &c
 }
 

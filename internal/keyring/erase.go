@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -86,34 +87,65 @@ func (r *Ring) Erase(ctx context.Context, w *keytrie.Writer, e Erasure) (*Ring, 
 type plan struct {
 	ring    *Ring
 	removed [][][]byte // paths of key tries, by run
-	scopes  [][]Scope  // the scopes among them
+	scopes  [][]*Located
 	keys    [][][]byte // prefixes to remove from key tries: for a whole day, the day
 	index   [][][]byte // and from index tries
 	spent   []Spent
 	weeks   map[uint16]bool // intake weeks that stay
-	taken   map[string]bool // paths of scopes
 }
 
 func (r *Ring) plan(ctx context.Context, e *Erasure) (*plan, error) {
 	n := len(r.Runs)
-	p := &plan{ring: r, removed: make([][][]byte, n), scopes: make([][]Scope, n), keys: make([][][]byte, n), index: make([][][]byte, n),
-		taken: map[string]bool{}}
+	p := &plan{ring: r, removed: make([][][]byte, n), scopes: make([][]*Located, n), keys: make([][][]byte, n), index: make([][][]byte, n)}
 	if err := p.intake(ctx, e.Weeks); err != nil {
 		return nil, err
 	}
 	for _, day := range slices.Compact(slices.Sorted(slices.Values(e.Days))) {
-		scopes, err := r.Day(ctx, day)
-		if err != nil {
-			return nil, err
+		for l, err := range r.EachOfDay(ctx, day) {
+			if err != nil {
+				return nil, err
+			}
+			p.keys[l.Run] = append(p.keys[l.Run], p.take(&l)[1:]...) // its own path goes with the day
 		}
-		p.take(scopes)
 		for i := range n {
 			p.keys[i] = append(p.keys[i], join(spaceExpire, be16(day)))
 			p.index[i] = append(p.index[i], join(indexExpire, be16(day)))
 		}
 	}
-	p.take(slices.DeleteFunc(slices.Clone(e.Scopes), func(l Located) bool { return l.Expires && slices.Contains(e.Days, l.Day) }))
+	for i := range e.Scopes {
+		l := &e.Scopes[i]
+		if l.Run < 0 || l.Run >= n {
+			return nil, fmt.Errorf("keyring: a scope of run %d, of %d", l.Run, n)
+		}
+		if !l.Expires || !slices.Contains(e.Days, l.Day) {
+			p.scopes[l.Run] = append(p.scopes[l.Run], l)
+		}
+	}
+	for i := range p.scopes {
+		p.scopes[i] = distinct(p.scopes[i])
+		for _, l := range p.scopes[i] {
+			p.keys[i] = append(p.keys[i], p.take(l)...)
+		}
+	}
 	return p, p.marks(ctx, e.ended())
+}
+
+// distinct orders scopes by their paths, each once.
+func distinct(scopes []*Located) []*Located {
+	compare := func(a, b *Located) int {
+		switch {
+		case a.Expires != b.Expires:
+			return int(a.space()) - int(b.space())
+		case a.Day != b.Day:
+			return int(a.Day) - int(b.Day)
+		case a.ID != b.ID:
+			return bytes.Compare(a.ID[:], b.ID[:])
+		}
+		x, y := a.Check(), b.Check()
+		return bytes.Compare(x[:], y[:])
+	}
+	slices.SortFunc(scopes, compare)
+	return slices.CompactFunc(scopes, func(a, b *Located) bool { return compare(a, b) == 0 })
 }
 
 // intake removes weeks, and finds out which ones stay.
@@ -124,7 +156,7 @@ func (p *plan) intake(ctx context.Context, weeks []uint16) error {
 	}
 	prefixes = sortSet(prefixes)
 	err := p.ring.public(ctx, prefixes, func(run int, e keytrie.Entry) error {
-		p.removed[run] = append(p.removed[run], e.Path)
+		p.removed[run] = append(p.removed[run], bytes.Clone(e.Path))
 		return nil
 	})
 	if err != nil {
@@ -141,25 +173,18 @@ func (p *plan) intake(ctx context.Context, weeks []uint16) error {
 	})
 }
 
-// take removes scopes.
-func (p *plan) take(scopes []Located) {
-	for i := range scopes {
-		s := &scopes[i]
-		if p.taken[string(s.path())] {
-			continue
-		}
-		p.taken[string(s.path())] = true
-		p.scopes[s.Run] = append(p.scopes[s.Run], s.Scope)
-		paths := [][]byte{s.path()}
-		if moved := s.moved(); moved != nil {
-			paths = append(paths, moved)
-		}
-		p.removed[s.Run] = append(p.removed[s.Run], paths...)
-		p.keys[s.Run] = append(p.keys[s.Run], paths...)
-		if p.weeks[s.Week] {
-			p.spent = append(p.spent, s.Spent())
-		}
+// take removes a scope, and returns the paths that are its own.
+func (p *plan) take(l *Located) [][]byte {
+	check := l.Check()
+	paths := [][]byte{l.pathOf(check)}
+	if moved := l.movedBy(check); moved != nil {
+		paths = append(paths, moved)
 	}
+	p.removed[l.Run] = append(p.removed[l.Run], paths...)
+	if p.weeks[l.Week] {
+		p.spent = append(p.spent, Spent{l.Week, l.ID, check})
+	}
+	return paths
 }
 
 // marks removes tombstones that end, and other marks.
@@ -193,12 +218,10 @@ func (p *plan) ends(t *Tombstone) bool {
 // run makes the next version of one run.
 func (p *plan) run(ctx context.Context, w *keytrie.Writer, i int) (Run, error) {
 	r, run := p.ring, p.ring.Runs[i]
-	index, err := p.tags(ctx, i)
-	if err != nil {
-		return run, err
-	}
 	packs := packsOf(w)
-	keys, hits, err := r.keys().Remove(ctx, w, run.Keys, sortSet(p.keys[i]))
+	p.removed[i] = sortSet(p.removed[i])
+	beside := besideOf(p.removed[i])
+	keys, hits, err := r.keys().Remove(ctx, w, run.Keys, sortSet(p.keys[i]), beside.trie())
 	if err != nil {
 		return run, err
 	}
@@ -206,10 +229,18 @@ func (p *plan) run(ctx context.Context, w *keytrie.Writer, i int) (Run, error) {
 	for _, n := range hits {
 		total += n
 	}
-	if p.removed[i] = sortSet(p.removed[i]); total != uint64(len(p.removed[i])) {
+	if total != uint64(len(p.removed[i])) {
 		return run, fmt.Errorf("keyring: run %d lost %d paths, was to lose %d: scopes of another version of the ring?", i, total, len(p.removed[i]))
 	}
-	left, _, err := r.index().Remove(ctx, w, run.Index, sortSet(append(p.index[i], index...)))
+	index := p.index[i]
+	for _, l := range p.scopes[i] {
+		for _, path := range l.tagPaths() {
+			if !beside.tags[string(path)] {
+				index = append(index, path)
+			}
+		}
+	}
+	left, _, err := r.index().Remove(ctx, w, run.Index, sortSet(index), nil)
 	if err != nil {
 		return run, err
 	}
@@ -219,33 +250,34 @@ func (p *plan) run(ctx context.Context, w *keytrie.Writer, i int) (Run, error) {
 	return Run{keys, left, append(slices.Clone(run.Packs), packs()...)}, nil
 }
 
-// tags are the index paths that only scopes to be removed have.
-func (p *plan) tags(ctx context.Context, run int) ([][]byte, error) {
-	if len(p.scopes[run]) == 0 {
-		return nil, nil
-	}
-	gone := map[string]bool{}
-	for _, path := range p.removed[run] {
-		gone[string(path)] = true
-	}
-	var near, out [][]byte
-	for i := range p.scopes[run] {
-		near = append(near, p.scopes[run][i].near())
-		out = append(out, p.scopes[run][i].tagPaths()...)
-	}
-	stays := map[string]bool{}
-	err := p.ring.keys().Visit(ctx, p.ring.Runs[run].Keys, sortSet(near), func(e keytrie.Entry) error {
-		if gone[string(e.Path)] {
-			return nil
-		}
-		s, err := parseScope(e.Path, e.Value)
-		if err != nil {
-			return corrupt("run %d, path %x: %w", run, e.Path, err)
-		}
-		for _, path := range s.tagPaths() {
-			stays[string(path)] = true
-		}
+// beside collects the index paths of scopes that stay, of those that an index path cannot tell from one that goes.
+type beside struct {
+	gone [][]byte // paths, sorted; those before what was seen last are left out
+	tags map[string]bool
+}
+
+func besideOf(gone [][]byte) *beside { return &beside{gone, map[string]bool{}} }
+
+func (b *beside) trie() *keytrie.Beside { return &keytrie.Beside{Bytes: nearPath, F: b.stays} }
+
+// stays takes entries in their order.
+func (b *beside) stays(e keytrie.Entry) error {
+	if !IsScope(e.Path) {
 		return nil
-	})
-	return slices.DeleteFunc(out, func(path []byte) bool { return stays[string(path)] }), err
+	}
+	near := e.Path[:nearPath]
+	for len(b.gone) > 0 && bytes.Compare(b.gone[0][:min(nearPath, len(b.gone[0]))], near) < 0 {
+		b.gone = b.gone[1:]
+	}
+	if len(b.gone) == 0 || !bytes.HasPrefix(b.gone[0], near) {
+		return nil
+	}
+	s, err := parseScope(e.Path, e.Value)
+	if err != nil {
+		return corrupt("path %x: %w", e.Path, err)
+	}
+	for _, path := range s.tagPaths() {
+		b.tags[string(path)] = true
+	}
+	return nil
 }

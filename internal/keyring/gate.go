@@ -18,7 +18,7 @@ import (
 // for, every node that differs opens, and sample keys of those that stay, chosen with random bytes, give their checks.
 // Nothing may be destroyed before.
 func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, sample int, random io.Reader) error {
-	g := gate{before: before, after: after.Cached(EraseNodes)} // what was made is read from where it lies
+	g := gate{before: before, after: after.Cached(EraseCache)} // what was made is read from where it lies
 	err := g.check(ctx, e, erased)
 	if err == nil {
 		err = g.after.Sample(ctx, sample, random)
@@ -29,9 +29,9 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 	return nil
 }
 
-// EraseNodes is how many opened nodes an erasure, and its gate, keep at most, each of some kilobytes: enough for ten thousand
-// scopes all over a key store of 10⁶.
-const EraseNodes = 1 << 16
+// EraseCache is how much memory opened nodes take at most in an erasure, and again in its gate, in bytes: enough for all
+// that a thousand scopes all over a large key store lead to.
+const EraseCache = 48 << 20
 
 type gate struct{ before, after *Ring }
 
@@ -45,12 +45,9 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 		return err
 	}
 	for i := range n {
-		scopes, err := g.keys(ctx, i, erased.Removed[i])
+		tags, err := g.keys(ctx, i, erased.Removed[i], e)
 		if err == nil {
-			err = e.exactly(i, scopes)
-		}
-		if err == nil {
-			err = g.index(ctx, i, scopes, e.ended(), left.ends)
+			err = g.index(ctx, i, tags, e.ended(), left.ends)
 		}
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i, err)
@@ -60,100 +57,105 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 	return added.holdsOnly(ctx, erased.Spent, e.marks())
 }
 
-// exactly checks that the scopes that a run lost are those that were to go, whatever the list says.
-func (e *Erasure) exactly(run int, gone []stored) error {
-	want := map[string]bool{}
+// wanted are the paths of the scopes of a run that are to go.
+func (e *Erasure) wanted(run int) (paths [][]byte) {
 	for i := range e.Scopes {
 		if e.Scopes[i].Run == run {
-			want[string(e.Scopes[i].path())] = true
+			paths = append(paths, e.Scopes[i].path())
 		}
 	}
-	for i := range gone {
-		s := &gone[i]
-		path := string(s.pathOf(s.check))
-		if !want[path] && !(s.Expires && slices.Contains(e.Days, s.Day)) {
-			return fmt.Errorf("scope %x with check %x would go, and nobody asked for that", s.ID, s.check)
-		}
-		delete(want, path)
-	}
-	for path := range want {
-		return fmt.Errorf("path %x was to go, and stays", path)
-	}
-	return nil
+	return sortSet(paths)
 }
 
-// keys checks that a key trie lost the paths of the list and nothing else, and returns the scopes among them.
-func (g *gate) keys(ctx context.Context, i int, list [][]byte) (gone []stored, err error) {
-	err = keytrie.Compare(ctx, g.before.keys(), g.before.Runs[i].Keys, g.after.keys(), g.after.Runs[i].Keys, func(was, is keytrie.Entry) error {
+// tagsGone are index paths of the scopes that a run loses.
+type tagsGone struct {
+	paths [][]byte        // sorted
+	stay  map[string]bool // those that scopes have which stay
+}
+
+// keys checks that a key trie lost the paths of the list and nothing else, and that the scopes among them are those that
+// were to go, whatever the list says.
+func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure) (tags tagsGone, err error) {
+	want, rest := e.wanted(i), list
+	beside := besideOf(list)
+	tags.stay = beside.tags
+	err = keytrie.Compare(ctx, g.before.keys(), g.before.Runs[i].Keys, g.after.keys(), g.after.Runs[i].Keys, beside.trie(), func(was, is keytrie.Entry) error {
 		switch {
 		case was.Path == nil:
 			return fmt.Errorf("path %x was added", is.Path)
 		case is.Path != nil:
 			return fmt.Errorf("the value of path %x was changed", was.Path)
-		case len(list) == 0 || !bytes.Equal(list[0], was.Path):
+		case len(rest) == 0 || !bytes.Equal(rest[0], was.Path):
 			return fmt.Errorf("path %x would go, and is not in the list", was.Path)
 		}
-		list = list[1:]
+		rest = rest[1:]
 		if !IsScope(was.Path) {
 			return nil
 		}
 		s, err := parseScope(was.Path, was.Value)
-		gone = append(gone, s)
-		return err
+		if err != nil {
+			return err
+		}
+		if len(want) > 0 && bytes.Equal(want[0], was.Path) {
+			want = want[1:]
+		} else if !s.Expires || !slices.Contains(e.Days, s.Day) {
+			return fmt.Errorf("scope %x with check %x would go, and nobody asked for that", s.ID, s.check)
+		}
+		tags.paths = append(tags.paths, s.tagPaths()...)
+		return nil
 	})
-	if err == nil && len(list) > 0 {
-		err = fmt.Errorf("path %x of the list is still there, or never was", list[0])
+	switch {
+	case err != nil:
+	case len(rest) > 0:
+		err = fmt.Errorf("path %x of the list is still there, or never was", rest[0])
+	case len(want) > 0:
+		err = fmt.Errorf("path %x was to go, and stays", want[0])
 	}
-	return gone, err
+	tags.paths = sortSet(tags.paths)
+	return tags, err
 }
 
 // index checks that an index trie lost the tags of the scopes that are gone, the marks that end, and nothing else.
-func (g *gate) index(ctx context.Context, i int, gone []stored, marks [][]byte, ends func(*Tombstone) bool) error {
-	want := map[string]bool{} // true: it is gone
-	var near [][]byte
-	for k := range gone {
-		near = append(near, gone[k].near())
-		for _, path := range gone[k].tagPaths() {
-			want[string(path)] = false
-		}
-	}
-	for _, path := range marks {
-		want[string(path)] = false
-	}
-	err := keytrie.Compare(ctx, g.before.index(), g.before.Runs[i].Index, g.after.index(), g.after.Runs[i].Index, func(was, is keytrie.Entry) error {
+func (g *gate) index(ctx context.Context, i int, tags tagsGone, marks [][]byte, ends func(*Tombstone) bool) error {
+	rest := tags.paths
+	err := keytrie.Compare(ctx, g.before.index(), g.before.Runs[i].Index, g.after.index(), g.after.Runs[i].Index, nil, func(was, is keytrie.Entry) error {
 		if was.Path == nil || is.Path != nil {
 			return fmt.Errorf("index path %x was added", is.Path)
 		}
-		_, ok := want[string(was.Path)]
 		if t, is := tombstone(was.Path); is {
-			ok = ends(&t)
+			if !ends(&t) {
+				return fmt.Errorf("tombstone %x would go, and there are grants that it is for", was.Path)
+			}
+			return nil
 		}
-		if !ok {
+		for len(rest) > 0 && bytes.Compare(rest[0], was.Path) < 0 {
+			if err := tags.remains(rest[0]); err != nil {
+				return err
+			}
+			rest = rest[1:]
+		}
+		switch {
+		case len(rest) > 0 && bytes.Equal(rest[0], was.Path):
+			if rest = rest[1:]; tags.stay[string(was.Path)] {
+				return fmt.Errorf("index path %x would go, and a scope that stays has it", was.Path)
+			}
+		case !slices.ContainsFunc(marks, func(m []byte) bool { return bytes.Equal(m, was.Path) }):
 			return fmt.Errorf("index path %x would go, and nothing asks for it", was.Path)
 		}
-		want[string(was.Path)] = true
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	// What is left of the tags must be those of scopes that stay.
-	err = g.after.keys().Visit(ctx, g.after.Runs[i].Keys, sortSet(near), func(e keytrie.Entry) error {
-		s, err := parseScope(e.Path, e.Value)
-		for _, path := range s.tagPaths() {
-			if gone, ok := want[string(path)]; ok && gone {
-				return fmt.Errorf("index path %x would go, and a scope that stays has it", path)
-			}
-			delete(want, string(path))
-		}
-		return err
-	})
-	for path, gone := range want {
-		if !gone && path[0] != indexHold && path[0] != indexDeferred && err == nil { // another run has it
-			err = fmt.Errorf("index path %x would stay, and no scope has it", path)
-		}
+	for k := 0; k < len(rest) && err == nil; k++ {
+		err = tags.remains(rest[k])
 	}
 	return err
+}
+
+// remains is an error about an index path that is still there, if no scope has it that is.
+func (t *tagsGone) remains(path []byte) error {
+	if t.stay[string(path)] {
+		return nil
+	}
+	return fmt.Errorf("index path %x would stay, and no scope has it", path)
 }
 
 // holdsOnly checks that a ring has the spent paths and the marks, and nothing else.
@@ -205,7 +207,11 @@ func (r *Ring) Sample(ctx context.Context, n int, random io.Reader) error {
 			}
 			e, err := r.keys().At(ctx, r.Runs[i].Keys, at)
 			if err == nil && IsScope(e.Path) {
-				_, err = r.resolve(ctx, i, []keytrie.Entry{e}, nil)
+				var s stored
+				if s, err = parseScope(e.Path, e.Value); err != nil {
+					return corrupt("run %d, path %x: %w", i, e.Path, err)
+				}
+				_, err = r.resolve(ctx, i, []stored{s}, nil)
 			}
 			if err != nil {
 				return err
@@ -241,10 +247,10 @@ func checkFold(ctx context.Context, before, after *Ring, b Batch) error {
 	}
 	for i := range from {
 		g := gate{before, after}
-		if _, err := g.keys(ctx, i, nil); err != nil {
+		if _, err := g.keys(ctx, i, nil, &Erasure{}); err != nil {
 			return err
 		}
-		if err := g.index(ctx, i, nil, nil, func(*Tombstone) bool { return false }); err != nil {
+		if err := g.index(ctx, i, tagsGone{}, nil, func(*Tombstone) bool { return false }); err != nil {
 			return err
 		}
 	}

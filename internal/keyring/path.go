@@ -25,8 +25,11 @@ const (
 	indexDeferred  = 0x25
 )
 
-// scopePath is the length of the path of a scope: space, day, id, check.
-const scopePath = 1 + 2 + 16 + 16
+const (
+	scopePath  = 1 + 2 + 16 + 16 // length of the path of a scope: space, day, id, check
+	nearPath   = 1 + 2 + 6       // what scopes have in common that an index path cannot tell apart
+	tagPathLen = 1 + 5 + 2 + 6
+)
 
 // Tag is what a tag of grant.md is cut to: its first 12 bytes. The zero Tag stands for an empty value.
 type Tag [12]byte
@@ -82,10 +85,18 @@ type Spent struct {
 }
 
 func join(space byte, parts ...[]byte) []byte {
-	return append([]byte{space}, slices.Concat(parts...)...)
+	n := 1
+	for _, p := range parts {
+		n += len(p)
+	}
+	out := append(make([]byte, 0, n), space)
+	for _, p := range parts {
+		out = append(out, p...)
+	}
+	return out
 }
 
-func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
+func be16(v uint16) []byte { return []byte{byte(v >> 8), byte(v)} }
 
 func be16of(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
 
@@ -104,11 +115,12 @@ func (s *Scope) path() []byte { return s.pathOf(s.Check()) }
 func (s *Scope) pathOf(check [16]byte) []byte { return join(s.space(), be16(s.Day), s.ID[:], check[:]) }
 
 // moved is the path that leads from the id to the path day, nil if that is the day in the id.
-func (s *Scope) moved() []byte {
+func (s *Scope) moved() []byte { return s.movedBy(s.Check()) }
+
+func (s *Scope) movedBy(check [16]byte) []byte {
 	if s.Day == keyscope.ScopeDay(s.ID) {
 		return nil
 	}
-	check := s.Check()
 	return join(spaceMoved, s.ID[:], be16(s.Day), check[:])
 }
 

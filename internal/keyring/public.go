@@ -129,7 +129,7 @@ func AuditErasure(ctx context.Context, before, after *Ring, list *Erased) error 
 	}
 	for i := range before.Runs {
 		want := list.Removed[i]
-		err := keytrie.Compare(ctx, before.open(), before.Runs[i].Keys, after.open(), after.Runs[i].Keys, func(was, is keytrie.Entry) error {
+		err := keytrie.Compare(ctx, before.open(), before.Runs[i].Keys, after.open(), after.Runs[i].Keys, nil, func(was, is keytrie.Entry) error {
 			if was.Path == nil || len(want) == 0 || !bytes.Equal(want[0], was.Path) {
 				return fmt.Errorf("%w: run %d, path %x%x", ErrPublic, i, was.Path, is.Path)
 			}

@@ -176,7 +176,7 @@ func BenchmarkErase(b *testing.B) {
 				peak := heapPeak()
 				cpu := cpuTime(b)
 				for b.Loop() {
-					ring := s.ring.Cached(keyring.EraseNodes)
+					ring := s.ring.Cached(keyring.EraseCache)
 					found, err := x.find()(ring)
 					if err != nil || len(found) == 0 {
 						b.Fatal(len(found), err)

@@ -74,12 +74,12 @@ func (a *attacker) try(t *testing.T, key [KeySize]byte) {
 				continue
 			}
 			r.Key = key
-			if _, err := a.trie.unseal(a.sealed[i][r.Link.Clear:], &r); err != nil {
+			if _, err := a.trie.unseal(nil, a.sealed[i][r.Link.Clear:], &r); err != nil {
 				continue
 			}
 			a.opened[i] = true
-			n, err := a.trie.decode(a.sealed[i], &r)
-			if err != nil {
+			n := new(node)
+			if err := a.trie.decode(a.sealed[i], &r, n); err != nil {
 				t.Fatal(err)
 			}
 			for _, e := range n.entries {
@@ -104,7 +104,7 @@ func erasures(t *testing.T, hidden, reuse bool) (w *world, root Root, live, eras
 	step := func(f func(spy) error) {
 		out := NewWriter(w.Archive, w.next, w.limit, w.rand, func(n uint64, data []byte) error { w.packs[n] = slices.Clone(data); return nil })
 		loaded = loaded[:0]
-		if err := f(spy{stored{w.Trie, out}, w.rand, &nodes, reuse, &loaded}); err != nil {
+		if err := f(spy{stored{Trie: w.Trie, w: out, room: new(room)}, w.rand, &nodes, reuse, &loaded}); err != nil {
 			t.Fatal(err)
 		}
 		if err := out.Close(); err != nil {
@@ -127,7 +127,7 @@ func erasures(t *testing.T, hidden, reuse bool) (w *world, root Root, live, eras
 		}
 		prefixes = slices.Compact(slices.Sorted(slices.Values(prefixes)))
 		step(func(s spy) (err error) {
-			root, _, err = remove(context.Background(), s, root, byteSlices(prefixes))
+			root, _, err = remove(context.Background(), s, root, byteSlices(prefixes), nil)
 			return err
 		})
 		for _, k := range keys {

@@ -108,7 +108,7 @@ func BenchmarkRemove(b *testing.B) {
 					slices.SortFunc(gone, slices.Compare)
 					gone = slices.CompactFunc(gone, func(a, b []byte) bool { return string(a) == string(b) })
 					out := NewWriter(w.Archive, 1<<30, 64<<20, w.rand, func(uint64, []byte) error { return nil })
-					if _, _, err := w.Remove(context.Background(), out, root, gone); err != nil {
+					if _, _, err := w.Remove(context.Background(), out, root, gone, nil); err != nil {
 						b.Fatal(err)
 					}
 					bytes += out.Tally().Bytes

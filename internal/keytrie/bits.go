@@ -34,14 +34,14 @@ func (p place) slot(code byte) (place, error) {
 	return p, p.push(code&^(1<<l), l)
 }
 
-// skip is the place behind nibbles.
-func (p place) skip(nibbles []byte) (place, error) {
+// skip moves the place behind nibbles.
+func (p *place) skip(nibbles []byte) error {
 	for _, v := range nibbles {
 		if err := p.push(v, 4); err != nil {
-			return p, err
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // known is the bits as bytes, the last one filled with zeros.
@@ -66,6 +66,40 @@ func (p *place) match(prefixes [][]byte) (i, n int, covered bool) {
 	i = sort.Search(len(prefixes), func(i int) bool { return p.compare(prefixes[i]) >= 0 })
 	n = i + sort.Search(len(prefixes)-i, func(n int) bool { return p.compare(prefixes[i+n]) > 0 })
 	return i, n, n == i+1 && 8*len(prefixes[i]) <= p.bits
+}
+
+// router deals prefixes out to the slots of a node, which come in their order.
+type router struct {
+	prefixes [][]byte
+	from, to int // those that have to do with the node and are left
+	bits     int // where its slots begin
+	covered  bool
+}
+
+func route(prefixes [][]byte, at *place) (r router) {
+	r.prefixes, r.bits = prefixes, at.bits
+	r.from, r.to, r.covered = at.match(prefixes)
+	return r
+}
+
+// next returns which prefixes have to do with the next slot. covered says that all paths below it begin with one of them.
+func (r *router) next(code byte) (from, to int, covered bool) {
+	if r.covered {
+		return r.from, r.to, true
+	}
+	// Each goes on behind r.bits, by a nibble at least: it is made of bytes, and a node begins at a nibble.
+	begin, end := span(code)
+	r.until(begin) // those lead nowhere
+	from = r.from
+	r.until(end)
+	return from, r.from, r.from == from+1 && code >= 16 && 8*len(r.prefixes[from]) == r.bits+4
+}
+
+// until steps over the prefixes that go on with less than a nibble.
+func (r *router) until(end int) {
+	for r.from < r.to && int(nibble(r.prefixes[r.from], r.bits/4)) < end {
+		r.from++
+	}
 }
 
 // find returns the prefix that path begins with, or -1.
@@ -109,13 +143,12 @@ func nibble(path []byte, i int) byte {
 	return path[i/2] & 15
 }
 
-// nibbles are the nibbles of a path from a to b.
-func nibbles(path []byte, a, b int) []byte {
-	out := make([]byte, 0, b-a)
+// appendNibbles appends the nibbles of a path from a to b.
+func appendNibbles(dst, path []byte, a, b int) []byte {
 	for ; a < b; a++ {
-		out = append(out, nibble(path, a))
+		dst = append(dst, nibble(path, a))
 	}
-	return out
+	return dst
 }
 
 // span is the range of nibbles that a slot covers.

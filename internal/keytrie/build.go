@@ -9,7 +9,7 @@ import (
 // Build makes a trie of entries, which come in ascending order of paths. Children are written before parents, so memory
 // is bounded by the depth. The trie can be read when w was closed.
 func (t *Trie) Build(w *Writer, entries iter.Seq2[Entry, error]) (Root, error) {
-	return build(stored{t, w}, t.Hidden, entries)
+	return build(stored{Trie: t, w: w}, t.Hidden, entries)
 }
 
 // build reads no stored node: what it joins is all new.

@@ -3,42 +3,55 @@ package keytrie
 import "sync"
 
 // Cache keeps nodes of one trie that were read and opened, so that the steps of one operation need not open them again.
-// It holds keys and values in memory: make one for an operation and drop it. A full cache forgets everything.
+// It holds keys and values in memory: make one for an operation and drop it. A full cache forgets some of them.
 type Cache struct {
 	limit int
-	mu    sync.Mutex
-	nodes map[Link]cached
+	mu    sync.Mutex // guards what follows
+	used  int
+	nodes map[Link]opened
 }
 
-type cached struct {
-	root Root
-	node *node
+// opened is a node as it is decrypted: shape, links and secret.
+type opened struct {
+	root  Root
+	plain []byte
 }
 
-// NewCache makes a cache of at most limit nodes, each of some kilobytes.
-func NewCache(limit int) *Cache { return &Cache{limit: limit, nodes: map[Link]cached{}} }
+// NewCache makes a cache of nodes that take at most limit bytes of memory.
+func NewCache(limit int) *Cache { return &Cache{limit: limit, nodes: map[Link]opened{}} }
 
 // get finds a node that was read under the same name and with the same key. Sealed tries are not kept: they have less.
-func (c *Cache) get(r *Root, sealed bool) *node {
-	if c == nil || sealed {
+func (c *Cache) get(r *Root) []byte {
+	if c == nil {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if found := c.nodes[r.Link]; found.node != nil && found.root == *r {
-		return found.node
+	if n := c.nodes[r.Link]; n.root == *r {
+		return n.plain
 	}
 	return nil
 }
 
-func (c *Cache) put(r *Root, n *node, sealed bool) {
-	if c == nil || sealed {
-		return
-	}
+// put keeps a node that is what its parent names.
+func (c *Cache) put(r *Root, plain []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.nodes) >= c.limit {
-		clear(c.nodes)
+	c.used += size(plain) - size(c.nodes[r.Link].plain)
+	c.nodes[r.Link] = opened{*r, plain}
+	for link, old := range c.nodes {
+		if c.used <= c.limit {
+			break
+		}
+		delete(c.nodes, link) // any of them: whoever reads more than fits in reads it in order
+		c.used -= size(old.plain)
 	}
-	c.nodes[r.Link] = cached{*r, n}
+}
+
+// size is about how much memory a node takes in a cache.
+func size(plain []byte) int {
+	if plain == nil {
+		return 0
+	}
+	return 250 + len(plain)
 }

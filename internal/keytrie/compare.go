@@ -4,19 +4,21 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"slices"
 )
 
 // Compare calls f for every path that is in one of two tries only, or has another value in the other, in order; was or
-// is then has no path. What both have in the same nodes is not read; every node that differs is opened. With sealed
-// tries only paths are compared.
-func Compare(ctx context.Context, a *Trie, was Root, b *Trie, is Root, f func(was, is Entry) error) error {
-	c := comparer{a, b, f}
+// is then has no path. f may look at them until it returns. What both have in the same nodes is not read; every node that
+// differs is opened. With sealed tries only paths are compared. beside may be nil.
+func Compare(ctx context.Context, a *Trie, was Root, b *Trie, is Root, beside *Beside, f func(was, is Entry) error) error {
+	c := comparer{stored{Trie: a, room: new(room)}, stored{Trie: b, room: new(room)}, beside, f}
 	return c.roots(ctx, &was, &is, place{})
 }
 
 type comparer struct {
-	a, b *Trie
-	f    func(was, is Entry) error
+	a, b   stored
+	beside *Beside
+	f      func(was, is Entry) error
 }
 
 // same reports whether two nodes are known to hold the same without reading them.
@@ -41,10 +43,12 @@ func (c *comparer) roots(ctx context.Context, was, is *Root, at place) error {
 	if err != nil {
 		return err
 	}
+	defer c.a.free(n)
 	m, _, err := c.b.open(ctx, is, at)
 	if err != nil {
 		return err
 	}
+	defer c.b.free(m)
 	if !n.inner() && !m.inner() {
 		return c.buckets(n.entries, m.entries)
 	}
@@ -71,6 +75,8 @@ func (c *comparer) buckets(was, is []Entry) error {
 			err = c.f(Entry{}, is[0])
 		case !bytes.Equal(was[0].Value, is[0].Value):
 			err = c.f(was[0], is[0])
+		default:
+			err = c.stays(is[0])
 		}
 		if err != nil {
 			return err
@@ -86,18 +92,21 @@ func (c *comparer) buckets(was, is []Entry) error {
 }
 
 // open loads a node, and says which place its slots begin at.
-func (t *Trie) open(ctx context.Context, r *Root, at place) (*node, place, error) {
-	n, err := stored{Trie: t}.load(ctx, r)
+func (s stored) open(ctx context.Context, r *Root, at place) (*node, place, error) {
+	n, err := s.load(ctx, r)
 	if err != nil {
 		return nil, at, err
 	}
-	at, err = n.check(at, r)
+	err = n.check(&at, r)
 	return n, at, err
 }
 
 // slots compares two nodes that branch at the same nibble. Slots that cover the same nibbles are compared as nodes,
 // others by their paths.
 func (c *comparer) slots(ctx context.Context, a, b []slot, at place) error {
+	if slices.EqualFunc(a, b, func(x, y slot) bool { return x.code == y.code }) {
+		return c.pairs(ctx, a, b, &at)
+	}
 	for len(a) > 0 || len(b) > 0 {
 		end := widest(a, b)
 		was, a2, err := until(a, end, at)
@@ -109,7 +118,7 @@ func (c *comparer) slots(ctx context.Context, a, b []slot, at place) error {
 			return err
 		}
 		if len(was) == 1 && len(is) == 1 && a[0].code == b[0].code {
-			err = c.roots(ctx, was[0].Root, is[0].Root, was[0].at)
+			err = c.pair(ctx, was[0].Root, is[0].Root, &at, &was[0].at)
 		} else {
 			err = c.entries(ctx, was, is)
 		}
@@ -119,6 +128,48 @@ func (c *comparer) slots(ctx context.Context, a, b []slot, at place) error {
 		a, b = a2, b2
 	}
 	return nil
+}
+
+// pairs compares slots of the same codes.
+func (c *comparer) pairs(ctx context.Context, a, b []slot, at *place) error {
+	for i := range a {
+		if c.same(&a[i].Root, &b[i].Root) && !c.beside.within(at) {
+			continue
+		}
+		below, err := at.slot(a[i].code)
+		if err == nil {
+			err = c.pair(ctx, &a[i].Root, &b[i].Root, at, &below)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pair compares what is below two slots of nodes whose slots begin at a place.
+func (c *comparer) pair(ctx context.Context, was, is *Root, at, below *place) error {
+	if !c.same(was, is) {
+		return c.roots(ctx, was, is, *below)
+	}
+	if !c.beside.within(at) {
+		return nil
+	}
+	return walk(ctx, c.b, is, *below, nil, true, func(n *node, _ [][]byte, _ bool) error {
+		for _, e := range n.entries {
+			if err := c.beside.F(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *comparer) stays(e Entry) error {
+	if c.beside == nil {
+		return nil
+	}
+	return c.beside.F(e)
 }
 
 // widest is the end of the nibbles that are covered by whichever first slot begins earlier, or covers more.
@@ -180,6 +231,8 @@ func (c *comparer) entries(ctx context.Context, was, is []rooted) error {
 			f = c.f(Entry{}, y)
 		case !bytes.Equal(x.Value, y.Value):
 			f = c.f(x, y)
+		default:
+			f = c.stays(y)
 		}
 		if f != nil {
 			return f
@@ -198,13 +251,13 @@ func (c *comparer) entries(ctx context.Context, was, is []rooted) error {
 }
 
 // below iterates over what is below a row of nodes.
-func (c *comparer) below(ctx context.Context, t *Trie, roots []rooted) iter.Seq2[Entry, error] {
+func (c *comparer) below(ctx context.Context, t stored, roots []rooted) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for _, r := range roots {
 			if r.Count == 0 {
 				continue
 			}
-			err := walk(ctx, stored{Trie: t}, r.Root, r.at, nil, true, func(n *node, _ bool) error {
+			err := walk(ctx, stored{Trie: t.Trie}, r.Root, r.at, nil, true, func(n *node, _ [][]byte, _ bool) error {
 				for _, e := range n.entries {
 					if !yield(e, nil) {
 						return errStop

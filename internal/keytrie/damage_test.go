@@ -232,7 +232,7 @@ func TestShapesRefused(t *testing.T) {
 
 func parseAll(data []byte) error {
 	c := cursor{data: data}
-	c.shape(true, openBucket)
+	c.shape(new(node), true, openBucket)
 	return c.end()
 }
 
@@ -241,7 +241,7 @@ func TestMisplaced(t *testing.T) {
 	w := newWorld(false, 1)
 	var top Root
 	w.write(t, func(out *Writer) error {
-		s := stored{w.Trie, out}
+		s := stored{Trie: w.Trie, w: out}
 		var slots []slot
 		for i, code := range []byte{2, 3} {
 			n := &node{}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -46,8 +47,9 @@ func shared(a, b []byte) int {
 // ParsePaths reads what AppendPaths wrote, and returns the bytes behind it. It refuses every other spelling, and more
 // than limit paths.
 func ParsePaths(data []byte, limit int) (paths [][]byte, rest []byte, err error) {
-	c := cursor{data: data}
-	for _, e := range c.entries(limit) {
+	c, n := cursor{data: data}, node{}
+	c.entries(&n, limit)
+	for _, e := range n.entries {
 		paths = append(paths, e.Path)
 	}
 	if c.err != nil {
@@ -101,35 +103,55 @@ func (c *cursor) hash() (h [32]byte) {
 	return h
 }
 
-// entries reads at most limit paths, a sorted set in which none is a prefix of another. They lie behind one another in
-// few pieces of memory.
-func (c *cursor) entries(limit int) []Entry {
-	n := c.uv()
-	if n > uint64(limit) || n > uint64(len(c.data)/2) { // a path takes two bytes at least
-		c.fail(fmt.Errorf("%d paths", n))
-		return nil
+// entries reads at most limit paths, a sorted set in which none is a prefix of another, into n.
+func (c *cursor) entries(n *node, limit int) {
+	count := c.uv()
+	if count > uint64(limit) || count > uint64(len(c.data)/2) { // a path takes two bytes at least
+		c.fail(fmt.Errorf("%d paths", count))
+		return
 	}
-	out := make([]Entry, 0, min(n, 1024))
-	var last, room []byte
-	for range n {
-		if cap(room)-len(room) < MaxPath {
-			room = make([]byte, 0, max(MaxPath, min(int(n)-len(out), 256)*max(len(last), 20)))
-		}
-		begin := len(room)
-		room = c.path(room, last)
+	n.entries = slices.Grow(n.entries, int(min(count, 1024)))
+	var last []byte
+	for range count {
+		s, tail := c.next(last)
 		if c.err != nil {
-			return nil
+			n.entries = n.entries[:0]
+			return
 		}
-		last = room[begin:len(room):len(room)]
-		out = append(out, Entry{Path: last})
+		length, begin := s+len(tail), len(n.text)
+		if cap(n.text)-begin < length { // what it had stays where it is
+			n.text, begin = make([]byte, 0, max(1, min(int(count)-len(n.entries), 256))*length), 0
+		}
+		n.text = n.text[:begin+length]
+		path := n.text[begin : begin+length : begin+length]
+		copy(path, last[:s])
+		copy(path[s:], tail)
+		n.entries, last = append(n.entries, Entry{Path: path}), path
 	}
-	return out
 }
 
-// path appends the path behind last to dst, which has room for it.
-func (c *cursor) path(dst, last []byte) []byte {
+// next reads a path: the first s bytes of last, and what follows.
+func (c *cursor) next(last []byte) (s int, tail []byte) {
+	if d := c.data; len(d) > 1 && d[0]&1 == 0 { // as nearly all are: as long as the last one, and behind it
+		if s = int(d[0] >> 1); s < len(last) && len(d) > len(last)-s && d[1] > last[s] {
+			n := 1 + len(last) - s
+			c.data = d[n:]
+			return s, d[1:n]
+		}
+	}
+	s, length := c.head(last)
+	tail = c.take(length - s)
+	// Sharing exactly s bytes and going on with a larger one is what puts a path behind the one before it.
+	if c.err == nil && (len(tail) == 0 || last != nil && (s == len(last) || tail[0] <= last[s])) {
+		c.fail(errors.New("paths do not ascend, or one begins with another"))
+	}
+	return s, tail
+}
+
+// head reads how many bytes of last the next path begins with, and how long it is.
+func (c *cursor) head(last []byte) (s, length int) {
 	head := c.u8()
-	s, length := int(head/2), len(last)
+	s, length = int(head/2), len(last)
 	if head%2 == 1 {
 		if length = int(c.u8()); length == len(last) {
 			c.fail(errors.New("a length that need not be said"))
@@ -137,16 +159,7 @@ func (c *cursor) path(dst, last []byte) []byte {
 	}
 	if s > len(last) || s > length || length > MaxPath {
 		c.fail(fmt.Errorf("path of %d bytes that shares %d", length, s))
-		return nil
+		return 0, 0
 	}
-	tail := c.take(length - s)
-	if c.err != nil {
-		return nil
-	}
-	// Sharing exactly s bytes and going on with a larger one is what puts a path behind the one before it.
-	if last != nil && (s == len(last) || len(tail) == 0 || tail[0] <= last[s]) || len(tail) == 0 {
-		c.fail(errors.New("paths do not ascend, or one begins with another"))
-		return nil
-	}
-	return append(append(dst, last[:s]...), tail...)
+	return s, length
 }

@@ -11,7 +11,7 @@ func seeds(f *testing.F, hidden bool) [][]byte {
 	w := newWorld(hidden, 1)
 	var out [][]byte
 	w.write(f, func(wr *Writer) error {
-		_, err := build(fuzzSpy{stored{w.Trie, wr}, &out}, hidden, sorted(randomSet(rand.New(rand.NewPCG(1, 1)), 300, hidden)))
+		_, err := build(fuzzSpy{stored{Trie: w.Trie, w: wr}, &out}, hidden, sorted(randomSet(rand.New(rand.NewPCG(1, 1)), 300, hidden)))
 		return err
 	})
 	return out
@@ -41,7 +41,8 @@ func FuzzNode(f *testing.F) {
 		if hidden {
 			bucket = hiddenBucket
 		}
-		n := c.shape(hidden, bucket)
+		n := new(node)
+		c.shape(n, hidden, bucket)
 		if c.err != nil {
 			return
 		}
@@ -82,8 +83,8 @@ func FuzzProof(f *testing.F) {
 		}
 		// Any of its nodes may be taken for the root.
 		for h, shape := range p.shapes {
-			c := cursor{data: shape}
-			if n := c.shape(false, openBucket); c.err == nil {
+			c, n := cursor{data: shape}, new(node)
+			if c.shape(n, false, openBucket); c.err == nil {
 				p.Find(Commitment{n.count(), h}, [][]byte{prefix})
 				p.Remove(Commitment{n.count(), h}, [][]byte{prefix})
 			}

@@ -15,8 +15,9 @@ type group struct {
 	slots   []slot
 	at      int
 	child   *Root
-	bits    int // how many bits of first are known, for a child
-	shared  int // bits shared with the group before
+	node    *node // that is to be freed when the group is in a pack, if any
+	bits    int   // how many bits of first are known, for a child
+	shared  int   // bits shared with the group before
 }
 
 // linked is a node as it lies in a pack.
@@ -82,7 +83,7 @@ func (j *joiner) join(ctx context.Context) error {
 				return err
 			}
 		}
-		a.entries, a.child, a.count = append(a.entries, b.entries...), nil, count
+		a.entries, a.child, a.node, a.count = append(a.entries, b.entries...), nil, nil, count
 		return nil
 	}
 	left, err := j.toSlots(a, bit)
@@ -94,7 +95,7 @@ func (j *joiner) join(ctx context.Context) error {
 		return err
 	}
 	a.slots, a.at = append(left[:len(left):len(left)], right...), bit/4
-	a.entries, a.child, a.count = nil, nil, count
+	a.entries, a.child, a.node, a.count = nil, nil, nil, count
 	return nil
 }
 
@@ -110,7 +111,8 @@ func (j *joiner) fetch(ctx context.Context, g *group) error {
 	if n.inner() {
 		return &NodeError{g.child.Link, fmt.Errorf("%w: not a bucket", ErrCorrupt)}
 	}
-	if _, err := n.check(g.place(), g.child); err != nil {
+	at := g.place()
+	if err := n.check(&at, g.child); err != nil {
 		return err
 	}
 	g.entries = slices.Clip(n.entries) // others may hold the node
@@ -138,7 +140,7 @@ func (j *joiner) root(g *group, from int) (Root, error) {
 	case g.child != nil:
 		return *g.child, nil
 	case g.slots != nil:
-		return j.save(&node{skip: nibbles(g.first, from, g.at), slots: g.slots})
+		return j.save(&node{skip: appendNibbles(nil, g.first, from, g.at), slots: g.slots})
 	}
 	return j.save(&node{entries: g.entries})
 }

@@ -70,8 +70,13 @@ func (w *world) build(t testing.TB, set map[string]string) (r Root) {
 
 func (w *world) remove(t testing.TB, r Root, prefixes ...string) (left Root, hits []uint64, tally Tally) {
 	t.Helper()
+	return w.removeBeside(t, r, nil, prefixes...)
+}
+
+func (w *world) removeBeside(t testing.TB, r Root, beside *Beside, prefixes ...string) (left Root, hits []uint64, tally Tally) {
+	t.Helper()
 	tally = w.write(t, func(out *Writer) (err error) {
-		left, hits, err = w.Remove(context.Background(), out, r, byteSlices(prefixes))
+		left, hits, err = w.Remove(context.Background(), out, r, byteSlices(prefixes), beside)
 		return err
 	})
 	return left, hits, tally

@@ -6,16 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/stelelog/stele/merkle"
 )
 
-// node is a node in memory: a bucket with entries, or an inner node with slots.
+// node is a node in memory: a bucket with entries, or an inner node with slots. It belongs to who loaded it.
 type node struct {
 	skip    []byte // nibbles, one a byte
 	slots   []slot
 	entries []Entry
 	shape   []byte // as it was read
+	text    []byte // paths
+	plain   []byte // what entries have their values in
+}
+
+// reset makes n ready to be read into.
+func (n *node) reset() {
+	n.skip, n.slots, n.entries, n.shape, n.text = n.skip[:0], n.slots[:0], n.entries[:0], nil, n.text[:0]
 }
 
 type slot struct {
@@ -23,7 +31,7 @@ type slot struct {
 	Root
 }
 
-func (n *node) inner() bool { return n.slots != nil }
+func (n *node) inner() bool { return len(n.slots) > 0 }
 
 func (n *node) count() uint64 {
 	total := uint64(len(n.entries))
@@ -101,12 +109,11 @@ func (n *node) appendSecret(dst []byte, hidden bool) []byte {
 }
 
 // shape reads a shape and keeps its bytes.
-func (c *cursor) shape(hidden bool, bucket int) *node {
+func (c *cursor) shape(n *node, hidden bool, bucket int) {
 	start := c.data
-	n := new(node)
 	switch kind := c.u8(); {
 	case kind == kindBucket:
-		n.entries = c.entries(bucket)
+		c.entries(n, bucket)
 		if c.err == nil && len(n.entries) == 0 {
 			c.fail(errors.New("a bucket without paths"))
 		}
@@ -115,11 +122,9 @@ func (c *cursor) shape(hidden bool, bucket int) *node {
 	case c.err == nil:
 		c.fail(fmt.Errorf("no such kind of node: %d", kind))
 	}
-	if c.err != nil {
-		return nil
+	if c.err == nil {
+		n.shape = start[:len(start)-len(c.data)]
 	}
-	n.shape = start[:len(start)-len(c.data)]
-	return n
 }
 
 func (c *cursor) innerShape(n *node, hidden bool, bucket uint64) {
@@ -134,7 +139,7 @@ func (c *cursor) innerShape(n *node, hidden bool, bucket uint64) {
 	if length%2 == 1 && packed[length/2]&15 != 0 {
 		c.fail(errors.New("a half byte that must be zero is not"))
 	}
-	n.skip = nibbles(packed, 0, length)
+	n.skip = appendNibbles(n.skip, packed, 0, length)
 	codes := c.take(4)
 	if c.err != nil {
 		return
@@ -162,7 +167,7 @@ func (c *cursor) innerShape(n *node, hidden bool, bucket uint64) {
 
 // slots orders the codes by the paths below them and refuses codes that overlap.
 func (c *cursor) slots(n *node, codes uint32) {
-	n.slots = make([]slot, 0, bits.OnesCount32(codes))
+	n.slots = slices.Grow(n.slots, bits.OnesCount32(codes))
 	for from := 0; from < 16; {
 		to := from + 1
 		for l := range 4 {

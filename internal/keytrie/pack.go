@@ -75,31 +75,41 @@ func (w *Writer) key() (k [KeySize]byte, err error) {
 	return k, nil
 }
 
-// add writes a node: its public part, and the secret one under key.
-func (w *Writer) add(open, secret []byte, key *[KeySize]byte, hash *merkle.Hash) (Link, error) {
+// add writes n under a key, and fills in its commitment.
+func (w *Writer) add(n *node, hidden bool, r *Root) error {
 	if w.err == nil && len(w.buf) >= w.limit {
 		w.err = w.Close()
 	}
 	if w.err != nil {
-		return Link{}, w.err
+		return w.err
 	}
 	if len(w.buf) == 0 {
 		w.buf = appendPackHeader(w.buf, w.archive, w.next)
 	}
-	l := Link{Pack: w.next, Offset: uint64(len(w.buf)), Clear: uint32(len(open)), Sealed: uint32(len(secret) + 16)}
-	aead, err := nodeCipher(key)
+	if cap(w.buf)-len(w.buf) < 2*maxNode {
+		w.buf = slices.Grow(w.buf, max(2*maxNode, len(w.buf))) // twice as much: it would grow by a quarter otherwise
+	}
+	aead, err := nodeCipher(&r.Key)
 	if err != nil {
-		return Link{}, err
+		return err
 	}
-	w.buf = append(w.buf, open...)
-	// Seal would grow the buffer to just what it needs, again for each node.
-	if need := len(secret) + aead.Overhead(); cap(w.buf)-len(w.buf) < need {
-		w.buf = slices.Grow(w.buf, need+len(w.buf)/4)
+	begin := len(w.buf)
+	buf := n.appendShape(w.buf, hidden)
+	if !hidden {
+		r.Hash = commit(buf[begin:])
 	}
-	w.buf = aead.Seal(w.buf, zeroNonce[:], secret, nodeAAD(w.archive, hash))
+	buf = n.appendLinks(buf, hidden)
+	sealed := begin
+	if !hidden {
+		sealed = len(buf)
+	}
+	buf = n.appendSecret(buf, hidden)
+	buf = aead.Seal(buf[:sealed], zeroNonce[:], buf[sealed:], nodeAAD(w.archive, &r.Hash))
+	r.Link = Link{Pack: w.next, Offset: uint64(begin), Clear: uint32(sealed - begin), Sealed: uint32(len(buf) - sealed)}
+	w.buf = buf
 	w.tally.Nodes++
-	w.tally.Bytes += len(open) + len(secret) + 16
-	return l, nil
+	w.tally.Bytes += len(buf) - begin
+	return nil
 }
 
 func appendPackHeader(dst []byte, archive [16]byte, number uint64) []byte {

@@ -38,7 +38,7 @@ func (t *Trie) ProveRemove(ctx context.Context, r Root, prefixes [][]byte) (*Pro
 	if err != nil {
 		return nil, err
 	}
-	_, _, err = remove(ctx, rec, r, prefixes)
+	_, _, err = remove(ctx, rec, r, prefixes, nil)
 	return &rec.proof, err
 }
 
@@ -58,7 +58,7 @@ type recorder struct {
 func (r *recorder) load(ctx context.Context, root *Root) (*node, error) {
 	n, err := r.stored.load(ctx, root)
 	if err == nil {
-		r.proof.shapes[root.Hash] = n.shape
+		r.proof.shapes[root.Hash] = bytes.Clone(n.shape)
 	}
 	return n, err
 }
@@ -91,7 +91,7 @@ func (p *Proof) Remove(c Commitment, prefixes [][]byte) (left Commitment, hits [
 		return left, nil, err
 	}
 	v := verifier{proof: p, used: map[merkle.Hash]bool{}}
-	r, hits, err := remove(context.Background(), v, Root{Commitment: c}, prefixes)
+	r, hits, err := remove(context.Background(), v, Root{Commitment: c}, prefixes, nil)
 	return r.Commitment, hits, v.done(err)
 }
 
@@ -115,6 +115,10 @@ type verifier struct {
 
 func (verifier) bucket() int { return openBucket }
 
+func (verifier) node() *node { return new(node) }
+
+func (verifier) free(*node) {}
+
 func (verifier) save(n *node) (Root, error) { return committed(n), nil }
 
 func (v verifier) load(_ context.Context, r *Root) (*node, error) {
@@ -122,13 +126,13 @@ func (v verifier) load(_ context.Context, r *Root) (*node, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: it lacks the node %v", ErrProof, r.Hash)
 	}
-	c := cursor{data: shape}
-	n := c.shape(false, openBucket)
+	c, n := cursor{data: shape}, new(node)
+	c.shape(n, false, openBucket)
 	if err := c.end(); err != nil {
 		return nil, fmt.Errorf("%w: node %v: %w", ErrProof, r.Hash, err)
 	}
-	if err := n.named(&r.Commitment, false); err != nil {
-		return nil, fmt.Errorf("%w: node %v: %w", ErrProof, r.Hash, err)
+	if count := n.count(); count != r.Count { // its hash is that by which the proof has it
+		return nil, fmt.Errorf("%w: node %v has %d paths, not %d", ErrProof, r.Hash, count, r.Count)
 	}
 	v.used[r.Hash] = true
 	return n, nil

@@ -12,7 +12,7 @@ func (t *Trie) Rewrite(ctx context.Context, w *Writer, r Root, from uint64) (Roo
 	if r.Count == 0 || r.Link.Pack < from {
 		return r, nil
 	}
-	s := stored{t, w}
+	s := stored{Trie: t, w: w}
 	n, err := s.load(ctx, &r)
 	if err != nil {
 		return Root{}, err

@@ -11,6 +11,8 @@ import (
 // nodes reads nodes, and writes new ones where that is asked for.
 type nodes interface {
 	load(ctx context.Context, r *Root) (*node, error)
+	node() *node  // an empty one
+	free(n *node) // nobody looks at it any more
 	save(n *node) (Root, error)
 	bucket() int
 }
@@ -18,95 +20,123 @@ type nodes interface {
 // stored are the nodes of a trie in packs.
 type stored struct {
 	*Trie
-	w *Writer
+	w    *Writer
+	room *room // of nodes that were freed; nil where nodes are kept
 }
 
-// load reads a node. Nobody changes what it returns.
-func (s stored) load(ctx context.Context, r *Root) (*node, error) {
-	if n := s.Cache.get(r, s.Sealed); n != nil {
-		return n, nil
+type room []*node
+
+func (s stored) node() *node {
+	if s.room == nil || len(*s.room) == 0 {
+		return new(node)
 	}
-	n, err := s.Trie.load(ctx, r)
-	if err != nil {
+	k := len(*s.room) - 1
+	n := (*s.room)[k]
+	*s.room = (*s.room)[:k]
+	n.reset()
+	return n
+}
+
+func (s stored) free(n *node) {
+	if s.room != nil {
+		*s.room = append(*s.room, n)
+	}
+}
+
+// load reads a node.
+func (s stored) load(ctx context.Context, r *Root) (*node, error) {
+	n := s.node()
+	if err := s.Trie.load(ctx, r, n); err != nil {
 		return nil, &NodeError{r.Link, err}
 	}
-	s.Cache.put(r, n, s.Sealed)
 	return n, nil
 }
 
-func (t *Trie) load(ctx context.Context, r *Root) (*node, error) {
+func (t *Trie) load(ctx context.Context, r *Root, n *node) error {
+	if t.keeps() {
+		if plain := t.Cache.get(r); plain != nil {
+			return t.parse(plain, r, n)
+		}
+	}
 	length := int(r.Link.Clear) + int(r.Link.Sealed)
 	if t.Sealed && !t.Hidden {
 		length = int(r.Link.Clear)
 	}
 	if r.Link.Clear > maxNode || r.Link.Sealed > maxNode || length == 0 {
-		return nil, fmt.Errorf("%w: it has %d bytes", ErrCorrupt, length)
+		return fmt.Errorf("%w: it has %d bytes", ErrCorrupt, length)
 	}
 	data, err := t.Source.ReadPack(ctx, r.Link.Pack, r.Link.Offset, length)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(data) != length {
-		return nil, fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, len(data), length)
+		return fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, len(data), length)
 	}
-	n, err := t.decode(data, r)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return n, nil
-}
-
-func (t *Trie) decode(data []byte, r *Root) (*node, error) {
-	c := cursor{data: data[:r.Link.Clear:r.Link.Clear]}
-	if t.Hidden {
-		open, err := t.unseal(data, r)
-		if err != nil {
-			return nil, err
-		}
-		c.data = open
-	}
-	n := c.shape(t.Hidden, t.bucket())
-	if c.err != nil {
-		return nil, c.err
-	}
-	if err := n.named(&r.Commitment, t.Hidden); err != nil {
-		return nil, err
-	}
-	c.links(n, t.Hidden)
-	if !t.Hidden && c.end() == nil && !t.Sealed {
-		secret, err := t.unseal(data[r.Link.Clear:], r)
-		if err != nil {
-			return nil, err
-		}
-		c.data = secret
-	}
-	if !t.Sealed || t.Hidden {
-		c.secrets(n, t.Hidden)
-	}
-	return n, c.end()
-}
-
-// named checks that n is what a parent says of it.
-func (n *node) named(want *Commitment, hidden bool) error {
-	if n.count() != want.Count {
-		return fmt.Errorf("it has %d paths, not %d", n.count(), want.Count)
-	}
-	if !hidden && commit(n.shape) != want.Hash {
-		return errors.New("it has another commitment")
+	if err := t.decode(data, r, n); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return nil
 }
 
-func (t *Trie) unseal(sealed []byte, r *Root) ([]byte, error) {
+// keeps reports whether nodes are kept in the cache. Those without their secrets are not.
+func (t *Trie) keeps() bool { return t.Cache != nil && (t.Hidden || !t.Sealed) }
+
+// decode reads a node from the bytes that lie in a pack, and checks that it is what its parent names.
+func (t *Trie) decode(data []byte, r *Root, n *node) error {
+	open := data[:r.Link.Clear:r.Link.Clear]
+	if t.Hidden || !t.Sealed {
+		plain := n.plain[:0]
+		if t.keeps() {
+			plain = make([]byte, 0, len(data))
+		}
+		plain, err := t.unseal(append(plain, open...), data[len(open):], r)
+		if err != nil {
+			return err
+		}
+		if open = plain; !t.keeps() {
+			n.plain = plain
+		}
+	}
+	if err := t.parse(open, r, n); err != nil {
+		return err
+	}
+	if !t.Hidden && commit(n.shape) != r.Hash {
+		return errors.New("it has another commitment")
+	}
+	if t.keeps() {
+		t.Cache.put(r, open)
+	}
+	return nil
+}
+
+// parse reads an open node. That it has the commitment of its parent is for others to see to.
+func (t *Trie) parse(open []byte, r *Root, n *node) error {
+	c := cursor{data: open}
+	if c.shape(n, t.Hidden, t.bucket()); c.err != nil {
+		return c.err
+	}
+	if count := n.count(); count != r.Count {
+		return fmt.Errorf("it has %d paths, not %d", count, r.Count)
+	}
+	if c.links(n, t.Hidden); t.Hidden || !t.Sealed {
+		if behind := len(open) - len(c.data); !t.Hidden && c.err == nil && behind != int(r.Link.Clear) {
+			return fmt.Errorf("its public part has %d bytes, not %d", behind, r.Link.Clear)
+		}
+		c.secrets(n, t.Hidden)
+	}
+	return c.end()
+}
+
+// unseal appends what is sealed of a node.
+func (t *Trie) unseal(dst, sealed []byte, r *Root) ([]byte, error) {
 	aead, err := nodeCipher(&r.Key)
 	if err != nil {
 		return nil, err
 	}
-	open, err := aead.Open(nil, zeroNonce[:], sealed, nodeAAD(t.Archive, &r.Hash))
-	if err != nil {
+	if dst, err = aead.Open(dst, zeroNonce[:], sealed, nodeAAD(t.Archive, &r.Hash)); err != nil {
 		return nil, errors.New("it does not open")
 	}
-	return open, nil
+	return dst, nil
 }
 
 func (s stored) save(n *node) (Root, error) {
@@ -116,40 +146,35 @@ func (s stored) save(n *node) (Root, error) {
 		return r, err
 	}
 	r.Count = n.count()
-	shape := n.appendShape(make([]byte, 0, 1024), s.Hidden)
-	if s.Hidden {
-		r.Link, err = s.w.add(nil, n.appendSecret(n.appendLinks(shape, true), true), &r.Key, &r.Hash)
-		return r, err
-	}
-	r.Hash = commit(shape)
-	r.Link, err = s.w.add(n.appendLinks(shape, false), n.appendSecret(make([]byte, 0, 2048), false), &r.Key, &r.Hash)
-	return r, err
+	return r, s.w.add(n, s.Hidden, &r)
 }
 
-// walk calls bucket for each loaded bucket below r that may hold paths with one of the prefixes; whole says that all
-// its paths do. all is for when there are no prefixes to look for.
-func walk(ctx context.Context, t nodes, r *Root, at place, prefixes [][]byte, all bool, bucket func(n *node, whole bool) error) error {
+// walk calls bucket for each loaded bucket below r that may hold paths with one of the prefixes, and hands those on; whole
+// says that all its paths do. all is for when there are no prefixes to look for.
+func walk(ctx context.Context, t nodes, r *Root, at place, prefixes [][]byte, all bool, bucket func(n *node, prefixes [][]byte, whole bool) error) error {
 	n, err := t.load(ctx, r)
 	if err != nil {
 		return err
 	}
-	if at, err = n.check(at, r); err != nil {
+	if err := n.check(&at, r); err != nil {
 		return err
 	}
+	defer t.free(n)
 	if !n.inner() {
-		return bucket(n, all)
+		return bucket(n, prefixes, all)
 	}
+	ways := route(prefixes, &at)
 	for i := range n.slots {
 		s := &n.slots[i]
+		from, to, covered := 0, 0, all
+		if !all {
+			if from, to, covered = ways.next(s.code); from == to {
+				continue
+			}
+		}
 		below, err := at.slot(s.code)
 		if err != nil {
 			return &NodeError{r.Link, err}
-		}
-		from, to, covered := 0, 0, all
-		if !all {
-			if from, to, covered = below.match(prefixes); from == to {
-				continue
-			}
 		}
 		if err := walk(ctx, t, &s.Root, below, prefixes[from:to], covered, bucket); err != nil {
 			return err
@@ -159,33 +184,33 @@ func walk(ctx context.Context, t nodes, r *Root, at place, prefixes [][]byte, al
 }
 
 // check refuses a bucket with a path that does not belong below at, and moves at behind what an inner node skips.
-func (n *node) check(at place, r *Root) (place, error) {
-	for i := range n.entries {
-		if !at.has(n.entries[i].Path) {
-			return at, &NodeError{r.Link, fmt.Errorf("%w: path %x does not belong there", ErrCorrupt, n.entries[i].Path)}
+func (n *node) check(at *place, r *Root) error {
+	for _, i := range [...]int{0, len(n.entries) - 1} { // they ascend
+		if i >= 0 && i < len(n.entries) && !at.has(n.entries[i].Path) {
+			return &NodeError{r.Link, fmt.Errorf("%w: path %x does not belong there", ErrCorrupt, n.entries[i].Path)}
 		}
 	}
-	at, err := at.skip(n.skip)
-	if err != nil {
-		return at, &NodeError{r.Link, err}
+	if err := at.skip(n.skip); err != nil {
+		return &NodeError{r.Link, err}
 	}
-	return at, nil
+	return nil
 }
 
 // Visit calls f for each path that begins with one of the prefixes, in order. The prefixes are sorted and none is a
-// prefix of another. An error of f ends the visit and is returned.
+// prefix of another. f may look at the entry until it returns, and copies what it keeps. An error of f ends the visit and is
+// returned.
 func (t *Trie) Visit(ctx context.Context, r Root, prefixes [][]byte, f func(Entry) error) error {
 	if err := checkSet(prefixes); err != nil {
 		return err
 	}
-	return visit(ctx, stored{Trie: t}, r, prefixes, false, f)
+	return visit(ctx, stored{Trie: t, room: new(room)}, r, prefixes, false, f)
 }
 
 func visit(ctx context.Context, t nodes, r Root, prefixes [][]byte, all bool, f func(Entry) error) error {
 	if r.Count == 0 || len(prefixes) == 0 && !all {
 		return nil
 	}
-	return walk(ctx, t, &r, place{}, prefixes, all, func(n *node, whole bool) error {
+	return walk(ctx, t, &r, place{}, prefixes, all, func(n *node, prefixes [][]byte, whole bool) error {
 		for _, e := range n.entries {
 			if whole || find(prefixes, e.Path) >= 0 {
 				if err := f(e); err != nil {
@@ -243,7 +268,7 @@ func (t *Trie) prefixes(ctx context.Context, r *Root, at place, prefix []byte, n
 	if err != nil {
 		return err
 	}
-	if at, err = loaded.check(at, r); err != nil {
+	if err := loaded.check(&at, r); err != nil {
 		return err
 	}
 	for i := range loaded.entries {
@@ -291,7 +316,7 @@ func (t *Trie) At(ctx context.Context, r Root, index uint64) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if at, err = n.check(at, &r); err != nil {
+		if err := n.check(&at, &r); err != nil {
 			return Entry{}, err
 		}
 		if !n.inner() {

@@ -47,7 +47,9 @@ func model(t *testing.T, rt *rapid.T, hidden bool) {
 		prefixes := drawPrefixes(rt, set)
 		checkVisit(t, rt, w, r, set, prefixes)
 		before, was := maps.Clone(set), r
-		left, hits, _ := w.remove(t, r, prefixes...)
+		near := rapid.SampledFrom([]int{1, 3, 12, 13, 19}).Draw(rt, "near")
+		stay, beside := seen(near)
+		left, hits, _ := w.removeBeside(t, r, beside, prefixes...)
 		for i, p := range byteSlices(prefixes) {
 			n := uint64(0)
 			for path := range set {
@@ -61,7 +63,8 @@ func model(t *testing.T, rt *rapid.T, hidden bool) {
 			}
 		}
 		r = left
-		checkCompare(t, rt, w, was, r, before, set)
+		checkBeside(rt, near, stay, before, set)
+		checkCompare(t, rt, w, was, r, before, set, near)
 		if !hidden {
 			checkProof(t, rt, w, was, r, prefixes)
 		}
@@ -84,7 +87,11 @@ func drawPrefixes(t *rapid.T, set map[string]string) (out []string) {
 		if len(keys) > 0 && rapid.IntRange(0, 9).Draw(t, "absent") > 0 {
 			p = keys[rapid.IntRange(0, len(keys)-1).Draw(t, "which")]
 		}
-		all = append(all, p[:min(len(p), rapid.SampledFrom([]int{20, 20, 20, 20, 13, 4, 3, 1}).Draw(t, "length"))])
+		p = p[:min(len(p), rapid.SampledFrom([]int{20, 20, 20, 20, 13, 4, 3, 1}).Draw(t, "length"))]
+		if rapid.IntRange(0, 9).Draw(t, "beside") == 0 { // of where something is
+			p = p[:len(p)-1] + string([]byte{p[len(p)-1] ^ 1<<rapid.IntRange(0, 7).Draw(t, "bit")})
+		}
+		all = append(all, p)
 	}
 	slices.Sort(all)
 	for _, p := range all {
@@ -143,13 +150,43 @@ func checkVisit(t *testing.T, rt *rapid.T, w *world, r Root, set map[string]stri
 	}
 }
 
-func checkCompare(t *testing.T, rt *rapid.T, w *world, was, is Root, before, after map[string]string) {
+// seen collects what is said to be beside.
+func seen(near int) (map[string]string, *Beside) {
+	all := map[string]string{}
+	return all, &Beside{near, func(e Entry) error {
+		all[string(e.Path)] = string(e.Value)
+		return nil
+	}}
+}
+
+// checkBeside: what stays and has the beginning of something that went was seen, and nothing that went.
+func checkBeside(rt *rapid.T, near int, stay, before, after map[string]string) {
+	gone := map[string]bool{}
+	for path := range before {
+		if _, ok := after[path]; !ok {
+			gone[path[:near]] = true
+		}
+	}
+	for path, value := range after {
+		if got, ok := stay[path]; gone[path[:near]] && (!ok || got != value) {
+			rt.Fatalf("%x stays beside what went, and was not seen", path)
+		}
+	}
+	for path := range stay {
+		if _, ok := after[path]; !ok {
+			rt.Fatalf("%x went, and is said to stay", path)
+		}
+	}
+}
+
+func checkCompare(t *testing.T, rt *rapid.T, w *world, was, is Root, before, after map[string]string, near int) {
 	t.Helper()
 	for _, sealed := range []bool{false, true} {
 		trie := *w.Trie
 		trie.Sealed = sealed
 		gone, last := 0, ""
-		err := Compare(context.Background(), &trie, was, &trie, is, func(a, b Entry) error {
+		stay, beside := seen(near)
+		err := Compare(context.Background(), &trie, was, &trie, is, beside, func(a, b Entry) error {
 			if b.Path != nil || string(a.Path) <= last {
 				return fmt.Errorf("%x, then %x and %x", last, a.Path, b.Path)
 			}
@@ -163,8 +200,11 @@ func checkCompare(t *testing.T, rt *rapid.T, w *world, was, is Root, before, aft
 		if err != nil || gone != len(before)-len(after) {
 			rt.Fatalf("comparing: %v, %d of %d", err, gone, len(before)-len(after))
 		}
+		if !sealed || w.Hidden {
+			checkBeside(rt, near, stay, before, after)
+		}
 		added := 0
-		err = Compare(context.Background(), &trie, is, &trie, was, func(a, b Entry) error {
+		err = Compare(context.Background(), &trie, is, &trie, was, nil, func(a, b Entry) error {
 			if a.Path == nil {
 				added++
 			}
@@ -251,7 +291,7 @@ func TestRefusedPaths(t *testing.T) {
 			if err := w.Visit(ctx, r, prefixes, nil); !errors.Is(err, ErrPaths) {
 				t.Errorf("Visit: %v", err)
 			}
-			if _, _, err := w.Remove(ctx, nil, r, prefixes); !errors.Is(err, ErrPaths) {
+			if _, _, err := w.Remove(ctx, nil, r, prefixes, nil); !errors.Is(err, ErrPaths) {
 				t.Errorf("Remove: %v", err)
 			}
 			if _, err := w.ProveFind(ctx, r, prefixes); !errors.Is(err, ErrPaths) {

@@ -145,7 +145,7 @@ func (v *vector) fill(t *testing.T) {
 	}
 	keys.n, keys.buf = 1000, nil
 	v.Left = write(2, func(w *Writer) (Root, error) {
-		left, _, err := trie.Remove(ctx, w, root, prefixes)
+		left, _, err := trie.Remove(ctx, w, root, prefixes, nil)
 		return left, err
 	})
 	v.Left.Pack1Bytes = nil
