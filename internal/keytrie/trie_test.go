@@ -323,3 +323,19 @@ func TestRefusedPaths(t *testing.T) {
 		t.Errorf("At the end: %v", err)
 	}
 }
+
+// TestAbsentSlot: a prefix of which nothing is there, between two that have much, leads to neither.
+func TestAbsentSlot(t *testing.T) {
+	w, set := newWorld(false, 1), map[string]string{}
+	for i := range 200 {
+		set[fmt.Sprintf("\x10%c%04d", 2*(i%2), i)] = "value"
+	}
+	root := w.build(t, set)
+	prefixes := [][]byte{{0x10, 1}}
+	if err := w.Visit(context.Background(), root, prefixes, func(e Entry) error { return fmt.Errorf("%x is there", e.Path) }); err != nil {
+		t.Error(err)
+	}
+	if left, hits, _ := w.remove(t, root, "\x10\x01"); left != root || hits[0] != 0 {
+		t.Errorf("%d paths went", hits[0])
+	}
+}
