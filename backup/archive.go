@@ -16,7 +16,6 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Archive is an archive opened with the trust file alone: enough to verify it, not to read payloads. Its methods are
@@ -75,22 +74,15 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 	if err := a.readExpiries(ctx); err != nil {
 		return nil, err
 	}
-	var partitions []uint32
-	err = eachFolder(ctx, store, logsPrefix, func(name string) {
-		if p, err := strconv.ParseUint(name, 10, 32); err == nil && strconv.FormatUint(p, 10) == name {
-			partitions = append(partitions, uint32(p))
-		}
-	})
+	ps, err := partitions(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(partitions)
-	for _, p := range partitions {
+	for _, p := range ps {
 		periods, err := logPeriods(ctx, store, p)
 		if err != nil {
 			return nil, err
 		}
-		slices.SortFunc(periods, commit.ComparePeriods)
 		for _, period := range periods {
 			if err := a.openLog(ctx, p, period); err != nil {
 				return nil, err
@@ -110,14 +102,13 @@ func (a *Archive) Founded() error { return a.unfounded }
 
 func (a *Archive) openLog(ctx context.Context, partition uint32, period string) error {
 	l := &openLog{partition: partition, period: period, byNumber: map[uint64]int{}}
-	l.chain = newLogChain(a.control, a.trust.Archive, fmt.Sprintf("%s/%d/%s", a.trust.Name, partition, period))
+	l.chain = newLogChain(a.control, a.store, &a.trust, partition, period)
 	l.chain.took = func(o chain.Object, c *commit.Commit) {
 		l.byNumber[c.N] = len(l.commits)
 		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
 	}
 	l.chain.closed = func(_ context.Context, end commit.End) (*ending, error) { return a.closed(l, end) }
-	space := objstore.Numbered{Store: a.store, Prefix: commitsPrefix(partition, period)}
-	err := l.chain.read(ctx, space, l.findings.Add)
+	err := l.chain.read(ctx, l.findings.Add)
 	if err != nil {
 		return err
 	}
@@ -144,10 +135,11 @@ func (a *Archive) missingLogs() {
 		if slices.ContainsFunc(a.logs, func(l *openLog) bool { return l.chain.origin == origin }) {
 			continue
 		}
-		l := &openLog{chain: newLogChain(a.control, a.trust.Archive, origin), byNumber: map[uint64]int{}}
 		partition, period, _ := strings.Cut(strings.TrimPrefix(origin, a.trust.Name+"/"), "/")
 		p, _ := strconv.ParseUint(partition, 10, 32)
-		l.partition, l.period = uint32(p), period
+		l := &openLog{partition: uint32(p), period: period, byNumber: map[uint64]int{}}
+		l.chain = newLogChain(a.control, a.store, &a.trust, l.partition, period)
+		l.chain.origin = origin // also where it is no name of a log
 		a.logs = append(a.logs, l)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/frame"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/tips"
 )
 
@@ -59,7 +58,7 @@ func (w *worker) archivedFrames(ctx context.Context, l *logChain, n uint64) ([][
 		return w.repeats.frames, nil
 	}
 	_, period := commit.SplitOrigin(l.origin)
-	for o, err := range (objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period)}).From(ctx, n) {
+	for o, err := range commits(w.c.cfg.Store, w.partition, period).From(ctx, n) {
 		if err == nil {
 			err = o.Err
 		}
@@ -87,9 +86,8 @@ func (w *worker) earlier(ctx context.Context, l *logChain) (*logChain, error) {
 		return before, nil
 	}
 	_, period := commit.SplitOrigin(origin)
-	before := newLogChain(w.c.control, w.c.trust.Archive, origin)
-	before.closed = w.chain.closed
-	if err := before.read(ctx, objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period)}, func(chain.Finding) {}); err != nil {
+	before := w.chain.of(period)
+	if err := before.read(ctx, func(chain.Finding) {}); err != nil {
 		return nil, err
 	}
 	if w.past == nil {

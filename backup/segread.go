@@ -5,43 +5,8 @@ import (
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
-	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/internal/sha256mb"
 )
-
-// readFrames reads the headers and signatures of the frames of a commit.
-func readFrames(ctx context.Context, store Store, c *commit.Commit) ([][]byte, error) {
-	obj := c.Object(commit.KindProof, "")
-	if obj == nil {
-		return nil, nil
-	}
-	data, _, err := fetchSpan(ctx, store, obj, c.Proof[segment.SectionFrames])
-	if err != nil {
-		return nil, err
-	}
-	frames, err := segment.ParseFrames(data)
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]byte, len(frames))
-	for i := range frames {
-		out[i] = frames[i].Signed
-	}
-	return out, nil
-}
-
-// readEncaps reads the encapsulations that a commit repeats.
-func readEncaps(ctx context.Context, store Store, c *commit.Commit) ([]segment.Encap, error) {
-	obj := c.Object(commit.KindProof, "")
-	if obj == nil || len(c.Proof) < segment.Sections {
-		return nil, fmt.Errorf("commit %d of %s repeats no encapsulations", c.N, c.Log)
-	}
-	data, _, err := fetchSpan(ctx, store, obj, c.Proof[segment.SectionEncaps])
-	if err != nil {
-		return nil, err
-	}
-	return segment.ParseEncaps(data)
-}
 
 // pieceBytes is how much of an object is read at a time where it need not lie in memory as a whole.
 const pieceBytes = 4 << 20

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
@@ -17,7 +16,6 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -38,7 +36,6 @@ type Tiles struct {
 // tileLog is a data log as far as tiles need it.
 type tileLog struct {
 	chain    *logChain
-	space    objstore.Numbered
 	segments []tileSegment
 }
 
@@ -77,23 +74,18 @@ func (t *Tiles) Refresh(ctx context.Context) error {
 	if err := t.control.Refresh(ctx); err != nil {
 		return err
 	}
-	var partitions []uint32
-	err := eachFolder(ctx, t.store, logsPrefix, func(name string) {
-		if p, err := strconv.ParseUint(name, 10, 32); err == nil {
-			partitions = append(partitions, uint32(p))
-		}
-	})
+	ps, err := partitions(ctx, t.store)
 	if err != nil {
 		return err
 	}
-	for _, p := range partitions {
+	for _, p := range ps {
 		periods, err := logPeriods(ctx, t.store, p)
 		if err != nil {
 			return err
 		}
 		for _, period := range periods {
 			l := t.log(p, period)
-			if err := l.chain.read(ctx, l.space, func(chain.Finding) {}); err != nil {
+			if err := l.chain.read(ctx, func(chain.Finding) {}); err != nil {
 				return err
 			}
 		}
@@ -103,11 +95,10 @@ func (t *Tiles) Refresh(ctx context.Context) error {
 
 // log finds a log, or begins it. Requires mu.
 func (t *Tiles) log(partition uint32, period string) *tileLog {
-	origin := fmt.Sprintf("%s/%d/%s", t.trust.Name, partition, period)
+	origin := commit.Origin(t.trust.Name, partition, period)
 	l := t.logs[origin]
 	if l == nil {
-		l = &tileLog{chain: newLogChain(t.control, t.trust.Archive, origin),
-			space: objstore.Numbered{Store: t.store, Prefix: commitsPrefix(partition, period)}}
+		l = &tileLog{chain: newLogChain(t.control, t.store, &t.trust, partition, period)}
 		l.chain.took = func(_ chain.Object, c *commit.Commit) { l.take(c) }
 		t.logs[origin] = l
 	}
@@ -193,6 +184,9 @@ func (l *tileLog) holds(h control.Head) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.Size == 0 && c.Root == merkle.EmptyRoot() { // a log that continues another begins with a commit without leaves
+		return nil
 	}
 	for i := range l.segments {
 		if s := &l.segments[i]; s.size == c.Size {

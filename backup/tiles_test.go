@@ -93,6 +93,22 @@ func TestTilesOfAnArchive(t *testing.T) {
 	tileByTile(t, a.tiles(), origin, targets[len(targets)-1])
 }
 
+// The log of a period that continues another is served like the first.
+func TestTilesOfTwoPeriods(t *testing.T) {
+	a, _, _ := turned(t)
+	first, second := "test/0/"+periodAfter(t, 0), "test/0/"+periodAfter(t, quarter)
+	for i, want := range []uint64{0, 5} { // it begins with a commit that has no leaves
+		if i > 0 {
+			a.stream(keyscope.Link{}).send(some(4)...)
+		}
+		a.once()
+		sizes, _ := a.export()
+		if len(sizes) != 3 || sizes[first] != 10 || sizes[second] != want {
+			t.Fatalf("exported %v, want the control log, 10 leaves of %s and %d of %s", sizes, first, want, second)
+		}
+	}
+}
+
 func open(s *testStream) uint64 {
 	if s.next == 0 {
 		return 1

@@ -108,11 +108,9 @@ func (c *Compactor) firstPeriod() (period string, err error) {
 // open takes up the log of a period, behind the one before if that was closed.
 func (w *worker) open(ctx context.Context, period string, before *logChain) error {
 	w.period = period
-	w.space = objstore.Numbered{Store: w.c.cfg.Store, Prefix: commitsPrefix(w.partition, period), Lock: w.c.lockNow}
-	w.chain = newLogChain(w.c.control, w.c.trust.Archive, w.origin())
-	w.chain.closed = func(ctx context.Context, end commit.End) (*ending, error) {
-		return w.chain.endingIn(ctx, w.c.cfg.Store, end)
-	}
+	w.space = commits(w.c.cfg.Store, w.partition, period)
+	w.space.Lock = w.c.lockNow
+	w.chain = newLogChain(w.c.control, w.c.cfg.Store, &w.c.trust, w.partition, period)
 	if before != nil {
 		w.chain.follow(before)
 	}
@@ -121,7 +119,7 @@ func (w *worker) open(ctx context.Context, period string, before *logChain) erro
 
 // origin is the name of the log.
 func (w *worker) origin() string {
-	return fmt.Sprintf("%s/%d/%s", w.c.trust.Name, w.partition, w.period)
+	return commit.Origin(w.c.trust.Name, w.partition, w.period)
 }
 
 // load reads the chain of commits and starts anew behind it. It is how a worker starts, and how it goes on after it
@@ -132,7 +130,7 @@ func (w *worker) load(ctx context.Context) error {
 	}
 	w.chain.head = w.c.control.Head(w.origin())
 	var broken error
-	err := w.chain.read(ctx, w.space, func(f chain.Finding) {
+	err := w.chain.read(ctx, func(f chain.Finding) {
 		w.c.found(w.origin(), f)
 		if f.Kind == chain.Missing {
 			broken = f

@@ -57,6 +57,11 @@ func ComparePeriods(a, b string) int {
 	return strings.Compare(a, b)
 }
 
+// Origin is the origin of a log: the name of its archive, its partition and its period.
+func Origin(archive string, partition uint32, period string) string {
+	return fmt.Sprintf("%s/%d/%s", archive, partition, period)
+}
+
 // SplitOrigin cuts the period off the origin of a log; what is before it names the partition.
 func SplitOrigin(origin string) (partition, period string) {
 	i := strings.LastIndexByte(origin, '/')

@@ -8,66 +8,29 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
+	"golang.org/x/mod/sumdb/note"
 )
-
-const logsPrefix = "logs/"
-
-// logPrefix is where the objects of a log lie.
-func logPrefix(partition uint32, period string) string {
-	return fmt.Sprintf("%s%d/%s/", logsPrefix, partition, period)
-}
-
-func commitsPrefix(partition uint32, period string) string {
-	return logPrefix(partition, period) + "commits/"
-}
-
-// logPeriods lists the periods of a partition that have objects, oldest first.
-func logPeriods(ctx context.Context, store Store, partition uint32) (periods []string, err error) {
-	prefix := fmt.Sprintf("%s%d/", logsPrefix, partition)
-	err = eachFolder(ctx, store, prefix, func(name string) { periods = append(periods, name) })
-	return periods, err
-}
-
-// eachFolder calls f with the name of each folder directly under prefix, without listing what is inside.
-func eachFolder(ctx context.Context, store Store, prefix string, f func(name string)) error {
-	after := ""
-	for {
-		found := false
-		for v, err := range store.Versions(ctx, prefix, after) {
-			if err != nil {
-				return fmt.Errorf("list %s: %w", prefix, err)
-			}
-			name, _, ok := strings.Cut(strings.TrimPrefix(v.Key, prefix), "/")
-			if ok {
-				f(name)
-				after, found = prefix+name+"0", true // '0' sorts just behind '/'
-				break
-			}
-		}
-		if !found {
-			return nil
-		}
-	}
-}
 
 // logChain follows the commits of one log. It is shared by those who extend it and those who verify it.
 type logChain struct {
-	archive [16]byte
-	origin  string
-	control *ledger.Log
-	took    func(o chain.Object, c *commit.Commit) // called for each accepted commit; may be nil
-	closed  func(ctx context.Context, end commit.End) (*ending, error)
+	origin    string
+	archive   [16]byte
+	name      string // of the archive
+	partition uint32
+	period    string
+	control   *ledger.Log
+	store     objstore.Store
+
+	took   func(o chain.Object, c *commit.Commit)                     // called for each accepted commit; may be nil
+	closed func(ctx context.Context, end commit.End) (*ending, error) // finds the log that the first commit continues
 
 	before *ending // what the first commit has for a parent; nil in the first log of a partition
 
@@ -92,15 +55,20 @@ type ending struct {
 // span says which commit holds leaves [from, next) of a stream.
 type span struct{ from, next, commit uint64 }
 
-func newLogChain(c *ledger.Log, archive [16]byte, origin string) *logChain {
-	return &logChain{archive: archive, origin: origin, control: c,
+// newLogChain begins to follow a log. What it continues is looked up in the store; whoever has read that log already can
+// set closed.
+func newLogChain(c *ledger.Log, store objstore.Store, trust *identity.Trust, partition uint32, period string) *logChain {
+	l := &logChain{origin: commit.Origin(trust.Name, partition, period), archive: trust.Archive, name: trust.Name,
+		partition: partition, period: period, control: c, store: store,
 		tips: map[commit.Hex16]commit.Tip{}, lanes: map[string]commit.Lane{},
 		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{}}
+	l.closed = l.endingIn
+	return l
 }
 
 // read follows the chain to its end.
-func (l *logChain) read(ctx context.Context, space chain.Space, report func(chain.Finding)) error {
-	tail, err := chain.Read(ctx, space, l.tail, func(o chain.Object) ([]uint64, func(), error) {
+func (l *logChain) read(ctx context.Context, report func(chain.Finding)) error {
+	tail, err := chain.Read(ctx, commits(l.store, l.partition, l.period), l.tail, func(o chain.Object) ([]uint64, func(), error) {
 		return l.judge(ctx, o)
 	}, report)
 	l.tail = tail
@@ -149,14 +117,13 @@ func (l *logChain) judgeFirst(ctx context.Context, o chain.Object, c *commit.Com
 }
 
 // endingIn returns commit n of a log, which must be final, as the oldest version of its number says.
-func (l *logChain) endingIn(ctx context.Context, store Store, end commit.End) (*ending, error) {
-	partition, period := commit.SplitOrigin(end.Log)
-	own, _ := commit.SplitOrigin(l.origin)
-	if _, ok := commit.PeriodStart(period); !ok || partition != own {
+func (l *logChain) endingIn(ctx context.Context, end commit.End) (*ending, error) {
+	_, period := commit.SplitOrigin(end.Log)
+	if _, ok := commit.PeriodStart(period); !ok || end.Log != commit.Origin(l.name, l.partition, period) {
 		return nil, fmt.Errorf("%w: it says that it continues %q, which is no log of its partition", chain.ErrOrphan, end.Log)
 	}
-	other := newLogChain(l.control, l.archive, end.Log)
-	for o, err := range (objstore.Numbered{Store: store, Prefix: l.commitsOf(period)}).From(ctx, end.N) {
+	other := l.of(period)
+	for o, err := range commits(l.store, l.partition, period).From(ctx, end.N) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
 		}
@@ -178,12 +145,9 @@ func (l *logChain) endingIn(ctx context.Context, store Store, end commit.End) (*
 	return nil, fmt.Errorf("%w: commit %d of %s is no final one, or not there", chain.ErrOrphan, end.N, end.Log)
 }
 
-// commitsOf is where the commits of another period of the partition lie.
-func (l *logChain) commitsOf(period string) string {
-	partition, _ := commit.SplitOrigin(l.origin)
-	number := strings.TrimSuffix(partition, "/")
-	p, _ := strconv.ParseUint(number[strings.LastIndexByte(number, '/')+1:], 10, 32)
-	return commitsPrefix(uint32(p), period)
+// of begins to follow the log of another period of the partition.
+func (l *logChain) of(period string) *logChain {
+	return newLogChain(l.control, l.store, &identity.Trust{Name: l.name, Archive: l.archive}, l.partition, period)
 }
 
 // follow makes l, which is empty, start where the log before ends.
@@ -304,78 +268,4 @@ func (l *logChain) holding(stream commit.Hex16, from, next uint64) (commits []ui
 		}
 	}
 	return commits
-}
-
-// What is wrong with an object that a commit names. Any other error means that the store could not be read.
-var (
-	errNoObject = errors.New("the object is not in the store")
-	errAltered  = errors.New("content is not what the commit names")
-)
-
-// faulty reports whether err says that the archive, and not the way to it, is damaged.
-func faulty(err error) bool { return errors.Is(err, errNoObject) || errors.Is(err, errAltered) }
-
-// fetch reads an object that a commit names, and checks it: the named version, else any version with that content.
-// relocated says that it was another one.
-func fetch(ctx context.Context, store Store, obj *commit.Object) (data []byte, relocated bool, err error) {
-	return fetchSpan(ctx, store, obj, commit.Span{Off: 0, Len: obj.Size, SHA256: obj.SHA256})
-}
-
-// fetchSpan reads a range of an object and checks it against its digest.
-func fetchSpan(ctx context.Context, store Store, obj *commit.Object, span commit.Span) ([]byte, bool, error) {
-	return fetchRange(ctx, store, obj, Range{Off: span.Off, Len: span.Len}, func(data []byte) bool { return commit.Hash(data) == span.SHA256 })
-}
-
-// fetchRange reads a range of an object, of the first version in which the range fits.
-func fetchRange(ctx context.Context, store Store, obj *commit.Object, r Range, fits func([]byte) bool) (data []byte, relocated bool, err error) {
-	if r.Off < 0 || r.Len <= 0 || r.Len > obj.Size || r.Off > obj.Size-r.Len {
-		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, errAltered, r.Len, r.Off)
-	}
-	length := r.Len
-	if r.Len == obj.Size {
-		r = Range{}
-	}
-	relocated, err = tryVersions(ctx, store, obj, func(version string) (ok bool, err error) {
-		data, err = store.Read(ctx, obj.Key, version, r)
-		return err == nil && int64(len(data)) == length && fits(data), err
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	return data, relocated, nil
-}
-
-// tryVersions calls try with the version that a commit names of an object, and then with others that may be it, until
-// one is right. relocated says that it was another.
-func tryVersions(ctx context.Context, store Store, obj *commit.Object, try func(version string) (ok bool, err error)) (relocated bool, err error) {
-	ok, first := try(obj.Version)
-	if ok {
-		return false, nil
-	}
-	found, unread := false, error(nil)
-	for v, err := range store.Versions(ctx, obj.Key, "") {
-		if err != nil {
-			return false, fmt.Errorf("list versions of %s: %w", obj.Key, err)
-		}
-		if v.Key != obj.Key || v.Deleted {
-			continue
-		}
-		if found = true; v.Size != obj.Size || v.ID == obj.Version && first == nil {
-			continue
-		}
-		ok, err := try(v.ID)
-		if ok {
-			return v.ID != obj.Version, nil
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			unread = err
-		}
-	}
-	switch {
-	case unread != nil:
-		return false, fmt.Errorf("%s: %w", obj.Key, unread)
-	case found:
-		return false, fmt.Errorf("%s: %w", obj.Key, errAltered)
-	}
-	return false, fmt.Errorf("%s: %w", obj.Key, errNoObject)
 }
