@@ -17,11 +17,9 @@ import (
 )
 
 const (
-	// signedMatches is up to how many matches their writers' signatures are in the file, too.
-	signedMatches = 1000
-	// leafBytes is what a leaf takes in a file, if each record has a block and a scope of its own; matchBytes what a
-	// signed match takes besides; fileBytes what is in any file.
-	leafBytes, matchBytes, fileBytes = 115, 700, 16 << 10
+	// leafBytes is what a leaf takes in a file, if each record has a block and a scope of its own; streamBytes what a stream takes
+	// that signed matches; fileBytes what is in any file. A frame takes less than it does in a proof object.
+	leafBytes, streamBytes, fileBytes = 115, 400, 16 << 10
 )
 
 // answering is one query that is answered with nothing left out.
@@ -32,7 +30,7 @@ type answering struct {
 	prover  prover
 	log     *controlProof
 	runs    []*leafRun
-	matches uint64
+	streams map[[16]byte]bool // of which the certificate is in the file
 }
 
 // leafRun is a run of whole segments of a log.
@@ -45,7 +43,8 @@ type leafRun struct {
 
 // Answer makes evidence of what a query selects, with nothing left out: it shows all leaves of the segments from the first to the last that holds
 // records of the times in the query, as commits say; with whole, and without times, all leaves of all logs. It discloses nothing and needs no key.
-// Before it reads them, agree hears what it takes, and may refuse. Matches are shown with the signatures of their writers, if there are at most 1,000.
+// Before it reads them, agree hears what it takes, and may refuse. Matches are shown with the signatures of their writers, and beside them the newest list of
+// logs that the control log has: what came since is not shown.
 func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, agree func(answer.Cost) error) (*Evidence, error) {
 	if a.unfounded != nil {
 		return nil, a.unfounded
@@ -53,7 +52,7 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 	if err := query.Check(); err != nil {
 		return nil, err
 	}
-	p := &answering{a: a, query: query, prover: prover{a: a}}
+	p := &answering{a: a, query: query, prover: prover{a: a}, streams: map[[16]byte]bool{}}
 	for _, l := range a.logs {
 		if r := p.choose(l, whole); r != nil {
 			p.runs = append(p.runs, r)
@@ -65,6 +64,7 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 	if p.log, err = p.prover.readControl(ctx); err != nil {
 		return nil, err
 	}
+	p.log.wantList()
 	p.runs = slices.DeleteFunc(p.runs, func(r *leafRun) bool { return !p.reach(r) })
 	if len(p.runs) == 0 {
 		return nil, errors.New("no leaf of these times is provable: there is none, or a compactor has yet to put its head into the control log")
@@ -99,10 +99,15 @@ func (p *answering) choose(l *openLog, whole bool) *leafRun {
 	return r
 }
 
-// reach cuts a run where the newest head under the checkpoint ends. It reports whether something is left.
+// reach cuts a run where the head ends that the list of logs has, or the newest under the checkpoint if there is no list. It reports whether
+// something is left.
 func (p *answering) reach(r *leafRun) bool {
+	size := p.log.size
+	if p.log.list != nil {
+		size = p.log.list.Control
+	}
 	for i := range r.heads {
-		if h := &r.heads[i]; h.index < p.log.size && (r.head == nil || h.size > r.head.size) {
+		if h := &r.heads[i]; h.index < size && (r.head == nil || h.size > r.head.size) {
 			r.head = h
 		}
 	}
@@ -119,14 +124,23 @@ func (p *answering) reach(r *leafRun) bool {
 	if len(segments) == 0 {
 		return false
 	}
+	streams := map[commit.Hex16]bool{}
 	for i := range segments {
-		if c := segments[i].Commit; c.Index != nil {
-			p.cost.Segments++
-			p.cost.Read += c.Object(commit.KindIndex, "").Size
+		c := segments[i].Commit
+		if c.Index == nil || len(c.Proof) < segment.Sections {
+			continue
+		}
+		frames := c.Proof[segment.SectionFrames].Len
+		p.cost.Segments++
+		p.cost.Read += c.Object(commit.KindIndex, "").Size + frames
+		p.cost.File += frames
+		for _, tip := range c.Streams {
+			streams[tip.ID] = true
 		}
 	}
-	p.cost.Leaves += segments[len(segments)-1].Tree.Size - segments[0].Tree.First
-	p.cost.File = int64(p.cost.Leaves)*leafBytes + int64(min(p.cost.Leaves, signedMatches))*matchBytes + fileBytes
+	leaves := segments[len(segments)-1].Tree.Size - segments[0].Tree.First
+	p.cost.Leaves += leaves
+	p.cost.File += int64(leaves)*leafBytes + int64(len(streams))*streamBytes + fileBytes
 	p.cost.Logs = append(p.cost.Logs, r.l.chain.origin)
 	return true
 }
@@ -144,34 +158,28 @@ func (p *prover) takeRunHeads(l *control.Listed, h control.Head, entry string) {
 
 // prove makes the file.
 func (p *answering) prove(ctx context.Context) (*Evidence, error) {
-	var matches []*provable
+	total := 0
 	for _, r := range p.runs {
 		found, part, err := p.leaves(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		p.matches += uint64(len(found))
-		if p.matches <= signedMatches {
-			matches = append(matches, found...)
-		}
+		total += len(found)
 		p.prover.parts = append(p.prover.parts, part)
+		if err := p.signed(ctx, r, found); err != nil {
+			return nil, err
+		}
 		p.log.heads[r.head.index] = r.head
-	}
-	if p.matches > signedMatches {
-		matches = nil
-	}
-	if err := p.signed(ctx, matches); err != nil {
-		return nil, err
 	}
 	if err := p.log.entries(ctx, &p.prover); err != nil {
 		return nil, err
 	}
 	file, err := evidence.Marshal(p.a.trust.Archive, p.prover.parts)
-	return &Evidence{File: file, Records: len(matches)}, err
+	return &Evidence{File: file, Records: total}, err
 }
 
 // leaves makes the part of a run, and finds what matches.
-func (p *answering) leaves(ctx context.Context, r *leafRun) (found []*provable, part evidence.Part, err error) {
+func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part evidence.Part, err error) {
 	segments := r.l.commits[r.from:r.to]
 	x, err := answer.NewLeaves([]byte(r.head.Checkpoint), p.query, segments[0].Tree.First)
 	if err != nil {
@@ -191,8 +199,8 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []*provable, 
 				leafdata = check.AppendLeafdata(leafdata[:0], b, k)
 				before := len(x.Matches)
 				x.Add(&leaf, leafdata)
-				if len(x.Matches) > before && len(found) <= signedMatches {
-					found = append(found, &provable{l: r.l, c: c, index: first + uint64(k), leaf: leaf})
+				if len(x.Matches) > before {
+					found = append(found, match{c, first + uint64(k)})
 				}
 			}
 			return nil
@@ -213,19 +221,45 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []*provable, 
 	if err != nil {
 		return nil, part, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)
 	}
-	return found, evidence.Part{Kind: answer.Kind, Data: data}, nil
+	return found, evidence.Part{Kind: answer.KindLeaves, Data: data}, nil
 }
 
-// signed adds the matches as their writers signed them.
-func (p *answering) signed(ctx context.Context, matches []*provable) error {
-	streams := map[[16]byte]bool{}
-	for _, f := range matches {
-		path, err := p.prover.inFrame(ctx, f)
-		if err != nil {
-			return fmt.Errorf("%s leaf %d: %w", f.l.chain.origin, f.index, err)
+// match is a leaf that the query selects, and the segment that holds it.
+type match struct {
+	c     *logCommit
+	index uint64
+}
+
+// signed adds the frames of the matches of a run as their writers signed them, and the certificates of their streams.
+func (p *answering) signed(ctx context.Context, r *leafRun, matches []match) error {
+	if len(matches) == 0 {
+		return nil
+	}
+	var at []uint64
+	var signed [][]byte
+	var streams [][16]byte
+	next := uint64(0) // leaf behind the last frame
+	for _, m := range matches {
+		if m.index < next {
+			continue
 		}
-		p.prover.parts = append(p.prover.parts, evidence.RecordPart(f.leaf.Append(nil), f.frame.Signed, path))
-		if err := p.prover.stream(ctx, f.leaf.Stream, p.log, streams); err != nil {
+		f, err := p.prover.frameOf(ctx, m.c, m.index)
+		if err != nil {
+			return fmt.Errorf("%s leaf %d: %w", r.l.chain.origin, m.index, err)
+		}
+		at, signed = append(at, f.Leaf), append(signed, f.Signed)
+		next = f.Leaf + uint64(f.Count)
+		if !p.streams[f.Stream] {
+			streams = append(streams, f.Stream)
+		}
+	}
+	data, err := answer.Frames(r.l.commits[r.from].Tree.First, at, signed)
+	if err != nil {
+		return err
+	}
+	p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindSigned, Data: data})
+	for _, id := range streams {
+		if err := p.prover.stream(ctx, id, p.log, p.streams); err != nil {
 			return err
 		}
 	}

@@ -51,18 +51,18 @@ func TestAnswer(t *testing.T) {
 	if len(r.Ranges) != 1 || len(r.Ranges[0].Matches) != 12 || p.Leaves != 14 || p.Segments != 5 || e.Records != 12 || !r.Whole() || p.Open != 0 {
 		t.Fatalf("all: %+v, %+v", p, r.Ranges)
 	}
-	if len(r.Records) != 12 || r.Records[0].Log != r.Ranges[0].Log || r.Records[0].Service != "default" {
-		t.Errorf("the matches are not shown as their writer signed them: %+v", r.Records[:1])
+	if r.Answer.Signed != 12 || !slices.ContainsFunc(r.Holds, func(s evidence.Statement) bool { return s.What == "certified" && s.Detail == "stream of default" }) {
+		t.Errorf("the matches are not shown as their writer signed them: %+v", r.Answer)
 	}
 	a.python(e.File)
 
 	hour := answer.Query{Kind: "input", Model: "m1", Since: h.Add(time.Hour + time.Minute), Until: h.Add(2*time.Hour + time.Minute)}
 	p, _, r = a.answer(hour, false)
-	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 {
+	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 || r.Whole() || r.Answer.Signed != 3 {
 		t.Errorf("an hour: %+v, %+v", p, x)
 	}
 	p, _, r = a.answer(hour, true)
-	if x := r.Ranges[0]; p.Segments != 5 || x.First != 0 || x.Leaves != 14 || len(x.Matches) != 3 {
+	if x := r.Ranges[0]; p.Segments != 5 || x.First != 0 || x.Leaves != 14 || len(x.Matches) != 3 || !r.Whole() {
 		t.Errorf("an hour in the whole log: %+v, %+v", p, x)
 	}
 	if _, _, r = a.answer(answer.Query{Kind: "error"}, false); len(r.Ranges[0].Matches) != 0 || !r.Whole() {

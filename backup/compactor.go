@@ -203,7 +203,7 @@ func (c *Compactor) Once(ctx context.Context) error {
 	if c.cfg.Keys != nil {
 		err = errors.Join(err, c.cfg.Keys.Fold(ctx))
 	}
-	return errors.Join(err, c.flush(ctx), c.cosign(ctx))
+	return errors.Join(err, c.flush(ctx, 0), c.cosign(ctx))
 }
 
 // partition runs a worker on one partition. If the source diverges, the partition halts and the others go on.
@@ -285,7 +285,7 @@ func (c *Compactor) notice(kind string, body any) {
 func (c *Compactor) runHeads(ctx context.Context) error {
 	for ctx.Err() == nil {
 		objstore.Pause(ctx, c.cfg.HeadsEvery)
-		err := c.flush(ctx)
+		err := c.flush(ctx, listEvery)
 		if err == nil {
 			c.works(partControl)
 		} else if ctx.Err() == nil {
@@ -295,14 +295,14 @@ func (c *Compactor) runHeads(ctx context.Context) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := c.flush(last); err != nil {
+	if err := c.flush(last, 0); err != nil {
 		c.log.Error("control log: last heads", "err", err)
 	}
 	return ctx.Err()
 }
 
-// flush puts new heads, entries and the inbox into the control log.
-func (c *Compactor) flush(ctx context.Context) error {
+// flush puts new heads, entries and the inbox into the control log, and a list of logs if the last one is older than so much.
+func (c *Compactor) flush(ctx context.Context, age time.Duration) error {
 	c.mu.Lock()
 	heads := make([]control.Head, 0, len(c.heads))
 	for _, h := range c.heads {
@@ -324,6 +324,7 @@ func (c *Compactor) flush(ctx context.Context) error {
 	if err := c.control.Append(ctx, c.sealer, entries...); err != nil {
 		return err
 	}
+	listErr := c.listLogs(ctx, age)
 	inboxErr := c.control.TakeIn(ctx, c.sealer, c.refusal)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -333,7 +334,7 @@ func (c *Compactor) flush(ctx context.Context) error {
 			delete(c.heads, h.Log)
 		}
 	}
-	return inboxErr
+	return errors.Join(inboxErr, listErr)
 }
 
 // refusal is the note that an entry of the inbox is not taken.

@@ -57,7 +57,7 @@ func TestInboxAndControlLog(t *testing.T) {
 	wantFault(t, report.Faults, "completeness", fmt.Sprintf("%x", s.id), "unknown after seq 3")
 
 	// Those who hold the control key, but no role, get entries in, and nothing follows from them.
-	if err := a.sequence(ack, stranger); err != nil {
+	if err := a.sequence(control.TypeAck, ack, stranger); err != nil {
 		t.Fatal(err)
 	}
 	report = a.verify(VerifyOptions{})
@@ -80,7 +80,7 @@ func TestInboxAndControlLog(t *testing.T) {
 }
 
 // sequence puts an entry into the control log, with the control key of the compactor.
-func (a *testArchive) sequence(body any, by note.Signer) error {
+func (a *testArchive) sequence(kind string, body any, by note.Signer) error {
 	var id identity.Compactor
 	var trust identity.Trust
 	if err := identity.Parse(a.file("compactor", "compactor.stele"), identity.CompactorFormat, &id); err != nil {
@@ -101,7 +101,7 @@ func (a *testArchive) sequence(body any, by note.Signer) error {
 		}
 		accept()
 	}
-	e, err := control.Sign(trust.Archive, control.TypeAck, time.Now(), body, by)
+	e, err := control.Sign(trust.Archive, kind, time.Now(), body, by)
 	if err != nil {
 		return err
 	}
@@ -129,4 +129,18 @@ func TestSquattedControlLog(t *testing.T) {
 	a.once(keys)
 	report := a.intact(keys, append(records, more...))
 	wantFault(t, report.Notices, "integrity", fmt.Sprintf("control/log/%020d", n), "squat")
+}
+
+// A compactor that signs a list of logs in which one is missing breaks integrity: an answer under it would look whole.
+func TestFalseListOfLogs(t *testing.T) {
+	a, _, keys, _ := built(t)
+	a.once(keys)
+	report := a.verify(VerifyOptions{})
+	wantExit(t, report, 0, "integrity")
+	if err := a.sequence(control.TypeLogs, control.NewLogs(report.Control, nil), a.commitSigner()); err != nil {
+		t.Fatal(err)
+	}
+	report = a.verify(VerifyOptions{})
+	wantExit(t, report, 10, "integrity")
+	wantFault(t, report.Faults, "integrity", "control/log/", "test/compactor/default signed a list of logs")
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/commit"
@@ -251,20 +252,29 @@ func (p *prover) record(ctx context.Context, f *provable) error {
 
 // inFrame finds the frame of a leaf, and its path there.
 func (p *prover) inFrame(ctx context.Context, f *provable) ([]merkle.Hash, error) {
-	if err := p.readFrames(ctx, f.c); err != nil {
+	var err error
+	if f.frame, err = p.frameOf(ctx, f.c, f.index); err != nil {
 		return nil, err
 	}
-	frames, hashes := p.near.frames, p.near.leaves
-	i := slices.IndexFunc(frames, func(x segment.FrameAt) bool { return f.index-x.Leaf < uint64(x.Count) && f.index >= x.Leaf })
-	if i < 0 {
-		return nil, fmt.Errorf("no frame in %s holds it", f.c.key)
-	}
-	f.frame = frames[i]
+	hashes := p.near.leaves
 	at := f.frame.Leaf - f.c.Tree.First
 	if at+uint64(f.frame.Count) > uint64(len(hashes)) {
 		return nil, fmt.Errorf("the frame in %s lies outside of it", f.c.key)
 	}
 	return pathIn(hashes[at:][:f.frame.Count], f.index-f.frame.Leaf)
+}
+
+// frameOf finds the frame of a leaf.
+func (p *prover) frameOf(ctx context.Context, c *logCommit, leaf uint64) (segment.FrameAt, error) {
+	if err := p.readFrames(ctx, c); err != nil {
+		return segment.FrameAt{}, err
+	}
+	frames := p.near.frames // ascend
+	i := sort.Search(len(frames), func(i int) bool { return frames[i].Leaf > leaf }) - 1
+	if i < 0 || leaf-frames[i].Leaf >= uint64(frames[i].Count) {
+		return segment.FrameAt{}, fmt.Errorf("no frame in %s holds it", c.key)
+	}
+	return frames[i], nil
 }
 
 // readFrames reads the frames and leaf hashes of a commit, unless they were read last.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
@@ -22,10 +23,37 @@ type controlProof struct {
 	size       uint64            // of the checkpoint
 	checkpoint []byte
 	heads      map[uint64]*provenHead // by index
+	list       *provenList            // of logs; nil if there is none, and none is wanted
+	lists      []provenList           // of logs, oldest first
 	rosters    []provenRoster         // oldest first
 	writers    [][]byte               // service keys that are to be shown
 	more       map[uint64]moreEntry   // other entries, by index
 	vouches    []evidence.Part        // who else has seen the head
+}
+
+// provenList is a list of logs.
+type provenList struct {
+	control.LoggedLogs
+	entry string
+}
+
+// wantList takes the newest list of logs under the checkpoint into the file.
+func (log *controlProof) wantList() {
+	for i := range log.lists {
+		if l := &log.lists[i]; l.Index < log.size {
+			log.list = l
+		}
+	}
+}
+
+// listLogs adds the list of logs.
+func (log *controlProof) listLogs(p *prover) error {
+	if err := log.entry(p, log.list.Index, log.list.entry); err != nil {
+		return err
+	}
+	lines := strings.Join(log.state.LogLines(log.list.Control), "\n") + "\n"
+	p.parts = append(p.parts, evidence.Part{Kind: answer.KindLogs, Data: []byte(lines)})
+	return nil
 }
 
 // provenRoster is an entry that says who the policy names: a roster or, where there is none, the policy itself.
@@ -50,6 +78,8 @@ func (p *prover) replay(ctx context.Context) (*controlProof, error) {
 		switch l.Type {
 		case control.TypeHeads:
 			p.takeHeads(log, l, entry)
+		case control.TypeLogs:
+			log.lists = append(log.lists, provenList{s.Lists[len(s.Lists)-1], entry})
 		case control.TypeRoster, control.TypePolicy:
 			log.takeNames(s, l, entry)
 		case control.TypeRequest, control.TypeApprove, control.TypeErased, control.TypeDestroyed, control.TypeSupplement:
@@ -156,6 +186,10 @@ func (log *controlProof) entries(ctx context.Context, p *prover) error {
 		last = max(last, index)
 		log.showKey(index, h.by)
 	}
+	if log.list != nil {
+		last = max(last, log.list.Index)
+		log.showKey(log.list.Index, log.list.By)
+	}
 	for _, key := range log.writers {
 		log.show(last, func(line string) bool {
 			words := strings.Split(line, " ")
@@ -170,6 +204,9 @@ func (log *controlProof) entries(ctx context.Context, p *prover) error {
 	}
 	for index, h := range log.heads {
 		shown[index] = func() error { return log.entry(p, index, h.entry) }
+	}
+	if log.list != nil {
+		shown[log.list.Index] = func() error { return log.listLogs(p) }
 	}
 	for index, m := range log.more {
 		shown[index] = func() error {

@@ -110,6 +110,8 @@ func (v *verifier) controlLog() {
 		}
 		for _, l := range s.Listed {
 			switch {
+			case errors.As(l.Unauthorised, new(*control.FalseLogs)):
+				v.r.fault(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "%v: answers under it may lack a log", l.Unauthorised)
 			case l.Unauthorised != nil:
 				v.r.notice(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "has no effect: %v", l.Unauthorised)
 			case l.Type == control.TypeDisclosure:

@@ -6,8 +6,12 @@ import (
 	"encoding/binary"
 )
 
-// Kind is the kind of the part of an evidence file that holds such a run.
-const Kind = 14
+// Kinds of parts of an evidence file.
+const (
+	KindLeaves = 14 // a run of leaves
+	KindSigned = 15 // frames of the run before, as their writers signed them
+	KindLogs   = 18 // lines of the list of logs before
+)
 
 var le = binary.LittleEndian
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"sort"
 	"time"
 
 	"github.com/stelelog/stele/internal/record"
@@ -133,7 +134,15 @@ type Run struct {
 	Records uint64
 	Matches []Match
 
-	text []byte // of the query
+	text   []byte // of the query
+	leaves []runLeaf
+}
+
+// runLeaf is what the frame of a leaf is found by.
+type runLeaf struct {
+	hash   merkle.Hash
+	stream [16]byte
+	seq    uint64
 }
 
 // Match is a record that a query selects, by what is in clear.
@@ -148,6 +157,7 @@ type Match struct {
 	Scope  string            `json:"scope"`           // hex
 	Clear  map[string]string `json:"clear,omitempty"` // operational attributes, by name
 	Hash   merkle.Hash       `json:"hash"`            // of the leaf
+	Signed bool              `json:"signed"`          // the file that it is in shows the signature of its writer
 }
 
 // Range is an answer that holds: a run of leaves of a log, all of which are shown, and what the query selects among them.
@@ -159,6 +169,37 @@ type Range struct {
 	Records uint64  `json:"records"` // among the leaves
 	Query   Query   `json:"query"`
 	Matches []Match `json:"matches"`
+}
+
+// Summary says how far the ranges of a file answer their query.
+type Summary struct {
+	Query   Query     `json:"query"`
+	Matches uint64    `json:"matches"`
+	Signed  uint64    `json:"signed"`         // of these, with the signature of their writer
+	AsOf    time.Time `json:"as_of,omitzero"` // of the list of logs, by the clock of the compactor that signed it; zero without one
+	Logs    []Log     `json:"logs"`           // that the list has; without one, those of the ranges
+}
+
+// Lacks says what an answer lacks for whoever asked a question: it answers another one, or its list of logs is of a time before asOf. A nil asked and a
+// zero asOf stand for any; a nil Summary answers nothing.
+func (s *Summary) Lacks(asked *Query, asOf time.Time) (lacks []string) {
+	if s == nil {
+		return []string{"it answers no question"}
+	}
+	if asked != nil && !asked.Equal(s.Query) {
+		lacks = append(lacks, fmt.Sprintf("it answers another question: %s, not %s", s.Query, *asked))
+	}
+	if s.AsOf.Before(asOf) {
+		lacks = append(lacks, "it is older than "+asOf.UTC().Format(time.RFC3339))
+	}
+	return lacks
+}
+
+// Log says how much of a log is shown.
+type Log struct {
+	Log   string `json:"log"`   // origin
+	Size  uint64 `json:"size"`  // by the list of logs, or by the head of its ranges
+	Shown uint64 `json:"shown"` // leaves
 }
 
 // Cost is what an answer takes.
@@ -205,8 +246,10 @@ func Parse(data []byte) (*Run, error) {
 // rows reads the leaves, and finds the matches.
 func (r *Run) rows(raw []byte, around []merkle.Hash) error {
 	leaves := make([]merkle.Hash, 0, r.Leaves)
+	r.leaves = make([]runLeaf, 0, r.Leaves)
 	err := eachLeaf(raw, r.Leaves, func(i uint64, l *record.Leaf, leafdata []byte) {
 		leaves = append(leaves, merkle.LeafHash(leafdata))
+		r.leaves = append(r.leaves, runLeaf{leaves[i], l.Stream, l.Seq})
 		if l.Type == record.Plain {
 			r.Records++
 		}
@@ -245,6 +288,25 @@ func (r *Run) Root() merkle.Hash {
 		hashes[i] = r.Matches[i].Hash
 	}
 	return merkle.Root(hashes)
+}
+
+// Frame is the root over the hashes of count leaves from index on, and which of the matches are among them. It reports whether the
+// leaves are shown, and are those of the stream from seq on.
+func (r *Run) Frame(index, count uint64, stream [16]byte, seq uint64) (root merkle.Hash, matches []Match, ok bool) {
+	if index < r.First || count > r.Leaves || index-r.First > r.Leaves-count {
+		return root, nil, false
+	}
+	hashes := make([]merkle.Hash, count)
+	for i := range hashes {
+		l := &r.leaves[index-r.First+uint64(i)]
+		if l.stream != stream || l.seq != seq+uint64(i) {
+			return root, nil, false
+		}
+		hashes[i] = l.hash
+	}
+	from := sort.Search(len(r.Matches), func(i int) bool { return r.Matches[i].Index >= index })
+	to := sort.Search(len(r.Matches), func(i int) bool { return r.Matches[i].Index >= index+count })
+	return merkle.Root(hashes), r.Matches[from:to], true
 }
 
 // Text is the query as it stands in the run.

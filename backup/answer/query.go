@@ -60,6 +60,20 @@ func (q Query) Check() error {
 	return err
 }
 
+// Equal reports whether two queries are the same question.
+func (q Query) Equal(p Query) bool {
+	return q.Kind == p.Kind && q.Model == p.Model && q.Since.Equal(p.Since) && q.Until.Equal(p.Until)
+}
+
+// String is the query as it stands in a range.
+func (q Query) String() string {
+	text, err := q.text()
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
 // matches reports whether a query selects a leaf.
 func (q *Query) matches(l *record.Leaf) bool {
 	return l.Type == record.Plain && (q.Kind == "" || q.Kind == record.KindNames()[l.Kind]) && (q.Model == "" || q.Model == l.Clear[record.Model]) &&

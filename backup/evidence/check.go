@@ -19,8 +19,9 @@ import (
 
 // FailedError says that a file claims what does not hold: it shows nothing then, whatever else is in it.
 type FailedError struct {
-	Part int // number in the file, from 0; -1 if it is of none
-	Err  error
+	Part    int  // number in the file, from 0; -1 if it is of none
+	Foreign bool // the file is of another archive than the trust file, and nothing else of it was looked at
+	Err     error
 }
 
 func (e *FailedError) Error() string {
@@ -34,7 +35,7 @@ func (e *FailedError) Error() string {
 func (e *FailedError) Unwrap() error { return e.Err }
 
 func failed(part int, format string, args ...any) error {
-	return &FailedError{part, fmt.Errorf(format, args...)}
+	return &FailedError{Part: part, Err: fmt.Errorf(format, args...)}
 }
 
 // checker is one check.
@@ -48,6 +49,10 @@ type checker struct {
 	entries []*entryGroup
 	ranges  []*rangePart
 	streams map[[16]byte]*keyscope.Cert
+
+	certified map[[16]byte]int     // behind which range, for streams of frames
+	signed    map[merkle.Hash]bool // leaves of which the signature is here
+	told      map[[16]byte]bool    // streams of frames about which all was said
 
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
@@ -72,6 +77,8 @@ type entryGroup struct {
 	entry  *control.Entry
 	proof  *merkle.TLogProof
 	lines  []namePart
+	logs   []byte // lines of a list of logs; nil without
+	more   bool   // something else than its proof belongs to it
 	used   bool
 
 	erasure erasureParts
@@ -88,7 +95,7 @@ type namePart struct {
 // cannot be read; a [*FailedError], that something in it does not hold. Then there is no report: a file shows all that it
 // claims, or nothing. It fetches nothing, and takes time and memory in proportion to the file.
 func Check(trust, file []byte) (*Report, error) {
-	c := &checker{streams: map[[16]byte]*keyscope.Cert{}}
+	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, certified: map[[16]byte]int{}, signed: map[merkle.Hash]bool{}, told: map[[16]byte]bool{}}
 	if err := c.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
@@ -104,7 +111,7 @@ func Check(trust, file []byte) (*Report, error) {
 		return nil, err
 	}
 	if archive != c.trust.Archive {
-		return nil, failed(-1, "the file is of the archive %x, and the trust file of %x (%s)", archive, c.trust.Archive, c.trust.Name)
+		return nil, &FailedError{-1, true, fmt.Errorf("the file is of the archive %x, and the trust file of %x (%s)", archive, c.trust.Archive, c.trust.Name)}
 	}
 	c.report = &Report{Stele: "check/v1", Archive: hex.EncodeToString(archive[:]), Name: c.trust.Name,
 		Records: []Record{}, Holds: []Statement{}, Missing: []Statement{}, Limits: limits()}
@@ -147,7 +154,7 @@ func (c *checker) gather(parts []Part) error {
 			if errors.As(err, &f) {
 				return err
 			}
-			return &FailedError{n, err}
+			return &FailedError{n, false, err}
 		}
 	}
 	if len(c.records)+len(c.entries)+len(c.ranges) == 0 {
@@ -167,7 +174,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 	if len(c.entries) > 0 {
 		e = c.entries[len(c.entries)-1]
 	}
-	if len(c.vouches) > 0 && p.Kind < KindCosigned {
+	if len(c.vouches) > 0 && (p.Kind < KindCosigned || p.Kind == answer.KindLogs) {
 		return errMisplaced
 	}
 	switch p.Kind {
@@ -186,8 +193,10 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 			return errors.New("the certificate of the stream of the record before is not behind it")
 		}
 		c.records = append(c.records, g)
-	case answer.Kind:
+	case answer.KindLeaves:
 		return c.takeRange(n, p)
+	case answer.KindSigned:
+		return c.takeSigned(p)
 	case KindLog, KindFields, KindScope:
 		if r == nil {
 			return errMisplaced
@@ -198,7 +207,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		if err != nil {
 			return err
 		}
-		if r == nil || r.leaf.Stream != cert.Stream || c.streams[cert.Stream] != nil {
+		if c.streams[cert.Stream] != nil || !c.awaits(r, cert.Stream) {
 			return errMisplaced
 		}
 		c.streams[cert.Stream] = cert
@@ -215,7 +224,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		c.entries = append(c.entries, &entryGroup{number: n, file: string(p.Data), entry: entry})
 	case KindCosigned, KindAnchored:
 		return c.takeVouch(n, p)
-	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect, KindRemoved:
+	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect, KindRemoved, answer.KindLogs:
 		if e == nil {
 			return errMisplaced
 		}
@@ -247,11 +256,19 @@ func (g *recordGroup) take(p Part) error {
 
 func (g *entryGroup) take(n int, p Part) (err error) {
 	if p.Kind == KindControl {
-		if g.proof != nil {
+		if g.proof != nil || g.more {
 			return errMisplaced
 		}
 		g.proof, err = parseProof(p.Data)
 		return err
+	}
+	g.more = true
+	if p.Kind == answer.KindLogs {
+		if g.entry.Type != control.TypeLogs || g.logs != nil {
+			return errMisplaced
+		}
+		g.logs = p.Data
+		return nil
 	}
 	if p.Kind != KindName {
 		return g.takeErasure(n, p)
@@ -306,7 +323,7 @@ func (c *checker) controlProofs() error {
 			return failed(e.number, "entries that do not ascend")
 		}
 		if err := c.controlProof(e); err != nil {
-			return &FailedError{e.number, fmt.Errorf("its proof in the control log: %w", err)}
+			return &FailedError{e.number, false, fmt.Errorf("its proof in the control log: %w", err)}
 		}
 		last = e.proof.Index
 	}

@@ -122,7 +122,7 @@ func (c *checker) erasures() error {
 			continue
 		}
 		if err := c.erasureOf(e); err != nil {
-			return &FailedError{e.number, err}
+			return &FailedError{e.number, false, err}
 		}
 	}
 	return nil
@@ -201,11 +201,11 @@ func (c *checker) late(e *erasure) error {
 			}
 			g.used = true
 			if u.Buried == 0 || u.Dead > 0 || len(u.Weeks) > 0 || c.before(o.Request, g.proof.Index) {
-				return &FailedError{g.number, fmt.Errorf("a supplement that counts nothing for request %s, or comes before it", o.Request)}
+				return &FailedError{g.number, false, fmt.Errorf("a supplement that counts nothing for request %s, or comes before it", o.Request)}
 			}
 			key, err := c.signer(g, "keyservice")
 			if err != nil {
-				return &FailedError{g.number, err}
+				return &FailedError{g.number, false, err}
 			}
 			if key == nil {
 				c.missing(e.about, whatLate, "that the access policy names "+g.entry.By)

@@ -231,7 +231,7 @@ func (c *checker) removed(e *erasure) error {
 	for _, r := range e.erasure.removed {
 		p := merkle.InclusionProof{Index: r.index, Size: e.Removed, Path: r.proof}
 		if err := p.Verify(merkle.LeafHash(r.path), e.Paths); err != nil {
-			return &FailedError{r.number, fmt.Errorf("a path that is not in the list of the erasure: %w", err)}
+			return &FailedError{r.number, false, fmt.Errorf("a path that is not in the list of the erasure: %w", err)}
 		}
 	}
 	return nil

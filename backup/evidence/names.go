@@ -30,7 +30,7 @@ func (c *checker) rosters() error {
 			return failed(e.number, "a %s of %s, who is not the policy root", e.entry.Type, e.entry.By)
 		}
 		if _, err := note.Open([]byte(e.file), note.VerifierList(c.rootKey)); err != nil {
-			return &FailedError{e.number, err}
+			return &FailedError{e.number, false, err}
 		}
 		s := nameSource{index: e.proof.Index, used: map[string]bool{}, group: e}
 		version, err := s.read(e)
@@ -51,19 +51,19 @@ func (s *nameSource) read(e *entryGroup) (version uint64, err error) {
 	if e.entry.Type == control.TypePolicy {
 		var p control.Policy
 		if err := e.entry.Into(&p); err != nil {
-			return 0, &FailedError{e.number, err}
+			return 0, &FailedError{e.number, false, err}
 		}
 		s.lines = p.Names()
 		return p.Version, nil
 	}
 	var r control.Roster
 	if err := e.entry.Into(&r); err != nil {
-		return 0, &FailedError{e.number, err}
+		return 0, &FailedError{e.number, false, err}
 	}
 	for _, n := range e.lines {
 		proof := merkle.InclusionProof{Index: uint64(n.index), Size: r.Names, Path: n.path}
 		if err := proof.Verify(merkle.LeafHash([]byte(n.line)), r.Root); err != nil {
-			return 0, &FailedError{n.number, fmt.Errorf("a line that is not in the roster: %w", err)}
+			return 0, &FailedError{n.number, false, fmt.Errorf("a line that is not in the roster: %w", err)}
 		}
 		s.lines = append(s.lines, n.line)
 	}

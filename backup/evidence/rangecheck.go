@@ -1,8 +1,10 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,7 @@ type rangePart struct {
 	entry  *entryGroup
 	commit uint64
 	places map[merkle.Hash]uint64 // of the matches
+	frames []signedFrame          // part 15
 }
 
 // takeRange takes a part of kind 14.
@@ -38,6 +41,9 @@ func (c *checker) takeRange(n int, p Part) error {
 		if !r.Behind(last.Run) {
 			return errMisplaced
 		}
+		if last.At.Origin == r.At.Origin && !bytes.Equal(last.Head, r.Head) {
+			return errTwoHeads
+		}
 	}
 	if len(c.records)+len(c.entries) > 0 {
 		return errMisplaced
@@ -46,56 +52,29 @@ func (c *checker) takeRange(n int, p Part) error {
 	return nil
 }
 
-// completeness checks who signed the heads of the ranges, and where they are logged.
+// completeness checks who signed the heads of the ranges and the matches in them, where they are logged, and which logs there are.
 func (c *checker) completeness() error {
-	if len(c.ranges) > 0 {
-		c.report.Limits = append(rangeLimits(), c.report.Limits[1:]...)
+	if len(c.ranges) == 0 {
+		return nil
+	}
+	c.report.Limits = append(c.rangeLimits(), c.report.Limits[1:]...)
+	c.report.Answer = &answer.Summary{Query: c.ranges[0].Query, Logs: []answer.Log{}}
+	for _, g := range c.records {
+		c.signed[merkle.LeafHash(g.leafdata)] = true
+	}
+	list, err := c.listed()
+	if err != nil {
+		return err
 	}
 	for _, r := range c.ranges {
 		if err := c.complete(r); err != nil {
-			return &FailedError{r.number, err}
+			return &FailedError{r.number, false, err}
+		}
+		if err := c.signedMatches(r); err != nil {
+			return &FailedError{r.number, false, err}
 		}
 	}
-	c.outside()
-	return nil
-}
-
-// outside says which leaves of the logs are not shown, and how many matches without their writer's signature: a range
-// can be cut by whoever has the file, and a match alone is the word of whoever signed the head.
-func (c *checker) outside() {
-	signed := map[merkle.Hash]bool{}
-	for _, g := range c.records {
-		signed[merkle.LeafHash(g.leafdata)] = true
-	}
-	var lines []string
-	matches, unsigned := 0, 0
-	next, size, log := uint64(0), uint64(0), ""
-	gap := func(to uint64) {
-		if next < to {
-			lines = append(lines, fmt.Sprintf("what is in leaves %d to %d of %d of %s, which are not shown", next, to-1, size, log))
-		}
-	}
-	for i := range c.report.Ranges {
-		r := &c.report.Ranges[i]
-		if r.Log != log {
-			gap(size)
-			next, size, log = 0, 0, r.Log
-		}
-		size = max(size, r.Size)
-		gap(r.First)
-		next = r.First + r.Leaves
-		for j := range r.Matches {
-			matches++
-			if !signed[r.Matches[j].Hash] {
-				unsigned++
-			}
-		}
-	}
-	gap(size)
-	if unsigned > 0 {
-		lines = append(lines, fmt.Sprintf("who wrote %d of the %d matches: they are as who signed the head has them", unsigned, matches))
-	}
-	c.report.Limits = append(lines, c.report.Limits...)
+	return c.outside(list)
 }
 
 func (c *checker) complete(r *rangePart) error {
@@ -136,9 +115,15 @@ func (c *checker) complete(r *rangePart) error {
 }
 
 // rangeLimits are what a file with ranges does not show, in the place of "no other record is missing".
-func rangeLimits() []string {
+func (c *checker) rangeLimits() []string {
+	word := "that the list of logs is whole: it is the word of the compactor that signed it, which 'stele verify' compares with all heads before it"
+	if slices.ContainsFunc(c.report.Missing, func(m Statement) bool { return m.What == whatWitness }) {
+		word += "; under a head that nobody else has seen, whoever holds the keys of the archive could make another history with another list"
+	}
 	return []string{
-		"that there is no such record outside the leaves shown, in another log, or behind the head: compare with 'stele segments', or see 'stele verify'",
+		word,
+		"which records came since that list was made",
+		"that this is the question that was asked: whoever has the archive, or the file, can ask another one",
 		"that nothing was lost before it came into a log: 'stele audit' says how complete a stream is",
 	}
 }

@@ -33,13 +33,13 @@ func (c *checker) record(g *recordGroup) error {
 	}
 	out := describe(&g.leaf)
 	if err := c.frame(g, about, &out); err != nil {
-		return &FailedError{g.number, err}
+		return &FailedError{g.number, false, err}
 	}
 	if err := c.inLog(g, about, &out); err != nil {
-		return &FailedError{g.number, err}
+		return &FailedError{g.number, false, err}
 	}
 	if err := c.disclosed(g, about, &out); err != nil {
-		return &FailedError{g.number, err}
+		return &FailedError{g.number, false, err}
 	}
 	c.report.Records = append(c.report.Records, out)
 	return nil

@@ -9,14 +9,15 @@ import (
 
 // Report is what an evidence file shows.
 type Report struct {
-	Stele   string         `json:"stele"`   // "check/v1"
-	Archive string         `json:"archive"` // id, hex
-	Name    string         `json:"name"`    // of the archive
-	Records []Record       `json:"records"`
-	Ranges  []answer.Range `json:"ranges,omitempty"` // answers with nothing left out
-	Holds   []Statement    `json:"holds"`            // what the file shows
-	Missing []Statement    `json:"missing"`          // what it could show and does not
-	Limits  []string       `json:"limits"`           // what no file of this kind shows
+	Stele   string          `json:"stele"`   // "check/v1"
+	Archive string          `json:"archive"` // id, hex
+	Name    string          `json:"name"`    // of the archive
+	Records []Record        `json:"records"`
+	Ranges  []answer.Range  `json:"ranges,omitempty"` // answers with nothing left out
+	Answer  *answer.Summary `json:"answer,omitempty"` // how far they answer their query
+	Holds   []Statement     `json:"holds"`            // what the file shows
+	Missing []Statement     `json:"missing"`          // what it could show and does not
+	Limits  []string        `json:"limits"`           // what no file of this kind shows
 }
 
 // Statement is one thing that is shown, or is not.
@@ -77,6 +78,8 @@ const (
 	whatAnchored  = "anchored"  // it is in the log of an anchor
 	whatAnchor    = "anchor"    // that of an anchor that the trust file names
 	whatComplete  = "complete"  // all leaves of a run of a log are shown
+	whatLogs      = "logs"      // which logs there are
+	whatOutside   = "outside"   // leaves of a log that are not shown
 	whatForgotten = "forgotten" // the key of the record's scope went with an erasure
 
 	whatErased     = "erased"         // keys were left out of a new generation

@@ -91,7 +91,7 @@ func (c *checker) vouched() error {
 			err = c.anchored(v, anchored)
 		}
 		if err != nil {
-			return &FailedError{v.number, err}
+			return &FailedError{v.number, false, err}
 		}
 	}
 	if c.headFile == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -13,26 +14,39 @@ import (
 
 	"github.com/spf13/cobra"
 
+	ask "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	f, asOf := filter{}, ""
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check an evidence file or a certificate offline, with the trust file alone",
-		Long: `Check a file that 'stele prove' or 'stele erase certificate' wrote. It needs the trust file and no archive,
-no key and no network; nothing is fetched. It says line by line what the file shows and by whose key, then
-what it could have shown and does not, then what no such file shows.
+		Long: `Check a file that 'stele prove', 'stele search --prove' or 'stele erase certificate' wrote. It needs the
+trust file and no archive, no key and no network; nothing is fetched. It says line by line what the file
+shows and by whose key, then what it could have shown and does not, then what no such file shows.
 
-The exit code is 0 if every record is shown from its writer's key to the head of the control log, and every
-erasure from its request to its custodians (what that could not close is said, and is not held against it), 11 if
+The exit code is 0 if every record is shown from its writer's key to the head of the control log, every
+erasure from its request to its custodians (what that could not close is said, and is not held against it),
+and every leaf of every log that a search has to see, each match with its writer's signature; 11 if
 a part of that is missing from the file, 12 if only the witnesses or anchors are missing that the trust file
-wants, 10 if something in it does not hold (then it shows nothing), and 3 if it is no evidence file, or damaged.`,
+wants, 10 if something in it does not hold (then it shows nothing), and 3 if it is no evidence file, or damaged.
+
+Whoever has an archive can have it answer any question. With --kind, --model, --since and --until as they
+were asked, an answer to another question ends with 11, too; with --as-of, one that is older.`,
 		Example: `  stele check case-7.evidence --trust trust.stele
+  stele check errors.evidence --kind error --since 2026-11-27 --until 2026-11-28 --as-of 2026-11-29
   stele check case-7.evidence --json | jq -r '.records[0].fields.body | @base64d'`,
 		Args: takes("FILE"),
-		RunE: a.verb(func(_ *cobra.Command, args []string) (answer, error) { return a.check(args[0]) }),
 	}
+	cmd.RunE = a.verb(func(_ *cobra.Command, args []string) (answer, error) {
+		changed := func(name string) bool { return cmd.Flags().Changed(name) }
+		return a.check(args[0], &f, slices.ContainsFunc([]string{"kind", "model", "since", "until"}, changed), asOf)
+	})
+	f.addClear(cmd.Flags())
+	cmd.Flags().StringVar(&asOf, "as-of", "", "the answer must be of this time, or of a later one")
+	return cmd
 }
 
 // checkAnswer is what a file shows.
@@ -42,7 +56,11 @@ type checkAnswer struct {
 	Vouched bool `json:"vouched"` // and that head, by the witnesses and anchors that the trust file wants
 }
 
-func (a *app) check(path string) (answer, error) {
+func (a *app) check(path string, f *filter, asked bool, asOf string) (answer, error) {
+	want, since, err := f.expected(asked, asOf)
+	if err != nil {
+		return nil, err
+	}
 	s, err := a.site("")
 	if err != nil {
 		return nil, err
@@ -52,6 +70,9 @@ func (a *app) check(path string) (answer, error) {
 		return nil, err
 	}
 	file, err := readBounded(path, evidence.MaxLen+evidence.MaxLen/4)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hinted(err, "name a file as 'stele prove --out FILE', 'stele search --prove --out FILE' and 'stele erase certificate --out FILE' write it")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +80,16 @@ func (a *app) check(path string) (answer, error) {
 	var wrong *evidence.FailedError
 	switch {
 	case errors.As(err, &wrong):
-		return nil, &failure{exitIntegrity, err, "it proves nothing: it was altered, or is not for this trust file (" + s.Trust + ")"}
+		return nil, &failure{exitIntegrity, err, failedHint(err, s.Trust)}
 	case errors.Is(err, evidence.ErrFormat):
 		return nil, &failure{exitRefused, err, "'stele prove' writes such files; copy it again if it was damaged on the way"}
 	case err != nil:
 		return nil, err
+	}
+	if want != nil || !since.IsZero() {
+		for _, lack := range report.Answer.Lacks(want, since) {
+			report.Missing = append(report.Missing, evidence.Statement{About: "archive", What: "question", Detail: lack})
+		}
 	}
 	ans := &checkAnswer{report, report.Whole(), report.Vouched()}
 	switch {
@@ -73,6 +99,31 @@ func (a *app) check(path string) (answer, error) {
 		return ans, exit(exitAnchoring)
 	}
 	return ans, nil
+}
+
+// failedHint says what to do about a file that does not hold.
+func failedHint(err error, trust string) string {
+	if f := new(evidence.FailedError); errors.As(err, &f) && f.Foreign {
+		return "nothing is said of the file: --trust names the trust file of its own archive; this one was " + trust
+	}
+	return "nothing in it counts. Compare " + trust + " with the trust file that you were given, and get the file anew from who made it: " +
+		"a file that was changed on its way and one under other keys look alike"
+}
+
+// expected is the question that was asked, nil for any, and since when an answer to it counts.
+func (f *filter) expected(asked bool, asOf string) (q *ask.Query, since time.Time, err error) {
+	now := time.Now()
+	query, err := f.query(now)
+	if err == nil && asked {
+		x := f.clear(query)
+		q, err = &x, x.Check()
+	}
+	if err == nil && asOf != "" {
+		if since, err = parseTime(asOf, now); err != nil {
+			err = usage("", "--as-of: %w", err)
+		}
+	}
+	return q, since, err
 }
 
 // readBounded reads a file that may be from anybody.
@@ -102,6 +153,9 @@ func sentence(what string) string {
 		"field":          "this is what was captured",
 		"scope":          "the writer put it into this scope",
 		"complete":       "every leaf of this run is shown",
+		"logs":           "these logs there are, and no others",
+		"outside":        "the leaves that are left out",
+		"question":       "what was asked",
 		"forgotten":      "its key was left out of a new generation",
 		"erased":         "keys were left out of a new generation",
 		"request":        "it was asked for",
@@ -136,6 +190,9 @@ func (c *checkAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "archive %s (%s)\n", c.Name, c.Archive)
 	for i := range c.Records {
 		printEvidence(w, &c.Records[i])
+	}
+	if c.Answer != nil {
+		printAnswer(w, c.Answer)
 	}
 	for i := range c.Ranges {
 		printRange(w, &c.Ranges[i])

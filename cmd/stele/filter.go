@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stelelog/stele/backup"
+	ask "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/logpipe/event"
 )
 
@@ -30,11 +31,21 @@ func (f *filter) add(flags *pflag.FlagSet, limit int) {
 	flags.StringVar(&f.Tenant, "tenant", "", "of this tenant")
 	flags.StringVar(&f.Subject, "subject", "", "about this person")
 	flags.StringVar(&f.Session, "session", "", "of this conversation or run")
+	f.addClear(flags)
+	flags.IntVar(&f.Limit, "limit", limit, "at most so many records; 0 means all")
+}
+
+// addClear adds what selects by clear columns.
+func (f *filter) addClear(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Kind, "kind", "", "input, output, state or error")
 	flags.StringVar(&f.Model, "model", "", "of this model (gen_ai.request.model)")
 	flags.StringVar(&f.Since, "since", "", "from this time on")
 	flags.StringVar(&f.Until, "until", "", "before this time")
-	flags.IntVar(&f.Limit, "limit", limit, "at most so many records; 0 means all")
+}
+
+// clear is the part of a query that can be proved complete.
+func (f *filter) clear(q backup.Query) ask.Query {
+	return ask.Query{Model: q.Model, Since: q.Since.UTC(), Until: q.Until.UTC(), Kind: f.Kind}
 }
 
 func (f *filter) query(now time.Time) (q backup.Query, err error) {

@@ -28,10 +28,11 @@ type proveFlags struct {
 }
 
 const searchProveHelp = `--prove --out FILE answers with nothing left out: the file shows every leaf of the segments that hold
-records of that time, so whoever checks it ('stele check') finds the matches himself. It works for what
-is in clear, kind, model and times, and needs no reader identity. What it takes is said first; above
-100,000 leaves or 16 MB it asks, or wants --yes. --whole shows all leaves of all logs, because a record
-may have come late.`
+records of that time, so whoever checks it ('stele check') finds the matches himself, each with its
+writer's signature. It works for what is in clear, kind, model and times, and needs no reader identity.
+What it takes is said first; above 100,000 leaves or 16 MB it asks, or wants --yes. With --whole it shows
+all leaves of all logs: which segments hold records of a time is the compactor's word, so without it
+'stele check' ends with 11 where leaves are left out.`
 
 func (f *proveFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.prove, "prove", false, "write a file that shows every leaf in question, to --out")
@@ -55,6 +56,9 @@ type searchProof struct {
 	Signed  int           `json:"signed"` // matches that are shown with their writers' signatures
 	Cost    whole.Cost    `json:"cost"`
 	Ranges  []whole.Range `json:"ranges"`
+	Answer  whole.Summary `json:"answer"`
+	Whole   bool          `json:"whole"`   // nothing is missing: 'stele check' ends with 0, or with 12
+	Missing []string      `json:"missing"` // what is
 }
 
 func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited bool) (answer, error) {
@@ -69,7 +73,7 @@ func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited b
 	case p.out == "":
 		return nil, usage("", "--out is required: the file of the proof")
 	}
-	query := whole.Query{Model: q.Model, Since: q.Since.UTC(), Until: q.Until.UTC(), Kind: f.Kind}
+	query := f.clear(q)
 	if err := query.Check(); err != nil {
 		return nil, usage("", "%w", err)
 	}
@@ -100,9 +104,13 @@ func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited b
 	if err != nil {
 		return nil, fmt.Errorf("the proof does not hold, 'stele verify' says more: %w", err)
 	}
-	ans.Bytes, ans.Signed, ans.Ranges = len(made.File), made.Records, report.Ranges
-	for i := range report.Ranges {
-		ans.Matches += len(report.Ranges[i].Matches)
+	ans.Bytes, ans.Ranges, ans.Answer, ans.Whole, ans.Missing = len(made.File), report.Ranges, *report.Answer, report.Whole(), []string{}
+	ans.Matches, ans.Signed = int(ans.Answer.Matches), int(ans.Answer.Signed)
+	for _, m := range report.Missing {
+		if m.What == "witness" {
+			continue // nobody asked for one
+		}
+		ans.Missing = append(ans.Missing, fmt.Sprintf("%s: %s: %s", m.About, sentence(m.What), m.Detail))
 	}
 	return done(ans, os.WriteFile(p.out, made.File, 0o600))
 }
@@ -137,6 +145,24 @@ func (p *searchProof) print(w io.Writer) {
 		fmt.Fprintf(w, "%s came since and cannot be proved yet\n", count(p.Cost.Open, "leaf"))
 	}
 	fmt.Fprintf(w, "wrote %s: %s; 'stele check %s' checks it with the trust file alone\n", p.Path, size(p.Bytes), p.Path)
+	if !p.Whole {
+		for _, m := range p.Missing {
+			fmt.Fprintf(w, "not shown  %s\n", printable(m, 400))
+		}
+		fmt.Fprintln(w, "so 'stele check' ends with 11; --whole shows whole logs")
+	}
+}
+
+// printAnswer says how far a file answers its question.
+func printAnswer(w io.Writer, a *whole.Summary) {
+	as := "of a time that nobody signed"
+	if !a.AsOf.IsZero() {
+		as = "as of " + a.AsOf.UTC().Format(time.RFC3339) + ", by the clock of the compactor"
+	}
+	fmt.Fprintf(w, "question %s, %s\n%s, %s signed by their writers\n", printable(a.Query.String(), 400), as, count(a.Matches, "match"), grouped(a.Signed))
+	for _, l := range a.Logs {
+		fmt.Fprintf(w, "log %s: %s of %s shown\n", printable(l.Log, 200), grouped(l.Shown), count(l.Size, "leaf"))
+	}
 }
 
 // printRange prints an answer with nothing left out.

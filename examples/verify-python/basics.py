@@ -3,7 +3,9 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import struct
+from datetime import datetime, timezone
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -122,6 +124,18 @@ def strict_json(text):
         raise Failed("no JSON: %s" % x)
     need(again == text.removesuffix("\n"), "JSON that is not written as it must be")
     return v
+
+
+def instant(text):
+    """RFC 3339 as nanoseconds since 1970."""
+    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text)
+    need(m, "no time: " + text)
+    seconds = datetime.fromisoformat(m[1] + ("+00:00" if m[3] == "Z" else m[3])).timestamp()
+    return int(seconds) * 10**9 + int((m[2] or ".0")[1:].ljust(9, "0"))
+
+
+def stamp(text):
+    return datetime.fromtimestamp(instant(text) // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Cursor:

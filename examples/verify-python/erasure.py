@@ -1,23 +1,10 @@
 """Certificates: what was erased, who decided it, that nothing else went, and when nobody can open it any more."""
 import json
 import re
-from datetime import datetime, timezone
 
-from basics import Cursor, Failed, b64, leaf_hash, need, root_of, sha, split_note, strict_json
+from basics import Cursor, Failed, b64, instant, leaf_hash, need, root_of, sha, split_note, stamp, strict_json
 
 BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 16, bytes(32), 64, 8192, 64
-
-
-def instant(text):
-    """RFC 3339 as nanoseconds since 1970."""
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text)
-    need(m, "no time: " + text)
-    seconds = datetime.fromisoformat(m[1] + ("+00:00" if m[3] == "Z" else m[3])).timestamp()
-    return int(seconds) * 10**9 + int((m[2] or ".0")[1:].ljust(9, "0"))
-
-
-def stamp(text):
-    return datetime.fromtimestamp(instant(text) // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # Tries: docs/formats/keys.md, Shape, Node and Proofs.

@@ -4,7 +4,7 @@ import json
 import re
 import struct
 
-from basics import Cursor, leaf_hash, need, sha, b64
+from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
 
 KINDS = ["", "input", "output", "state", "error"]
 COLUMNS = 17
@@ -119,10 +119,11 @@ class Range:
         edge = Edge(self.first, [c.take(32) for _ in range(bin(self.first).count("1"))])
         levels = right_levels(self.first + self.count, self.size)
         right = [c.take(32) for _ in levels]
-        self.matches, self.records = {}, 0
+        self.matches, self.records, self.frames, self.rows = {}, 0, [], []
         for i, leaf in enumerate(self.leaves(c.rest())):
             h = leaf_hash(leaf)
             edge.add(0, h)
+            self.rows.append((h, leaf[4:20], struct.unpack("<Q", leaf[20:28])[0]))
             t, kind = leaf[1], leaf[2]
             model, at = self.model(leaf), struct.unpack("<q", leaf[44:52])[0]
             self.records += t == 1
@@ -132,6 +133,27 @@ class Range:
             edge.add(level, h)
         need(edge.root() == want, "the leaves do not give the root of the head")
         self.root, self.proven = want, None
+
+    def take_frames(self, data, header):
+        """A part of kind 15."""
+        need(not self.frames and data, "frames that are there twice, or none")
+        c, at = Cursor(data), self.first
+        while c.at < len(data):
+            skipped = c.uv()
+            before, behind = c.take(88), c.take(96)
+            need(skipped <= self.count, "a frame outside its range")
+            at += skipped
+            h = header(before + bytes(32) + behind)
+            need(at + h.count <= self.first + self.count, "a frame outside its range")
+            rows = self.rows[at - self.first :][: h.count]
+            need(all(r[1:] == (h.stream, h.first + i) for i, r in enumerate(rows)), "a frame of other leaves")
+            matches = [r[0] for i, r in enumerate(rows) if self.matches.get(r[0]) == at + i]
+            need(matches, "a frame that no match needs")
+            self.frames.append((header(before + root([r[0] for r in rows]) + behind), matches))
+            at += h.count
+
+    def streams(self):
+        return list(dict.fromkeys(h.stream for h, _ in self.frames))
 
     @staticmethod
     def model(leaf):
@@ -256,26 +278,111 @@ def partition(name, origin):
     return int(m[1])
 
 
+def awaits(r, stream, certified, group):
+    """Whether the certificate of a stream stands behind the first frames of it, in their order."""
+    streams = r.streams()
+    need(stream in streams, "a certificate that no frame here needs")
+    need(not any(certified.get(x) == group for x in streams[streams.index(stream) + 1 :]), "certificates out of order")
+    certified[stream] = group
+
+
 def complete(checker, ranges):
-    """Who signed the heads of ranges, and where they are logged."""
+    """Who signed the heads of ranges and the matches in them, where they are logged, and which logs there are."""
+    if not ranges:
+        return
+    signed = {r.hash for r in checker.records}
+    logs = listed(checker)
     for r in ranges:
-        about = "range %s %d" % (r.origin, r.first)
-        entry, head = checker.head_of(r.head)
-        if not head:
-            checker.missing.append([about, "complete"])
+        shown(checker, r)
+        signatures(checker, r, signed)
+    outside(checker, ranges, logs)
+
+
+def shown(checker, r):
+    about = "range %s %d" % (r.origin, r.first)
+    entry, head = checker.head_of(r.head)
+    if not head:
+        checker.missing.append([about, "complete"])
+        return
+    part = partition(checker.name, head["log"])
+    key = checker.named("compactor", entry.by, entry.proof.index)
+    if not key:
+        checker.missing.append([about, "complete"])
+        return
+    key.open(entry.data)
+    key.open(r.head)
+    need(r.origin == head["log"], "the head of another log")
+    r.proven = (part, key, entry, head["commit"])
+    checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
+        r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(list(r.matches)), write=True)))
+    checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, head["commit"]))
+
+
+def signatures(checker, r, signed):
+    """Whose signatures are behind the matches of a range."""
+    about = "range %s %d" % (r.origin, r.first)
+    for stream in r.streams():
+        cert = checker.streams.get(stream)
+        need(cert, "the certificate of the stream of a frame is not here")
+        part = partition(checker.name, r.origin)
+        frames = [(h, matches) for h, matches in r.frames if h.stream == stream]
+        for h, _ in frames:
+            need(h.archive == cert.archive == checker.archive and h.partition == cert.partition == part, "a frame of another archive or partition")
+            h.signed_by(cert.key)
+        hashes = [x for _, matches in frames for x in matches]
+        signed.update(hashes)
+        checker.say(about, "signed", "stream " + stream.hex(), "%d matches in %d frames, root over their leaf hashes %s" % (len(hashes), len(frames), b64(root(hashes), write=True)))
+        if stream not in checker.told:
+            checker.told.add(stream)
+            checker.writer("stream " + stream.hex(), cert)
+    if r.proven and not signed.issuperset(r.matches):
+        checker.missing.append([about, "signed"])
+
+
+def listed(checker):
+    """The heads in the list of logs: origin, size and root of each; None without one."""
+    entries = [e for e in checker.entries if e.proof and e.type == "logs"]
+    key = None
+    if entries:
+        e = entries[-1]
+        e.used = True
+        key = checker.named("compactor", e.by, e.proof.index)
+    if not key or e.logs is None:
+        checker.missing.append(["archive", "logs"])
+        return None
+    key.open(e.data)
+    need(list(e.body) == ["control", "logs", "root"] and e.body["control"] <= e.proof.index and e.logs.endswith(b"\n"), "no list of logs")
+    lines = e.logs[:-1].split(b"\n")
+    need(len(lines) == e.body["logs"] and b64(e.body["root"]) == root([leaf_hash(x) for x in lines]), "the lines are not those of the list of logs")
+    heads = []
+    for line in lines:
+        need(all(x >= 0x20 for x in line), "a line that is none")
+        heads.append(Proof.body(line.decode().replace(" ", "\n") + "\n"))
+    need(all(a.origin.encode() < b.origin.encode() for a, b in zip(heads, heads[1:])), "logs that do not ascend")
+    checker.say("archive", "logs", str(key), "%d logs at size %d, entry %d of %d, %s, root %s" % (
+        len(lines), e.body["control"], e.proof.index, checker.head.size, stamp(e.time), e.body["root"]))
+    return {h.origin: (h.size, h.root) for h in heads}
+
+
+def outside(checker, ranges, logs):
+    """Which leaves of which logs are not shown."""
+    want = dict(logs or {})
+    for r in ranges:
+        if not r.proven:
             continue
-        part = partition(checker.name, head["log"])
-        key = checker.named("compactor", entry.by, entry.proof.index)
-        if not key:
-            checker.missing.append([about, "complete"])
-            continue
-        key.open(entry.data)
-        key.open(r.head)
-        need(r.origin == head["log"], "the head of another log")
-        r.proven = (part, key, entry, head["commit"])
-        checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
-            r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(list(r.matches)), write=True)))
-        checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, head["commit"]))
+        if logs is None:
+            want[r.origin] = (r.size, r.root)
+        need(r.origin in want, "a log that the list does not have")
+        size, top = want[r.origin]
+        need(r.size < size or (r.size, r.root) == (size, top), "the list of logs does not have its head")
+    for g in checker.records:
+        need(not g.log or not any(g.log.origin == r.origin and g.log.checkpoint != r.head for r in ranges), "two heads of one log")
+    for origin, (size, _) in want.items():
+        at = 0
+        for first, end in [(r.first, r.first + r.count) for r in ranges if r.proven and r.origin == origin] + [(size, size)]:
+            if at < first:
+                checker.missing.append(["log " + origin, "outside"])
+            at = end
 
 
 def in_range(checker, ranges, record, about):

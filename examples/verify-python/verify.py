@@ -15,12 +15,12 @@ import zlib
 
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
-from ranges import Range, complete, in_range
+from ranges import Range, awaits, complete, in_range
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
-RANGE, COSIGNED, ANCHORED = 14, 16, 17
+RANGE, SIGNED, COSIGNED, ANCHORED, LOGS = 14, 15, 16, 17, 18
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -109,8 +109,8 @@ class Entry:
 
     def __init__(self, data):
         need(len(data) <= MAX_ENTRY, "an entry that is too long")
-        self.data, self.proof, self.lines, self.used = data, None, [], False
-        self.roots, self.list, self.proofs, self.removed, self.line = [], None, None, [], None
+        self.data, self.proof, self.lines, self.used, self.more = data, None, [], False, False
+        self.roots, self.list, self.proofs, self.removed, self.line, self.logs = [], None, None, [], None, None
         text = split_note(data)[0]
         try:
             e = strict_json(text)
@@ -122,7 +122,7 @@ class Entry:
 
     def take(self, kind, part):
         """Takes a part that belongs to an erasure or a request."""
-        erased, roots = self.type == "erased", len(self.roots)
+        self.more, erased, roots = True, self.type == "erased", len(self.roots)
         if kind == ROOT and erased and roots < 2:
             self.roots.append(part)
         elif kind == REMOVED and erased and roots == 2 and self.list is None:
@@ -131,6 +131,8 @@ class Entry:
             self.removed.append(r)
         elif kind == ERASED and erased and roots == 2 and self.list is None and not self.removed:
             self.list = part
+        elif kind == LOGS and self.type == "logs" and self.logs is None:
+            self.logs = part
         elif kind == TRIES and self.list is not None and self.proofs is None:
             self.proofs = read_proofs(part)
         else:
@@ -274,7 +276,7 @@ class Checker:
             else:
                 self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
-        self.vouches, self.erased, self.ranges = [], [], []
+        self.vouches, self.erased, self.ranges, self.certified, self.told = [], [], [], {}, set()
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
@@ -300,7 +302,7 @@ class Checker:
             need(h not in seen, "it is there twice")
             seen.add(h)
 
-        need(kind >= COSIGNED or not self.vouches, "a part behind those about the head")
+        need(kind >= COSIGNED and kind != LOGS or not self.vouches, "a part behind those about the head")
         if kind == RECORD:
             r = Record(part)
             once(r.hash)
@@ -314,8 +316,12 @@ class Checker:
             setattr(r, member, read(part))
         elif kind == STREAM:
             cert = Cert(part)
-            need(self.records and self.records[-1].leaf.stream == cert.stream, "a certificate that is not behind its record")
             need(cert.stream not in self.streams, "it is there twice")
+            if self.records:
+                need(self.records[-1].leaf.stream == cert.stream, "a certificate that is not behind its record")
+            else:
+                need(self.ranges and not self.entries, "a certificate of nothing")
+                awaits(self.ranges[-1], cert.stream, self.certified, len(self.ranges))
             self.streams[cert.stream] = cert
         elif kind == ENTRY:
             once(entry_hash(part))
@@ -324,9 +330,10 @@ class Checker:
             need(self.entries, "a part without its entry")
             e = self.entries[-1]
             if kind == CONTROL:
-                need(e.proof is None, "it is there twice")
+                need(e.proof is None and not e.more, "it is there twice, or not behind its entry")
                 e.proof = Proof(part)
             else:
+                e.more = True
                 need(e.type == "roster", "a name without its roster")
                 c = Cursor(part)
                 line = (c.u16(), c.path(), c.rest())
@@ -338,9 +345,13 @@ class Checker:
             if self.ranges:
                 last = self.ranges[-1]
                 need(last.query.text == r.query.text, "two queries")
+                need(last.origin != r.origin or last.head == r.head, "two heads of one log")
                 need((last.origin.encode(), last.first + last.count) <= (r.origin.encode(), r.first), "ranges that do not ascend")
             self.ranges.append(r)
-        elif ROOT <= kind <= REMOVED:
+        elif kind == SIGNED:
+            need(self.ranges and not self.records and not self.entries, "frames without a range")
+            self.ranges[-1].take_frames(part, Header)
+        elif ROOT <= kind <= REMOVED or kind == LOGS:
             need(self.entries, "a part without its entry")
             self.entries[-1].take(kind, part)
         elif kind in (COSIGNED, ANCHORED):
@@ -420,6 +431,12 @@ class Checker:
         h.signed_by(cert.key)
         by = "stream " + cert.stream.hex()
         self.say(about, "signed", by, "leaf %s, seq %d" % (base64.b64encode(r.hash).decode(), leaf.seq))
+        self.writer(about, cert)
+        self.in_log(r, about)
+        self.disclosed(r, about, by, cert)
+
+    def writer(self, about, cert):
+        """Who let a stream sign."""
         self.say(about, "certified", "service key " + cert.service_key.hex(), "stream of " + cert.service)
         want = base64.b64encode(cert.service_key).decode()
         index, line = self.look(lambda line: line.startswith("writer ") and line.split(" ")[2:3] == [want])
@@ -428,8 +445,6 @@ class Checker:
             self.say(about, "writer", str(self.root), "writer %s by entry %d" % (", ".join(words[1:2] + words[3:]), index))
         else:
             self.missing.append([about, "writer"])
-        self.in_log(r, about)
-        self.disclosed(r, about, by, cert)
 
     def head_of(self, checkpoint):
         """The entry of the control log that has a head of a data log."""

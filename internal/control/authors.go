@@ -42,7 +42,7 @@ func authors(kind string) []string {
 		return []string{roleRoot}
 	case TypeProbe, TypeRefusal, TypeExpired:
 		return []string{roleRoot, RoleCompactor}
-	case TypeHeads, TypeQuarantine, TypeDivergence:
+	case TypeHeads, TypeLogs, TypeQuarantine, TypeDivergence:
 		return []string{RoleCompactor}
 	case TypeAck:
 		return []string{roleRoot, RoleReader}

@@ -26,6 +26,7 @@ const (
 	TypePolicy     = "policy"
 	TypeReadKey    = "readkey"
 	TypeHeads      = "heads"
+	TypeLogs       = "logs"
 	TypeProbe      = "probe"
 	TypeQuarantine = "quarantine"
 	TypeDivergence = "divergence"

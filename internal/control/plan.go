@@ -22,10 +22,12 @@ func (s *State) plan(l *Listed, at time.Time) (effect func(), err error) {
 		return into(l, func(k *ReadKey) error { return s.checkReadKey(k) }, func(k *ReadKey) { s.ReadKeys = append(s.ReadKeys, *k) })
 	case TypeHeads:
 		return into(l, nil, func(h *Heads) {
-			for _, head := range h.Heads {
-				s.Heads[head.Log] = append(s.Heads[head.Log], head)
+			for i := range h.Heads {
+				s.noteHead(l.Index, &h.Heads[i])
 			}
 		})
+	case TypeLogs:
+		return into(l, s.checkLogs(l.By), func(x *Logs) { s.Lists = append(s.Lists, LoggedLogs{l.Index, l.By, l.Time, *x}) })
 	case TypeDivergence:
 		return into(l, nil, func(d *Divergence) { s.Divergences = append(s.Divergences, *d) })
 	case TypeAck:

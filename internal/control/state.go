@@ -31,10 +31,12 @@ type State struct {
 	Erasures    []LoggedErasure
 	Expiries    []LoggedExpired
 	Supplements []LoggedSupplement
+	Lists       []LoggedLogs // of logs
 
 	log      note.Verifier
 	root     note.Verifier
 	frontier merkle.Frontier
+	newest   map[string][]logHead   // of each log, in order of entries and sizes
 	known    map[commit.Hex32]bool  // entries already in the log
 	roots    map[uint64]merkle.Hash // by size, at the ends of objects
 	made     map[string]bool        // keys of the approvers of the first policy
@@ -83,7 +85,7 @@ func NewState(t identity.Trust) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust file: policy root: %w", err)
 	}
-	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
+	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, newest: map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
 		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
 		intakeAt: map[uint16]uint64{}}, nil
 }

@@ -1,0 +1,164 @@
+package evidence
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/merkle"
+)
+
+// signedFrame is a frame of a range.
+type signedFrame struct {
+	header  frame.Header
+	signed  []byte
+	matches []answer.Match // among its leaves
+}
+
+// takeSigned takes a part of kind 15.
+func (c *checker) takeSigned(p Part) error {
+	if len(c.ranges) == 0 || len(c.records)+len(c.entries) > 0 || len(p.Data) == 0 {
+		return errMisplaced
+	}
+	r := c.ranges[len(c.ranges)-1]
+	if r.frames != nil {
+		return errMisplaced
+	}
+	in := cursor{b: p.Data}
+	for at := r.First; len(in.b) > 0; {
+		skipped := in.uv()
+		before, behind := in.bytes(leavesRoot), in.bytes(uint64(frame.SignedLen-leavesRoot-wordLen))
+		if in.broken || skipped > r.Leaves {
+			return errPart
+		}
+		at += skipped
+		f := signedFrame{signed: slices.Concat(before, make([]byte, wordLen), behind)}
+		var err error
+		if f.header, err = frame.ParseHeader(f.signed); err != nil {
+			return err
+		}
+		root, matches, ok := r.Frame(at, uint64(f.header.Count), f.header.Stream, f.header.First)
+		if !ok || len(matches) == 0 {
+			return fmt.Errorf("the frame of %d leaves from %d on is not one of this range, or holds no match", f.header.Count, at)
+		}
+		f.header.Leaves, f.matches = root, matches
+		copy(f.signed[leavesRoot:], root[:])
+		r.frames = append(r.frames, f)
+		at += uint64(f.header.Count)
+	}
+	return nil
+}
+
+// awaits reports whether the certificate of a stream belongs here: behind its first record or, before there are records, behind the first frames of it, in
+// their order.
+func (c *checker) awaits(r *recordGroup, stream [16]byte) bool {
+	if r != nil {
+		return r.leaf.Stream == stream
+	}
+	if len(c.ranges) == 0 || len(c.entries) > 0 {
+		return false
+	}
+	seen := false // of this stream, before one that was certified already
+	for _, id := range c.ranges[len(c.ranges)-1].streams() {
+		if id == stream {
+			seen = true
+		} else if seen && c.certified[id] == len(c.ranges) {
+			return false
+		}
+	}
+	if seen {
+		c.certified[stream] = len(c.ranges)
+	}
+	return seen
+}
+
+// streams are those of the frames, in the order of their first ones.
+func (r *rangePart) streams() (ids [][16]byte) {
+	have := map[[16]byte]bool{}
+	for i := range r.frames {
+		if id := r.frames[i].header.Stream; !have[id] {
+			have[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// signedMatches checks the frames of a range, and says whose signatures are behind its matches.
+func (c *checker) signedMatches(r *rangePart) error {
+	about := fmt.Sprintf("range %s %d", r.At.Origin, r.First)
+	for _, id := range r.streams() {
+		cert := c.streams[id]
+		if cert == nil {
+			return errors.New("the certificate of the stream of a frame is not in the file")
+		}
+		var hashes []merkle.Hash
+		frames := 0
+		for i := range r.frames {
+			f := &r.frames[i]
+			if f.header.Stream != id {
+				continue
+			}
+			if err := c.signedBy(r, f, cert); err != nil {
+				return err
+			}
+			frames++
+			for k := range f.matches {
+				hashes = append(hashes, f.matches[k].Hash)
+				c.signed[f.matches[k].Hash] = true
+			}
+		}
+		c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), frames, merkle.Root(hashes)))
+		if !c.told[id] {
+			c.told[id] = true
+			c.stream(cert)
+		}
+	}
+	if r.origin == "" {
+		return nil
+	}
+	unsigned := 0
+	matches := c.report.Ranges[len(c.report.Ranges)-1].Matches
+	for i := range matches {
+		if matches[i].Signed = c.signed[matches[i].Hash]; !matches[i].Signed {
+			unsigned++
+		}
+	}
+	c.report.Answer.Matches += uint64(len(r.Matches))
+	c.report.Answer.Signed += uint64(len(r.Matches) - unsigned)
+	if unsigned > 0 {
+		c.missing(about, whatSigned, fmt.Sprintf("%d of %d matches: they are as who signed the head has them", unsigned, len(r.Matches)))
+	}
+	return nil
+}
+
+// signedBy checks the signature of a frame.
+func (c *checker) signedBy(r *rangePart, f *signedFrame, cert *keyscope.Cert) error {
+	n, err := partitionOf(c.trust.Name, r.At.Origin)
+	if err != nil {
+		return err
+	}
+	if h := &f.header; h.Archive != c.trust.Archive || h.Partition != n || cert.Archive != h.Archive || cert.Partition != n {
+		return errors.New("a frame of another archive or partition")
+	}
+	if !frame.Verify(f.signed, cert.StreamKey[:]) {
+		return errors.New("the signature of a frame is not that of its stream")
+	}
+	return nil
+}
+
+// stream says who let a stream sign.
+func (c *checker) stream(cert *keyscope.Cert) {
+	about := "stream " + hex.EncodeToString(cert.Stream[:])
+	c.holds(about, whatCertified, "service key "+hex.EncodeToString(cert.ServiceKey[:]), "stream of "+cert.Service)
+	name, index, ok := c.writer(cert.ServiceKey[:])
+	if !ok {
+		c.missing(about, whatWriter, "that the access policy names its service key")
+		return
+	}
+	c.holds(about, whatWriter, keyName(c.rootKey), fmt.Sprintf("writer %s by entry %d", name, index))
+}

@@ -1,0 +1,91 @@
+package control
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stelelog/stele/merkle"
+)
+
+// Logs says which data logs there are, as one hash: docs/formats/control.md, *List of logs*.
+type Logs struct {
+	Control uint64      `json:"control"` // size of this log that it speaks of
+	Logs    uint64      `json:"logs"`
+	Root    merkle.Hash `json:"root"` // over their lines
+}
+
+// LoggedLogs is a list of logs in the log.
+type LoggedLogs struct {
+	Index uint64
+	By    string
+	Time  time.Time
+	Logs
+}
+
+// logHead is the newest head of a log in some entry.
+type logHead struct {
+	index uint64 // of the entry
+	merkle.Checkpoint
+}
+
+// NewLogs makes the list of logs when this log has the given size.
+func NewLogs(size uint64, lines []string) Logs {
+	hashes := make([]merkle.Hash, len(lines))
+	for i, line := range lines {
+		hashes[i] = merkle.LeafHash([]byte(line))
+	}
+	return Logs{size, uint64(len(lines)), merkle.Root(hashes)}
+}
+
+// LogLine is the line of a log in the list.
+func LogLine(head merkle.Checkpoint) string {
+	return fmt.Sprintf("%s %d %s", head.Origin, head.Size, head.Root)
+}
+
+// LogLines are the lines of all logs that had a head when this log had the given size, ascending by origin.
+func (s *State) LogLines(size uint64) (lines []string) {
+	for _, origin := range slices.Sorted(maps.Keys(s.newest)) {
+		heads := s.newest[origin]
+		for i := len(heads) - 1; i >= 0; i-- {
+			if heads[i].index < size {
+				lines = append(lines, LogLine(heads[i].Checkpoint))
+				break
+			}
+		}
+	}
+	return lines
+}
+
+// noteHead keeps a head if it is longer than those before it.
+func (s *State) noteHead(index uint64, h *Head) {
+	s.Heads[h.Log] = append(s.Heads[h.Log], *h)
+	text, _, _ := strings.Cut(h.Checkpoint, "\n\n")
+	var cp merkle.Checkpoint
+	if cp.UnmarshalText([]byte(text+"\n")) != nil || cp.Origin != h.Log {
+		return // no head: verify says so
+	}
+	known := s.newest[h.Log]
+	if n := len(known); n == 0 || known[n-1].Size < cp.Size {
+		s.newest[h.Log] = append(known, logHead{index, cp})
+	}
+}
+
+// FalseLogs is why a list of logs that is not true has no effect.
+type FalseLogs struct{ By string }
+
+func (e *FalseLogs) Error() string {
+	return fmt.Sprintf("%s signed a list of logs that is not that of the heads before it", e.By)
+}
+
+// checkLogs accepts the list of the heads that were in the log at the size that it names.
+func (s *State) checkLogs(by string) func(*Logs) error {
+	return func(l *Logs) error {
+		if l.Control > s.Size() || *l != NewLogs(l.Control, s.LogLines(l.Control)) {
+			return refuse(whyInvalid, "%w", &FalseLogs{by})
+		}
+		return nil
+	}
+}
