@@ -291,9 +291,9 @@ func TestCutLogs(t *testing.T) {
 		{"middle of the control log", []func(*testArchive, *storetest.Memory){func(a *testArchive, m *storetest.Memory) {
 			m.Remove(keysOf(t, m, "control/log/")[1], "")
 		}}, 10, true, "control/log/00000000000000000001", "missing"},
-		{"end of the control log with its checkpoints", []func(*testArchive, *storetest.Memory){everything("control/log/", -2), everything("control/checkpoints/", -2)},
+		{"end of the control log with its checkpoints", []func(*testArchive, *storetest.Memory){everything("control/log/", -4), everything("control/checkpoints/", -4)}, // heads and a list of logs each
 			10, true, "commits/00000000000000000002", "control log had"},
-		{"all ends", []func(*testArchive, *storetest.Memory){everything("control/log/", -1), everything("control/checkpoints/", -1), data(2)},
+		{"all ends", []func(*testArchive, *storetest.Memory){everything("control/log/", -2), everything("control/checkpoints/", -2), data(2)},
 			11, false, "stream ", "unknown after seq 20"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

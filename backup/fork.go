@@ -151,6 +151,9 @@ func CheckFork(file, trust []byte) (*Fork, error) {
 		if err == nil && p.Index != f.Index {
 			err = fmt.Errorf("it is of entry %d, not %d", p.Index, f.Index)
 		}
+		if err == nil && !control.Canonical(p.Checkpoint) {
+			err = errors.New("its head has not one signature, or that is written in another way")
+		}
 		if err == nil {
 			err = control.CheckLeaf(side.Entry)
 		}

@@ -1,11 +1,13 @@
 package backup_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/anchor/trillian"
@@ -118,9 +120,11 @@ func badRecords(t *testing.T, a *testArchive, m *storetest.Memory, saved []byte)
 func rolledBack(t *testing.T, a *testArchive, m *storetest.Memory, log *testbed.TrillianLog, dir string) {
 	saved := lastOf(t, m, "control/anchors/")
 	back, store := a.copyOf(m)
-	for _, prefix := range []string{"control/log/", "control/checkpoints/", "control/anchors/", a.log() + "commits/"} {
+	for prefix, n := range map[string]int{"control/log/": 2, "control/checkpoints/": 2, "control/anchors/": 1, a.log() + "commits/": 1} { // heads, and the list of logs
 		keys := keysOf(t, store, prefix)
-		store.Remove(keys[len(keys)-1], "")
+		for _, key := range keys[len(keys)-n:] {
+			store.Remove(key, "")
+		}
 	}
 	wantExit(t, back.verify(VerifyOptions{}), 0, "integrity", "anchoring") // nobody can tell from the archive alone
 	r := back.verify(VerifyOptions{Since: [][]byte{saved}})
@@ -155,6 +159,7 @@ func rebuilt(t *testing.T, a *testArchive, log *testbed.TrillianLog, dir string)
 		t.Errorf("an empty tree: %v", err)
 	}
 	wantExit(t, a.verify(VerifyOptions{}), 0, "integrity", "anchoring") // the records stand for themselves
+	halfRebuilt(t, a, log, dir)
 	if err := anchor.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +171,49 @@ func rebuilt(t *testing.T, a *testArchive, log *testbed.TrillianLog, dir string)
 	}
 	if r := a.anchors(); r.Behind != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// halfRebuilt: the tree is being built again, and everything dies: first when one head is in it, then with the others in the queue. A tree of which the
+// operator has signed more is refused until it has all of them.
+func halfRebuilt(t *testing.T, a *testArchive, log *testbed.TrillianLog, dir string) {
+	t.Helper()
+	one, store := a.copyOf(a.store.(*storetest.Memory))
+	for _, key := range keysOf(t, store, "control/anchors/")[1:] {
+		store.Remove(key, "")
+	}
+	if err := one.anchor(log, dir).Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.anchor(log, dir).Once(t.Context())
+	var no *trillian.ContradictionError
+	if !errors.As(err, &no) || no.Who != "trillian" {
+		t.Errorf("a tree of one head: %v", err)
+	}
+
+	if err := log.KillSigner(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, die := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	anchor := a.anchor(log, dir)
+	go func() { ended <- anchor.Rebuild(ctx) }()
+	queued := time.Now().Add(time.Minute)
+	for log.Query(t, "trillian", "SELECT count(*) FROM Unsequenced") == "0" {
+		if time.Now().After(queued) {
+			t.Fatal("nothing is queued")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	die()
+	if err := <-ended; err == nil {
+		t.Error("a tree was built by a dead signer")
+	}
+	if err := log.Kill(); err == nil { // the signer is dead already
+		t.Error("a dead signer was killed")
+	}
+	if err := log.Start(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/merkle"
 )
@@ -89,6 +90,9 @@ func (c *Chain) Open(file []byte) (r Record, root, head merkle.Checkpoint, err e
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil || r.Stele != format {
 		return r, root, head, errors.Join(fmt.Errorf("anchor: no record that is known here (want %q)", format), err)
+	}
+	if again, err := r.Marshal(); err != nil || !bytes.Equal(again, file) || !control.Canonical([]byte(r.Head)) || !control.Canonical([]byte(r.Root)) {
+		return r, root, head, errors.New("anchor: a record that is not written as it must be")
 	}
 	if head, err = merkle.OpenCheckpoint([]byte(r.Head), c.origin, note.VerifierList(c.log)); err != nil {
 		return r, root, head, fmt.Errorf("anchor: head: %w", err)

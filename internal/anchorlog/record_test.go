@@ -3,6 +3,7 @@ package anchorlog
 import (
 	"crypto/ed25519"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,7 +117,7 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// With a bit changed a record is refused, or says the same: base64 of a signature has bits that mean nothing.
+// With a bit changed a record is refused. What leads from the record before is for [Chain.Add] to check.
 func TestChangedRecords(t *testing.T) {
 	w := newWorld(t)
 	w.grow(t, "a")
@@ -131,9 +132,8 @@ func TestChangedRecords(t *testing.T) {
 		for _, bit := range []int{0, 5} {
 			changed := append([]byte{}, file...)
 			changed[i] ^= 1 << bit
-			got, _, _, err := first.Open(changed)
-			if err == nil && (got.N != want.N || string(Leaf(got.Head)) != string(Leaf(want.Head)) || string(Leaf(got.Root)) != string(Leaf(want.Root))) {
-				t.Errorf("byte %d: accepted with other content", i)
+			if got, _, _, err := first.Open(changed); err == nil && (len(got.Consistency) == 0 || slices.Equal(got.Consistency, want.Consistency)) {
+				t.Errorf("byte %d: accepted", i)
 			}
 		}
 	}
