@@ -2,7 +2,8 @@
 import json
 import re
 
-from basics import Cursor, Failed, b64, instant, leaf_hash, need, root_of, sha, split_note, stamp, strict_json
+from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp
+from records import RootRecord
 
 BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 16, bytes(32), 64, 8192, 64
 
@@ -239,40 +240,6 @@ def tree_root(leaves):
 
 def is_scope(path):
     return len(path) == 35 and path[0] in (0x10, 0x11)
-
-
-class RootRecord:
-    """A root record of the key store, as far as a certificate needs it."""
-
-    def __init__(self, data):
-        need(len(data) <= 4 << 20, "a root record that is too long")
-        text, self.signer, _ = split_note(data)
-        need(text.count("\n") == 1, "a root record of more than a line")
-        r = strict_json(text)
-        need(r["stele"] == "keyroot/v1", "no root record of version 1")
-        if r.get("erased"):
-            r["erased"] = {"spent": 0, **r["erased"]}
-        self.file, self.r, self.by, self.n = data, r, r["by"], r["n"]
-        self.runs = [(x["count"], b64(x["hash"])) for x in r["runs"]]
-        self.paths = sum(n for n, _ in self.runs)
-        whole = len(self.runs).to_bytes(4, "little") + b"".join(n.to_bytes(8, "little") + h for n, h in self.runs)
-        need(b64(r["commitment"]) == sha(b"stele/keys/v1", whole), "the commitment is not that of the runs")
-        need(all((n == 0) == (h == ZERO_HASH) for n, h in self.runs), "a run without paths that has some")
-        need(self.by == self.signer and not r.get("fold") or not r.get("erased"), "a root record that contradicts itself")
-
-    def succeeds(self, p):
-        """Rules 1 and 3 of what may follow what."""
-        a, b = self.r, p.r
-        need(a["prev"] == sha(p.file).hex() and a["archive"] == b["archive"], "a root record of another parent")
-        need(a["control"] >= b["control"] and a["next_pack"] >= b["next_pack"] and instant(a["time"]) >= instant(b["time"]), "a root record goes back")
-        old = {x["n"]: x for x in b["packs"]}
-        need(all(old.get(x["n"], x) == x and (x["n"] in old or x["n"] >= b["next_pack"]) for x in a["packs"]), "a pack is not what it was")
-        e = a.get("erased")
-        need(e and a["generation"] == b["generation"] + 1, "the second root record erases nothing")
-        need(len(p.runs) <= len(self.runs) <= len(p.runs) + 1, "an erasure that changes the runs")
-        need(all(x[0] < y[0] or x == y for x, y in zip(self.runs, p.runs)), "a run did not lose paths only")
-        need(a["live"] + e["scopes"] == b["live"] and self.paths + e["removed"] == p.paths + e["spent"], "counts that do not follow")
-        need(a["folded"] == b["folded"], "an erasure that folds")
 
 
 def dead_from(sets, times):
