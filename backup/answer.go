@@ -11,6 +11,7 @@ import (
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
@@ -58,7 +59,7 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 			p.runs = append(p.runs, r)
 		}
 	}
-	slices.SortFunc(p.runs, func(x, y *leafRun) int { return cmp.Compare(x.l.chain.origin, y.l.chain.origin) })
+	slices.SortFunc(p.runs, func(x, y *leafRun) int { return cmp.Compare(x.l.chain.Origin, y.l.chain.Origin) })
 	p.prover.runs = p.runs
 	var err error
 	if p.log, err = p.prover.readControl(ctx); err != nil {
@@ -141,7 +142,7 @@ func (p *answering) reach(r *leafRun) bool {
 	leaves := segments[len(segments)-1].Tree.Size - segments[0].Tree.First
 	p.cost.Leaves += leaves
 	p.cost.File += int64(leaves)*leafBytes + int64(len(streams))*streamBytes + fileBytes
-	p.cost.Logs = append(p.cost.Logs, r.l.chain.origin)
+	p.cost.Logs = append(p.cost.Logs, r.l.chain.Origin)
 	return true
 }
 
@@ -150,7 +151,7 @@ func (p *prover) takeRunHeads(l *control.Listed, h control.Head, entry string) {
 	for _, r := range p.runs {
 		cp, err := peekHead(h.Checkpoint)
 		c, missing := r.l.commitAt(h.Commit)
-		if h.Log == r.l.chain.origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size {
+		if h.Log == r.l.chain.Origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size {
 			r.heads = append(r.heads, provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root})
 		}
 	}
@@ -205,7 +206,7 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part
 			}
 			return nil
 		})
-		if faulty(err) && p.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
+		if datalog.Faulty(err) && p.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
 			err = errors.New("its rows have expired, and what is gone cannot be shown: ask for a later time")
 		}
 		if err != nil {
@@ -245,7 +246,7 @@ func (p *answering) signed(ctx context.Context, r *leafRun, matches []match) err
 		}
 		f, err := p.prover.frameOf(ctx, m.c, m.index)
 		if err != nil {
-			return fmt.Errorf("%s leaf %d: %w", r.l.chain.origin, m.index, err)
+			return fmt.Errorf("%s leaf %d: %w", r.l.chain.Origin, m.index, err)
 		}
 		at, signed = append(at, f.Leaf), append(signed, f.Signed)
 		next = f.Leaf + uint64(f.Count)

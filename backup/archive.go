@@ -13,6 +13,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
@@ -38,7 +39,7 @@ type openLog struct {
 	partition uint32
 	period    string
 	before    *openLog // the log that this one continues; nil for none, and where that has expired
-	chain     *logChain
+	chain     *datalog.Chain
 	commits   []logCommit
 	byNumber  map[uint64]int
 	findings  chain.Findings
@@ -74,12 +75,12 @@ func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, erro
 	if err := a.readExpiries(ctx); err != nil {
 		return nil, err
 	}
-	ps, err := partitions(ctx, store)
+	ps, err := datalog.Partitions(ctx, store)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range ps {
-		periods, err := logPeriods(ctx, store, p)
+		periods, err := datalog.Periods(ctx, store, p)
 		if err != nil {
 			return nil, err
 		}
@@ -102,13 +103,13 @@ func (a *Archive) Founded() error { return a.unfounded }
 
 func (a *Archive) openLog(ctx context.Context, partition uint32, period string) error {
 	l := &openLog{partition: partition, period: period, byNumber: map[uint64]int{}}
-	l.chain = newLogChain(a.control, a.store, &a.trust, partition, period)
-	l.chain.took = func(o chain.Object, c *commit.Commit) {
+	l.chain = datalog.New(a.control, a.store, &a.trust, partition, period)
+	l.chain.Took = func(o chain.Object, c *commit.Commit) {
 		l.byNumber[c.N] = len(l.commits)
 		l.commits = append(l.commits, logCommit{c, o.Key, o.Version, commit.Hash(o.Data)})
 	}
-	l.chain.closed = func(_ context.Context, end commit.End) (*ending, error) { return a.closed(l, end) }
-	err := l.chain.read(ctx, l.findings.Add)
+	l.chain.Closed = func(_ context.Context, end commit.End) (*datalog.Ending, error) { return a.closed(l, end) }
+	err := l.chain.Read(ctx, l.findings.Add)
 	if err != nil {
 		return err
 	}
@@ -117,14 +118,14 @@ func (a *Archive) openLog(ctx context.Context, partition uint32, period string) 
 }
 
 // closed finds the log that l says it continues, among those of its partition, which were opened before it.
-func (a *Archive) closed(l *openLog, end commit.End) (*ending, error) {
+func (a *Archive) closed(l *openLog, end commit.End) (*datalog.Ending, error) {
 	for _, other := range a.logs {
-		last := other.chain.last
-		if other.partition != l.partition || other.chain.origin != end.Log || last == nil || last.Final == nil || last.N != end.N {
+		last := other.chain.Last
+		if other.partition != l.partition || other.chain.Origin != end.Log || last == nil || last.Final == nil || last.N != end.N {
 			continue
 		}
 		l.before = other
-		return &ending{other.chain.lastHash, last}, nil
+		return &datalog.Ending{Hash: other.chain.LastHash, Commit: last}, nil
 	}
 	return nil, fmt.Errorf("%w: commit %d of %s is no final one, or not there", chain.ErrOrphan, end.N, end.Log)
 }
@@ -132,14 +133,14 @@ func (a *Archive) closed(l *openLog, end commit.End) (*ending, error) {
 // missingLogs adds empty logs for those that the control log has heads of and the store has nothing of.
 func (a *Archive) missingLogs() {
 	for _, origin := range slices.Sorted(maps.Keys(a.heads)) {
-		if slices.ContainsFunc(a.logs, func(l *openLog) bool { return l.chain.origin == origin }) {
+		if slices.ContainsFunc(a.logs, func(l *openLog) bool { return l.chain.Origin == origin }) {
 			continue
 		}
 		partition, period, _ := strings.Cut(strings.TrimPrefix(origin, a.trust.Name+"/"), "/")
 		p, _ := strconv.ParseUint(partition, 10, 32)
 		l := &openLog{partition: uint32(p), period: period, byNumber: map[uint64]int{}}
-		l.chain = newLogChain(a.control, a.store, &a.trust, l.partition, period)
-		l.chain.origin = origin // also where it is no name of a log
+		l.chain = datalog.New(a.control, a.store, &a.trust, l.partition, period)
+		l.chain.Origin = origin // also where it is no name of a log
 		a.logs = append(a.logs, l)
 	}
 }
@@ -229,7 +230,7 @@ func (a *Archive) Segments() []Segment {
 func (l *openLog) commitAt(n uint64) (logCommit, error) {
 	i, ok := l.byNumber[n]
 	if !ok {
-		return logCommit{}, fmt.Errorf("%s has no commit %d", l.chain.origin, n)
+		return logCommit{}, fmt.Errorf("%s has no commit %d", l.chain.Origin, n)
 	}
 	return l.commits[i], nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 )
 
@@ -20,7 +21,7 @@ const staleAfter = 3 * time.Hour
 // logTips is where the streams of a partition stand at the end of its logs.
 type logTips struct {
 	partition uint32
-	log       *logChain // the newest
+	log       *datalog.Chain // the newest
 	tips      map[commit.Hex16]commit.Tip
 	of        map[commit.Hex16]string // origin of the newest log that holds leaves of a stream
 }
@@ -28,7 +29,7 @@ type logTips struct {
 // addTips adds where the streams of a log stand, to those of the log that it continues or as others.
 func addTips(said []logTips, l *openLog, tips map[commit.Hex16]commit.Tip) []logTips {
 	n := len(said) - 1
-	if n < 0 || said[n].partition != l.partition || l.chain.before == nil {
+	if n < 0 || said[n].partition != l.partition || l.chain.Before == nil {
 		said = append(said, logTips{l.partition, l.chain, map[commit.Hex16]commit.Tip{}, map[commit.Hex16]string{}})
 		n++
 	}
@@ -36,8 +37,8 @@ func addTips(said []logTips, l *openLog, tips map[commit.Hex16]commit.Tip) []log
 	s.log = l.chain
 	for id, t := range tips {
 		s.tips[id] = t
-		if s.of[id] == "" || len(l.chain.history[id]) > 0 {
-			s.of[id] = l.chain.origin
+		if s.of[id] == "" || l.chain.Knows(id) {
+			s.of[id] = l.chain.Origin
 		}
 	}
 	return said
@@ -51,7 +52,7 @@ func (a *Archive) Streams(now time.Time) []StreamReport {
 // tips are where the streams of all logs stand, from the commits alone.
 func (a *Archive) tips() (said []logTips) {
 	for _, l := range a.logs {
-		said = addTips(said, l, l.chain.tips)
+		said = addTips(said, l, l.chain.Tips)
 	}
 	return said
 }
@@ -64,7 +65,7 @@ func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamRepor
 	known := map[commit.Hex16][]string{}     // services whose streams have an id: nothing keeps a stranger from taking one
 	heirs := map[commit.Hex16][]commit.Tip{} // of a stream
 	for _, l := range said {
-		for _, t := range sortTips(l.tips) {
+		for _, t := range datalog.SortTips(l.tips) {
 			known[t.ID] = append(known[t.ID], t.Service)
 			if t.Prev != nil {
 				heirs[t.Prev.Stream] = append(heirs[t.Prev.Stream], t)
@@ -72,8 +73,8 @@ func (a *Archive) judgeStreams(said []logTips, now time.Time) (out []StreamRepor
 		}
 	}
 	for _, l := range said {
-		for _, tip := range sortTips(l.tips) {
-			s := judgeStream(&tip, endOf(&tip, heirs[tip.ID]), l.log.last, now)
+		for _, tip := range datalog.SortTips(l.tips) {
+			s := judgeStream(&tip, endOf(&tip, heirs[tip.ID]), l.log.Last, now)
 			s.Log = l.of[tip.ID]
 			if p := tip.Prev; p != nil && p.Seq != record.None {
 				s.follows(&tip, known)

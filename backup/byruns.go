@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
@@ -173,7 +174,7 @@ func (r *Reader) blocksOf(ctx context.Context, c *logCommit, runs []*run) (map[p
 			}
 		}
 		data, err := fetchParts(ctx, r.a.store, obj, ranges, func(int, []byte) bool { return true })
-		if err != nil && !faulty(err) {
+		if err != nil && !datalog.Faulty(err) {
 			return nil, err
 		}
 		for i := range at {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
@@ -71,8 +72,8 @@ func (a *Archive) rows(ctx context.Context, see func(b *segment.Batch, i int)) e
 			if obj == nil {
 				continue
 			}
-			data, _, err := fetch(ctx, a.store, obj)
-			if faulty(err) && a.expired(c.Commit, obj) {
+			data, _, err := datalog.Fetch(ctx, a.store, obj)
+			if datalog.Faulty(err) && a.expired(c.Commit, obj) {
 				continue
 			}
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -32,7 +33,7 @@ func (l *openLog) shape(c *commit.Commit) error {
 		if (o.Kind == commit.KindData) != (o.Class != "") || seen[suffix] {
 			return fmt.Errorf("it names a %s object of class %q that it should not", o.Kind, o.Class)
 		}
-		if want := fmt.Sprintf("%sobjects/%s.%s", logPrefix(l.partition, l.period), o.SHA256, suffix); o.Key != want {
+		if want := fmt.Sprintf("%sobjects/%s.%s", datalog.Prefix(l.partition, l.period), o.SHA256, suffix); o.Key != want {
 			return fmt.Errorf("it names %s, which should be %s", o.Key, want)
 		}
 		seen[suffix] = true

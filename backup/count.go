@@ -7,6 +7,7 @@ import (
 	"github.com/stelelog/stele/backup/counts"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -96,7 +97,7 @@ func (k *counter) segment(ctx context.Context, l *openLog, c *logCommit) error {
 		}
 		return nil
 	})
-	if faulty(err) {
+	if datalog.Faulty(err) {
 		gone, unread := k.a.expiredMeanwhile(ctx, c.Commit, c.Object(commit.KindIndex, ""))
 		if unread != nil {
 			return unread

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/tips"
 )
@@ -27,12 +28,12 @@ func (w *worker) old(ctx context.Context) (tips.Verdict, error) {
 }
 
 // archived compares the frame with what a log holds in its place. The verdict is 0 if that is nothing.
-func (w *worker) archived(ctx context.Context, l *logChain) (tips.Verdict, error) {
+func (w *worker) archived(ctx context.Context, l *datalog.Chain) (tips.Verdict, error) {
 	head := frame.Head(w.frame.Raw)
-	holding := l.holding(w.frame.Stream, w.frame.First, w.frame.Next())
+	holding := l.Holding(w.frame.Stream, w.frame.First, w.frame.Next())
 	for _, n := range holding {
 		frames, err := w.archivedFrames(ctx, l, n)
-		if faulty(err) {
+		if datalog.Faulty(err) {
 			return tips.Reject, fmt.Errorf("it cannot be compared with what the archive holds: %w", err)
 		}
 		if err != nil {
@@ -52,46 +53,46 @@ func (w *worker) archived(ctx context.Context, l *logChain) (tips.Verdict, error
 }
 
 // archivedFrames reads the frame headers of a commit. Repeats come in runs, so those of the last one are kept.
-func (w *worker) archivedFrames(ctx context.Context, l *logChain, n uint64) ([][]byte, error) {
-	at := commit.End{Log: l.origin, N: n}
+func (w *worker) archivedFrames(ctx context.Context, l *datalog.Chain, n uint64) ([][]byte, error) {
+	at := commit.End{Log: l.Origin, N: n}
 	if w.repeats.frames != nil && w.repeats.at == at {
 		return w.repeats.frames, nil
 	}
-	_, period := commit.SplitOrigin(l.origin)
-	for o, err := range commits(w.c.cfg.Store, w.partition, period).From(ctx, n) {
+	_, period := commit.SplitOrigin(l.Origin)
+	for o, err := range datalog.Commits(w.c.cfg.Store, w.partition, period).From(ctx, n) {
 		if err == nil {
 			err = o.Err
 		}
 		if err != nil {
 			return nil, err
 		}
-		c, err := l.parse(ctx, o)
+		c, err := l.Parse(ctx, o)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errAltered, err)
+			return nil, fmt.Errorf("%w: %w", datalog.ErrAltered, err)
 		}
 		w.repeats.at = at
-		w.repeats.frames, err = readFrames(ctx, w.c.cfg.Store, c)
+		w.repeats.frames, err = datalog.Frames(ctx, w.c.cfg.Store, c)
 		return w.repeats.frames, err
 	}
-	return nil, fmt.Errorf("commit %d of %s: %w", n, l.origin, errNoObject)
+	return nil, fmt.Errorf("commit %d of %s: %w", n, l.Origin, datalog.ErrNoObject)
 }
 
 // earlier is the log that l continues, read once; nil if l is the first of the partition.
-func (w *worker) earlier(ctx context.Context, l *logChain) (*logChain, error) {
-	if l.before == nil {
+func (w *worker) earlier(ctx context.Context, l *datalog.Chain) (*datalog.Chain, error) {
+	if l.Before == nil {
 		return nil, nil
 	}
-	origin := l.before.commit.Log
+	origin := l.Before.Commit.Log
 	if before := w.past[origin]; before != nil {
 		return before, nil
 	}
 	_, period := commit.SplitOrigin(origin)
-	before := w.chain.of(period)
-	if err := before.read(ctx, func(chain.Finding) {}); err != nil {
+	before := w.chain.Of(period)
+	if err := before.Read(ctx, func(chain.Finding) {}); err != nil {
 		return nil, err
 	}
 	if w.past == nil {
-		w.past = map[string]*logChain{}
+		w.past = map[string]*datalog.Chain{}
 	}
 	w.past[origin] = before
 	return before, nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
@@ -142,7 +143,7 @@ type expirer struct {
 // over lists what is there and has expired, by log and commit.
 func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
 	there := map[string]bool{}
-	for v, err := range e.cfg.Store.Versions(ctx, logsPrefix, "") {
+	for v, err := range e.cfg.Store.Versions(ctx, datalog.Folder, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -201,7 +202,7 @@ func (e *expirer) locked(ctx context.Context, o *commit.Object) (bool, error) {
 
 // whole reports whether nothing in a closed log is needed any more but its commits.
 func (e *expirer) whole(l *openLog) bool {
-	last := l.chain.last
+	last := l.chain.Last
 	if last == nil || last.Final == nil {
 		return false
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
@@ -73,7 +74,7 @@ func (e *expirer) scopesOf(ctx context.Context, c *commit.Commit) (map[string][]
 	if obj == nil {
 		return nil, fmt.Errorf("commit %d of %s has data and no index", c.N, c.Log)
 	}
-	data, _, err := fetch(ctx, e.a.store, obj)
+	data, _, err := datalog.Fetch(ctx, e.a.store, obj)
 	if err != nil {
 		return nil, err
 	}

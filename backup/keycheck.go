@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -200,7 +201,7 @@ func (a *Archive) keepers(ctx context.Context) keyroot.Verifiers {
 func (k *keyCheck) packs(ctx context.Context) error {
 	for _, p := range k.record.Packs {
 		obj := &commit.Object{Key: keydepot.Packs + p.SHA256.String(), SHA256: p.SHA256, Size: p.Size}
-		_, err := tryVersions(ctx, k.v.a.store, obj, func(version string) (bool, error) {
+		_, err := datalog.TryVersions(ctx, k.v.a.store, obj, func(version string) (bool, error) {
 			o := &objectReader{store: k.v.a.store, obj: obj, version: version, piece: k.v.mem.piece}
 			if err := o.pieces(ctx, o.left(), func(piece []byte) { o.hash.Write(piece) }); err != nil {
 				return false, unlessFaulty(err)
@@ -210,7 +211,7 @@ func (k *keyCheck) packs(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case faulty(err):
+		case datalog.Faulty(err):
 			k.broken = true
 			k.v.r.fault(readability, obj.Key, "pack %d of the key store, which root record %d names: %v; what only its keys open is lost unless a copy of it turns up",
 				p.N, k.record.N, err)

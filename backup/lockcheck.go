@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 )
 
 // locks checks that each object is held as its commit says.
@@ -83,7 +84,7 @@ func (v *verifier) leftOver(ctx context.Context, l *openLog) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	for x, err := range v.a.store.Versions(ctx, logPrefix(l.partition, l.period)+"objects/", "") {
+	for x, err := range v.a.store.Versions(ctx, datalog.Prefix(l.partition, l.period)+"objects/", "") {
 		if err != nil {
 			return err
 		}

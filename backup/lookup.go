@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
 )
 
@@ -42,7 +43,7 @@ func fetchParts(ctx context.Context, store Store, obj *commit.Object, parts []Ra
 		together := order[:n]
 		order = order[n:]
 		g.Go(func() error {
-			_, _, err := fetchRange(ctx, store, obj, whole, func(data []byte) bool {
+			_, _, err := datalog.FetchRange(ctx, store, obj, whole, func(data []byte) bool {
 				for _, i := range together {
 					out[i] = data[parts[i].Off-whole.Off:][:parts[i].Len:parts[i].Len]
 					if !check(i, out[i]) {
@@ -75,7 +76,7 @@ type run struct {
 }
 
 func openLookup(ctx context.Context, store Store, c *logCommit) (*lookup, error) {
-	data, _, err := fetchSpan(ctx, store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionScopes])
+	data, _, err := datalog.FetchSpan(ctx, store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionScopes])
 	if err != nil {
 		return nil, err
 	}
@@ -188,5 +189,5 @@ func (u *lookup) read(ctx context.Context, wanted map[segment.Part]int, fits fun
 // misled reports whether err says that what leads to the runs cannot be used, so that the index must be read.
 func misled(err error) bool {
 	var e *segment.Error
-	return faulty(err) || errors.As(err, &e)
+	return datalog.Faulty(err) || errors.As(err, &e)
 }

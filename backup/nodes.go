@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -103,7 +104,7 @@ func (t *treeNodes) read(ctx context.Context, nodes []merkle.Node, hashes []merk
 	for _, i := range missing {
 		n := nodes[i]
 		if ok, err := t.find(n, &hashes[i], nil); err != nil || !ok {
-			return fmt.Errorf("%s: %w: it holds no node %d of level %d", t.l.chain.origin, errAltered, n.Index, n.Level)
+			return fmt.Errorf("%s: %w: it holds no node %d of level %d", t.l.chain.Origin, datalog.ErrAltered, n.Index, n.Level)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
 	"github.com/stelelog/stele/internal/segment"
@@ -115,7 +116,7 @@ func (p *prover) prove(ctx context.Context, ids []logpipe.ID) (*Evidence, error)
 	streams := map[[16]byte]bool{}
 	for _, f := range p.found {
 		if err := p.record(ctx, f); err != nil {
-			return nil, fmt.Errorf("%s leaf %d: %w", f.l.chain.origin, f.index, err)
+			return nil, fmt.Errorf("%s leaf %d: %w", f.l.chain.Origin, f.index, err)
 		}
 		if scope, went := gone[f]; went {
 			p.parts = append(p.parts, scope)
@@ -204,7 +205,7 @@ func (p *prover) findIn(ctx context.Context, l *openLog, c *logCommit, left map[
 // eachBatch reads the index of a commit batch by batch, each checked against the commit. first is the leaf of row 0.
 func eachBatch(ctx context.Context, store Store, c *logCommit, visit func(b *segment.Batch, first uint64) error) error {
 	obj := c.Object(commit.KindIndex, "")
-	head, _, err := fetchSpan(ctx, store, obj, c.Index.Head)
+	head, _, err := datalog.FetchSpan(ctx, store, obj, c.Index.Head)
 	if err != nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func eachBatch(ctx context.Context, store Store, c *logCommit, visit func(b *seg
 	}
 	first := c.Tree.First
 	for _, span := range c.Index.Batches {
-		raw, _, err := fetchSpan(ctx, store, obj, span)
+		raw, _, err := datalog.FetchSpan(ctx, store, obj, span)
 		if err != nil {
 			return err
 		}
@@ -286,7 +287,7 @@ func (p *prover) readFrames(ctx context.Context, c *logCommit) error {
 	if err != nil {
 		return err
 	}
-	raw, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionLeaves])
+	raw, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionLeaves])
 	if err != nil {
 		return err
 	}
@@ -298,7 +299,7 @@ func (p *prover) readFrames(ctx context.Context, c *logCommit) error {
 }
 
 func (p *prover) frames(ctx context.Context, c *logCommit) ([]segment.FrameAt, error) {
-	data, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionFrames])
+	data, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionFrames])
 	if err != nil {
 		return nil, err
 	}

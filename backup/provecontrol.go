@@ -105,7 +105,7 @@ func (p *prover) readControl(ctx context.Context) (*controlProof, error) {
 		}
 		if f.head == nil {
 			return nil, fmt.Errorf("%s leaf %d is committed and not yet provable: its head is not in the control log. "+
-				"A compactor puts it there within seconds", f.l.chain.origin, f.index)
+				"A compactor puts it there within seconds", f.l.chain.Origin, f.index)
 		}
 	}
 	return log, nil
@@ -123,7 +123,7 @@ func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
 	for _, h := range heads.Heads {
 		p.takeRunHeads(l, h, entry)
 		for _, f := range p.found {
-			if f.head != nil || h.Log != f.l.chain.origin {
+			if f.head != nil || h.Log != f.l.chain.Origin {
 				continue
 			}
 			cp, err := peekHead(h.Checkpoint)

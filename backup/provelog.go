@@ -11,6 +11,7 @@ import (
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
@@ -37,7 +38,7 @@ func (p *prover) inLog(ctx context.Context, f *provable) ([]byte, error) {
 func (l *openLog) commitOf(leaf uint64) (*logCommit, error) {
 	i := sort.Search(len(l.commits), func(i int) bool { return l.commits[i].Tree.Size > leaf })
 	if i == len(l.commits) || l.commits[i].Tree.First > leaf || len(l.commits[i].Proof) < segment.Sections {
-		return nil, fmt.Errorf("no commit of %s holds leaf %d", l.chain.origin, leaf)
+		return nil, fmt.Errorf("no commit of %s holds leaf %d", l.chain.Origin, leaf)
 	}
 	return &l.commits[i], nil
 }
@@ -45,7 +46,7 @@ func (l *openLog) commitOf(leaf uint64) (*logCommit, error) {
 // certificate reads the certificate of a stream from its first leaf, in whatever log that is.
 func (p *prover) certificate(ctx context.Context, stream [16]byte) (*keyscope.Cert, error) {
 	for _, l := range p.a.logs {
-		for _, n := range l.chain.holding(stream, 0, 1) {
+		for _, n := range l.chain.Holding(stream, 0, 1) {
 			c, err := l.commitAt(n)
 			if err != nil {
 				continue
@@ -102,7 +103,7 @@ func (p *prover) scopeOf(ctx context.Context, f *provable, names [3]evidence.Val
 		if l.partition != f.l.partition {
 			continue
 		}
-		commits := l.chain.holding(f.leaf.Stream, 0, f.leaf.Seq+1)
+		commits := l.chain.Holding(f.leaf.Stream, 0, f.leaf.Seq+1)
 		for _, n := range slices.Backward(commits) {
 			c, err := l.commitAt(n)
 			if err != nil {
@@ -125,7 +126,7 @@ func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [
 	if err != nil {
 		return part, nil, err
 	}
-	section, _, err := fetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionEntries])
+	section, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionEntries])
 	if err != nil {
 		return part, nil, err
 	}

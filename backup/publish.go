@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
@@ -54,7 +55,7 @@ func (w *worker) publish(ctx context.Context) error {
 
 // finish completes the segment, with the encapsulations of its streams.
 func (w *worker) finish() (*segment.Segment, error) {
-	next := w.chain.tail.Next
+	next := w.chain.Tail.Next
 	for id := range w.batch.streams {
 		for _, e := range w.table.Encaps(id) {
 			w.seg.AddEncap(segment.Encap{Stream: id, Day: e.Day, Year: e.Year, Enc: e.Enc})
@@ -66,8 +67,8 @@ func (w *worker) finish() (*segment.Segment, error) {
 
 // draft makes the commit but for its objects.
 func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commit, error) {
-	last := w.chain.last
-	before, err := w.chain.frontier()
+	last := w.chain.Last
+	before, err := w.chain.Frontier()
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +80,8 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 	now := w.c.now().UTC()
 	cluster, topic := w.src.identity()
 	c := &commit.Commit{
-		Archive: w.c.trust.Archive, Log: w.origin(), N: w.chain.tail.Next, Prev: w.chain.lastHash,
-		Burnt: w.chain.tail.Burnt, By: w.c.signer.Name(), Time: now, SourceTime: w.batch.sourceTime,
+		Archive: w.c.trust.Archive, Log: w.origin(), N: w.chain.Tail.Next, Prev: w.chain.LastHash,
+		Burnt: w.chain.Tail.Burnt, By: w.c.signer.Name(), Time: now, SourceTime: w.batch.sourceTime,
 		Control: w.batch.control,
 		Tree: commit.Tree{First: before.Size(), Size: seg.After.Size(), Root: seg.After.Root(),
 			Before: before.Hashes(), After: seg.After.Hashes()},
@@ -96,8 +97,8 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 		maps.Copy(c.Source.Lanes, w.batch.lanes)
 		c.Streams = w.table.Open()
 	}
-	if b := w.chain.before; last == nil && b != nil {
-		c.Prev, c.Continues = b.hash, &commit.End{Log: b.commit.Log, N: b.commit.N}
+	if b := w.chain.Before; last == nil && b != nil {
+		c.Prev, c.Continues = b.Hash, &commit.End{Log: b.Commit.Log, N: b.Commit.N}
 		c.Streams = w.table.All()
 	}
 	if next, over := w.nextPeriod(); over && last != nil && !w.dirty() {
@@ -125,7 +126,7 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 	var puts []put
 	add := func(kind, class, suffix string, data []byte, sum commit.Hex32, keep time.Duration) {
 		puts = append(puts, put{commit.Object{Kind: kind, Class: class, Key: fmt.Sprintf("%sobjects/%s.%s",
-			logPrefix(w.partition, w.period), sum, suffix), SHA256: sum, Size: int64(len(data))}, data,
+			datalog.Prefix(w.partition, w.period), sum, suffix), SHA256: sum, Size: int64(len(data))}, data,
 			objstore.LockFor(policy.Lock.Mode, keep, w.c.now())})
 	}
 	if seg.After.Size() > c.Tree.First {
@@ -205,19 +206,19 @@ func (w *worker) adopt(ctx context.Context, key string, data []byte, lock Lock) 
 // try puts the commit at its number until it is decided who won.
 func (w *worker) try(ctx context.Context, file []byte) (won bool, err error) {
 	err = w.retry(ctx, func() (err error) {
-		won, err = chain.Append(ctx, w.space, w.chain.tail, file)
+		won, err = chain.Append(ctx, w.space, w.chain.Tail, file)
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("commit %d of %s: %w", w.chain.tail.Next, w.origin(), err)
+		return false, fmt.Errorf("commit %d of %s: %w", w.chain.Tail.Next, w.origin(), err)
 	}
 	return won, nil
 }
 
 // won goes on behind a commit that is in the store.
 func (w *worker) won(ctx context.Context, c *commit.Commit, file []byte, seg *segment.Segment) error {
-	w.chain.tail = chain.Tail{Next: c.N + 1}
-	w.chain.accept(chain.Object{N: c.N, Data: file}, c)
+	w.chain.Tail = chain.Tail{Next: c.N + 1}
+	w.chain.Accept(chain.Object{N: c.N, Data: file}, c)
 	w.table.Settle()
 	w.seg.Reset(w.c.trust.Archive, w.origin(), seg.After)
 	next := map[string]int64{}
@@ -232,7 +233,7 @@ func (w *worker) won(ctx context.Context, c *commit.Commit, file []byte, seg *se
 	w.src.committed(ctx, next)
 	w.c.stats.commits.Add(1)
 	w.log.Info("committed", "commit", c.N, "leaves", c.Tree.Size-c.Tree.First, "size", c.Tree.Size)
-	if err := w.c.head(c, w.chain.lastHash); err != nil || c.Final == nil {
+	if err := w.c.head(c, w.chain.LastHash); err != nil || c.Final == nil {
 		return err
 	}
 	w.log.Info("the period is over", "log", c.Log, "next", c.Final.Next)

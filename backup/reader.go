@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/seal"
@@ -82,7 +83,7 @@ func (a *Archive) Unlock(readerIdentity []byte, keys keys.Source) (*Reader, erro
 		return nil, err
 	}
 	for _, l := range a.logs {
-		for _, tip := range l.chain.tips {
+		for _, tip := range l.chain.Tips {
 			for _, e := range tip.Encaps {
 				r.encaps[e.ID] = append(r.encaps[e.ID], encapPlace{l, e.Commit})
 			}
@@ -274,7 +275,7 @@ func (r *Reader) encap(ctx context.Context, id commit.Hex16) (segment.Encap, err
 		if missing != nil {
 			continue
 		}
-		encaps, unread := readEncaps(ctx, r.a.store, c.Commit)
+		encaps, unread := datalog.Encaps(ctx, r.a.store, c.Commit)
 		if unread != nil {
 			err = unread
 			continue

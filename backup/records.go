@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/logpipe"
@@ -130,7 +131,7 @@ func (s *search) closed() bool {
 
 // commit yields what one commit holds.
 func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
-	if c.Index == nil || c.From == nil || c.Tree.Size <= s.q.From[l.chain.origin] ||
+	if c.Index == nil || c.From == nil || c.Tree.Size <= s.q.From[l.chain.Origin] ||
 		!s.q.Since.IsZero() && c.Until.Before(s.q.Since) || !s.q.Until.IsZero() && !c.From.Before(s.q.Until) {
 		return nil
 	}
@@ -144,7 +145,7 @@ func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
 		}
 	}
 	err := s.scan(ctx, l, c, s.matches, s.hit)
-	if faulty(err) {
+	if datalog.Faulty(err) {
 		if gone, unread := s.r.a.expiredMeanwhile(ctx, c.Commit, c.Object(commit.KindIndex, "")); gone || unread != nil {
 			return unread
 		}
@@ -182,14 +183,14 @@ func (s *search) named(f *Found) bool {
 
 // selects tests the clear fields of a leaf, all but the model.
 func (s *search) selects(l *openLog, index uint64, typ record.Type, kind uint8, id [16]byte, t int64) bool {
-	return typ == record.Plain && index >= s.q.From[l.chain.origin] &&
+	return typ == record.Plain && index >= s.q.From[l.chain.Origin] &&
 		(s.q.Kind == 0 || uint8(s.q.Kind) == kind) && (s.q.ID == logpipe.ID{} || s.q.ID == id) &&
 		(s.q.Since.IsZero() || t >= s.q.Since.UnixNano()) && (s.q.Until.IsZero() || t < s.q.Until.UnixNano())
 }
 
 // made completes what was made of a record to a hit. more is false if it is not wanted.
 func (s *search) made(l *openLog, index uint64, f Found, err error) (h hit, more bool) {
-	f.Log, f.Partition, f.Index = l.chain.origin, int(l.partition), index
+	f.Log, f.Partition, f.Index = l.chain.Origin, int(l.partition), index
 	if expired := errors.Is(err, errExpired); expired || errors.Is(err, errErased) {
 		if !s.q.Erased {
 			return h, false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
 	"github.com/stelelog/stele/internal/segment"
@@ -40,7 +41,7 @@ func (r *Reader) blockAt(ctx context.Context, l *openLog, leaf *record.Leaf, seq
 	}
 	err := errors.New("it is not in the archive")
 	for ; l != nil; l = l.before { // a scope may have begun in the log before
-		for _, n := range l.chain.holding(leaf.Stream, seq, seq+1) {
+		for _, n := range l.chain.Holding(leaf.Stream, seq, seq+1) {
 			var c logCommit
 			if c, err = l.commitAt(n); err != nil {
 				continue
@@ -94,8 +95,8 @@ func (r *Reader) inRuns(ctx context.Context, l *openLog, c *logCommit, leaf *rec
 
 // inIndex looks for a record in the index of a commit.
 func (r *Reader) inIndex(ctx context.Context, l *openLog, c *logCommit, leaf *record.Leaf, seq uint64) (*seal.Plaintext, uint16, error) {
-	data, _, err := fetch(ctx, r.a.store, c.Object(commit.KindIndex, ""))
-	if faulty(err) && r.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
+	data, _, err := datalog.Fetch(ctx, r.a.store, c.Object(commit.KindIndex, ""))
+	if datalog.Faulty(err) && r.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
 		return nil, 0, errExpired
 	}
 	if err != nil {

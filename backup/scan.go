@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -15,7 +16,7 @@ import (
 // scan gives the records of a commit that wanted selects, in log order, from the batches of its index.
 func (s *search) scan(ctx context.Context, l *openLog, c *logCommit, wanted func(l *openLog, b *segment.Batch, i int, index uint64) bool, give func(hit) error) error {
 	obj := c.Object(commit.KindIndex, "")
-	head, _, err := fetchSpan(ctx, s.r.a.store, obj, c.Index.Head)
+	head, _, err := datalog.FetchSpan(ctx, s.r.a.store, obj, c.Index.Head)
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,7 @@ func (s *search) scan(ctx context.Context, l *openLog, c *logCommit, wanted func
 	blocks := blockReader{r: s.r, c: c, whole: s.only == nil}
 	at := c.Tree.First
 	for _, span := range c.Index.Batches {
-		raw, _, err := fetchSpan(ctx, s.r.a.store, obj, span)
+		raw, _, err := datalog.FetchSpan(ctx, s.r.a.store, obj, span)
 		if err != nil {
 			return err
 		}
@@ -107,7 +108,7 @@ func (b *blockReader) read(ctx context.Context, leaf *record.Leaf, at segment.Bl
 		return nil, fmt.Errorf("the commit names no data object of class %s", leaf.Class)
 	}
 	block, err := b.bytes(ctx, obj, at, leaf.Digest)
-	if faulty(err) {
+	if datalog.Faulty(err) {
 		if gone, unread := b.r.a.expiredMeanwhile(ctx, b.c.Commit, obj); gone || unread != nil {
 			return nil, cmp.Or(unread, errExpired)
 		}
@@ -124,7 +125,7 @@ func (b *blockReader) read(ctx context.Context, leaf *record.Leaf, at segment.Bl
 
 func (b *blockReader) bytes(ctx context.Context, obj *commit.Object, at segment.Block, digest [32]byte) ([]byte, error) {
 	if !b.whole {
-		block, _, err := fetchSpan(ctx, b.r.a.store, obj, commit.Span{Off: int64(at.Offset), Len: int64(at.Length), SHA256: digest})
+		block, _, err := datalog.FetchSpan(ctx, b.r.a.store, obj, commit.Span{Off: int64(at.Offset), Len: int64(at.Length), SHA256: digest})
 		return block, err
 	}
 	if b.data == nil {
@@ -133,7 +134,7 @@ func (b *blockReader) bytes(ctx context.Context, obj *commit.Object, at segment.
 	data, ok := b.data[obj.Class]
 	if !ok {
 		var err error
-		if data, _, err = fetch(ctx, b.r.a.store, obj); err != nil {
+		if data, _, err = datalog.Fetch(ctx, b.r.a.store, obj); err != nil {
 			return nil, err
 		}
 		b.data[obj.Class] = data

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/sha256mb"
 )
 
@@ -32,11 +33,11 @@ func (o *objectReader) next(ctx context.Context, n int64) ([]byte, error) {
 		return nil, nil
 	}
 	if n < 0 || n > o.left() {
-		return nil, fmt.Errorf("%w: %d bytes at %d lie outside it", errAltered, n, o.at)
+		return nil, fmt.Errorf("%w: %d bytes at %d lie outside it", datalog.ErrAltered, n, o.at)
 	}
 	data, err := o.read(ctx, n)
 	if err == nil && int64(len(data)) != n {
-		err = fmt.Errorf("%w: it is of another size", errAltered)
+		err = fmt.Errorf("%w: it is of another size", datalog.ErrAltered)
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (o *objectReader) pieces(ctx context.Context, n int64, visit func(piece []b
 // then is what it read worth anything. ok is false if there is none, which is reported. An error means that the store could
 // not be read.
 func (v *verifier) object(ctx context.Context, c *commit.Commit, obj *commit.Object, read func(o *objectReader) error) (ok bool, err error) {
-	relocated, err := tryVersions(ctx, v.a.store, obj, func(version string) (bool, error) {
+	relocated, err := datalog.TryVersions(ctx, v.a.store, obj, func(version string) (bool, error) {
 		o := &objectReader{store: v.a.store, obj: obj, version: version, piece: v.mem.piece}
 		err := read(o)
 		if err == nil {
@@ -110,7 +111,7 @@ func (v *verifier) object(ctx context.Context, c *commit.Commit, obj *commit.Obj
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case faulty(err):
+	case datalog.Faulty(err):
 		if gone, unread := v.a.expiredMeanwhile(ctx, c, obj); gone || unread != nil {
 			return false, unread
 		}
@@ -127,7 +128,7 @@ func (v *verifier) object(ctx context.Context, c *commit.Commit, obj *commit.Obj
 }
 
 func unlessFaulty(err error) error {
-	if faulty(err) {
+	if datalog.Faulty(err) {
 		return nil
 	}
 	return err

@@ -60,7 +60,7 @@ func (s *streamCheck) believe(c *commit.Commit) error {
 // commits say.
 func (s *streamCheck) tips() map[commit.Hex16]commit.Tip {
 	if s.skipped {
-		return s.log.chain.tips
+		return s.log.chain.Tips
 	}
 	out := make(map[commit.Hex16]commit.Tip, len(s.streams))
 	for id, st := range s.streams {

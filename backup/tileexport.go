@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -114,7 +115,7 @@ func (e *tileExport) flush(ctx context.Context, level, atLeast int) error {
 		return err
 	}
 	if !bytes.Equal(data, want) {
-		return fmt.Errorf("%s of %s: %w: the proof objects hold other hashes than the entries give", tile.Path(), e.origin, errAltered)
+		return fmt.Errorf("%s of %s: %w: the proof objects hold other hashes than the entries give", tile.Path(), e.origin, datalog.ErrAltered)
 	}
 	*open = openTile{index: open.index + 1}
 	return e.write(tile.Path(), data)

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -45,7 +46,7 @@ func (t *Tiles) ranges(ctx context.Context, l *tileLog, first merkle.Node, tile 
 		return nil, err
 	}
 	if merkle.Root(hashes) != merkle.Hash(above) {
-		return nil, fmt.Errorf("%s: %w", tile.Path(), errAltered)
+		return nil, fmt.Errorf("%s: %w", tile.Path(), datalog.ErrAltered)
 	}
 	return data, nil
 }
@@ -65,11 +66,11 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 			off, ok = segment.NodeOffset(s.first, s.size, level, at)
 		}
 		if !ok {
-			return nil, fmt.Errorf("%s: %w: it holds no node %d of level %d", s.proof.Key, errAltered, at, level)
+			return nil, fmt.Errorf("%s: %w: it holds no node %d of level %d", s.proof.Key, datalog.ErrAltered, at, level)
 		}
 		count := min(end, s.size>>level) - at
 		if off+int64(count)*hashBytes > section.Len {
-			return nil, fmt.Errorf("%s: %w: section too short", s.proof.Key, errAltered)
+			return nil, fmt.Errorf("%s: %w: section too short", s.proof.Key, datalog.ErrAltered)
 		}
 		data, err := read(ctx, s, section, off, int64(count)*hashBytes)
 		if err != nil {
@@ -78,21 +79,21 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 		out, at = append(out, data...), at+count
 	}
 	if at < end {
-		return nil, fmt.Errorf("%s: %w: no segment holds node %d of level %d", l.chain.origin, errAltered, at, level)
+		return nil, fmt.Errorf("%s: %w: no segment holds node %d of level %d", l.chain.Origin, datalog.ErrAltered, at, level)
 	}
 	return out, nil
 }
 
 // fromRange reads no more than what is wanted, which nothing vouches for.
 func (t *Tiles) fromRange(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
-	data, _, err := fetchRange(ctx, t.store, &s.proof, Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
+	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
 	return data, err
 }
 
 // fromSection reads the whole section and checks it, unless it is the one that was read last.
 func (t *Tiles) fromSection(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
 	if t.section.key != s.proof.Key || t.section.span != section {
-		data, _, err := fetchSpan(ctx, t.store, &s.proof, section)
+		data, _, err := datalog.FetchSpan(ctx, t.store, &s.proof, section)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +129,7 @@ func (t *Tiles) bundle(ctx context.Context, l *tileLog, first uint64, n int) (ou
 		}
 	}
 	if first < end {
-		return nil, fmt.Errorf("%s: %w: the indexes end before leaf %d", l.chain.origin, errAltered, first)
+		return nil, fmt.Errorf("%s: %w: the indexes end before leaf %d", l.chain.Origin, datalog.ErrAltered, first)
 	}
 	return out, nil
 }
@@ -140,7 +141,7 @@ func (t *Tiles) readBatch(ctx context.Context, s *tileSegment, span commit.Span)
 		return k.batch, nil
 	}
 	if k.key != s.index.Key {
-		raw, _, err := fetchSpan(ctx, t.store, &s.index, s.head)
+		raw, _, err := datalog.FetchSpan(ctx, t.store, &s.index, s.head)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +151,7 @@ func (t *Tiles) readBatch(ctx context.Context, s *tileSegment, span commit.Span)
 		}
 		*k = keptBatch{key: s.index.Key, head: head}
 	}
-	raw, _, err := fetchSpan(ctx, t.store, &s.index, span)
+	raw, _, err := datalog.FetchSpan(ctx, t.store, &s.index, span)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +160,7 @@ func (t *Tiles) readBatch(ctx context.Context, s *tileSegment, span commit.Span)
 		return nil, err
 	}
 	if b.Len() != span.Rows {
-		return nil, fmt.Errorf("%s: %w: %d rows in a batch of %d", s.index.Key, errAltered, b.Len(), span.Rows)
+		return nil, fmt.Errorf("%s: %w: %d rows in a batch of %d", s.index.Key, datalog.ErrAltered, b.Len(), span.Rows)
 	}
 	k.span, k.batch = span, b
 	return b, nil

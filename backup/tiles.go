@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/internal/segment"
@@ -35,7 +36,7 @@ type Tiles struct {
 
 // tileLog is a data log as far as tiles need it.
 type tileLog struct {
-	chain    *logChain
+	chain    *datalog.Chain
 	segments []tileSegment
 }
 
@@ -74,18 +75,18 @@ func (t *Tiles) Refresh(ctx context.Context) error {
 	if err := t.control.Refresh(ctx); err != nil {
 		return err
 	}
-	ps, err := partitions(ctx, t.store)
+	ps, err := datalog.Partitions(ctx, t.store)
 	if err != nil {
 		return err
 	}
 	for _, p := range ps {
-		periods, err := logPeriods(ctx, t.store, p)
+		periods, err := datalog.Periods(ctx, t.store, p)
 		if err != nil {
 			return err
 		}
 		for _, period := range periods {
 			l := t.log(p, period)
-			if err := l.chain.read(ctx, func(chain.Finding) {}); err != nil {
+			if err := l.chain.Read(ctx, func(chain.Finding) {}); err != nil {
 				return err
 			}
 		}
@@ -98,8 +99,8 @@ func (t *Tiles) log(partition uint32, period string) *tileLog {
 	origin := commit.Origin(t.trust.Name, partition, period)
 	l := t.logs[origin]
 	if l == nil {
-		l = &tileLog{chain: newLogChain(t.control, t.store, &t.trust, partition, period)}
-		l.chain.took = func(_ chain.Object, c *commit.Commit) { l.take(c) }
+		l = &tileLog{chain: datalog.New(t.control, t.store, &t.trust, partition, period)}
+		l.chain.Took = func(_ chain.Object, c *commit.Commit) { l.take(c) }
 		t.logs[origin] = l
 	}
 	return l
@@ -224,7 +225,7 @@ func (t *Tiles) tile(ctx context.Context, origin string, tile merkle.Tile, whole
 	}
 	if !whole && tile.Width == merkle.TileWidth {
 		data, err := t.ranges(ctx, l, first, tile)
-		if err == nil || !faulty(err) {
+		if err == nil || !datalog.Faulty(err) {
 			return data, err
 		}
 	}

@@ -90,7 +90,7 @@ func (u *unlocking) note(row int, err error) {
 	case errors.Is(err, errErased):
 		u.report.Erased++
 	case err != nil:
-		u.report.fault(readability, fmt.Sprintf("%s leaf %d", u.l.chain.origin, u.c.Tree.First+uint64(row)), "%v", err)
+		u.report.fault(readability, fmt.Sprintf("%s leaf %d", u.l.chain.Origin, u.c.Tree.First+uint64(row)), "%v", err)
 	default:
 		u.report.Opened++
 	}

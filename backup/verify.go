@@ -11,6 +11,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
@@ -58,11 +59,11 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 	}
 	first := map[uint32]string{}
 	for _, l := range a.logs {
-		if other := first[l.partition]; other != "" && len(l.commits) > 0 && l.chain.before == nil {
-			r.fault(integrity, l.chain.origin, "it starts anew what %s holds: a partition has one history", other)
+		if other := first[l.partition]; other != "" && len(l.commits) > 0 && l.chain.Before == nil {
+			r.fault(integrity, l.chain.Origin, "it starts anew what %s holds: a partition has one history", other)
 		}
 		if len(l.commits) > 0 {
-			first[l.partition] = l.chain.origin
+			first[l.partition] = l.chain.Origin
 		}
 		if err := v.log(ctx, l); err != nil {
 			return nil, err
@@ -73,10 +74,10 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 }
 
 func (l *openLog) size() uint64 {
-	if l.chain.last == nil {
+	if l.chain.Last == nil {
 		return 0
 	}
-	return l.chain.last.Tree.Size
+	return l.chain.Last.Tree.Size
 }
 
 // verifier is one run of Verify.
@@ -171,8 +172,8 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 	provable := v.heads(l)
 	v.unprovable(l, provable)
 	v.sourceGaps(l)
-	lr := LogReport{Origin: l.chain.origin, Commits: uint64(len(l.commits)), Size: l.size(), Provable: provable}
-	if last := l.chain.last; last != nil {
+	lr := LogReport{Origin: l.chain.Origin, Commits: uint64(len(l.commits)), Size: l.size(), Provable: provable}
+	if last := l.chain.Last; last != nil {
 		lr.Root, lr.Newest = last.Tree.Root.String(), last.SourceTime
 		if last.Final != nil {
 			lr.Next = last.Final.Next
@@ -192,11 +193,11 @@ func (v *verifier) follow(l *openLog) *streamCheck {
 	}
 	s.log = l
 	v.followed[l] = s
-	if l.chain.before == nil {
+	if l.chain.Before == nil {
 		return s
 	}
 	if c := l.commits[0]; l.before != nil {
-		if err := c.Repeats(l.before.chain.lanes, l.before.chain.tips); err != nil {
+		if err := c.Repeats(l.before.chain.Lanes, l.before.chain.Tips); err != nil {
 			v.r.fault(integrity, c.key, "%v", err)
 		}
 	}
@@ -232,10 +233,10 @@ func (v *verifier) commit(ctx context.Context, l *openLog, c *logCommit, streams
 
 // heads checks the heads in the control log against the chain, and returns how many leaves the newest covers.
 func (v *verifier) heads(l *openLog) (provable uint64) {
-	for _, h := range v.a.heads[l.chain.origin] {
+	for _, h := range v.a.heads[l.chain.Origin] {
 		c, err := l.commitAt(h.Commit)
 		if err != nil {
-			v.r.fault(integrity, fmt.Sprintf("%s%020d", commitsPrefix(l.partition, l.period), h.Commit),
+			v.r.fault(integrity, fmt.Sprintf("%s%020d", datalog.CommitsPrefix(l.partition, l.period), h.Commit),
 				"the control log holds the head of commit %d (%s…), but the store has no such commit: the log was cut or rewritten", h.Commit, h.Hash.String()[:12])
 			continue
 		}
@@ -243,7 +244,7 @@ func (v *verifier) heads(l *openLog) (provable uint64) {
 			v.r.fault(integrity, c.key, "the control log holds %s… for this commit, the store %s…: the log was rewritten", h.Hash.String()[:12], c.hash.String()[:12])
 			continue
 		}
-		keys, err := l.chain.keys(c.Control)
+		keys, err := l.chain.Keys(c.Control)
 		if err == nil {
 			err = checkHead(h, c.Commit, keys)
 		}
@@ -283,7 +284,7 @@ func (v *verifier) sourceGaps(l *openLog) {
 	for i := range l.commits {
 		for lane, at := range l.commits[i].Source.Lanes {
 			for _, g := range at.Gap {
-				id := fmt.Sprintf("%s lane %s: %d-%d", l.chain.origin, lane, g[0], g[1]-1)
+				id := fmt.Sprintf("%s lane %s: %d-%d", l.chain.Origin, lane, g[0], g[1]-1)
 				if !seen[id] {
 					seen[id] = true
 					v.r.notice(completeness, id, "the transport removed these messages before they were archived; streams say what is missing")

@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
@@ -31,7 +32,7 @@ type worker struct {
 	log       *slog.Logger
 
 	space objstore.Numbered
-	chain *logChain
+	chain *datalog.Chain
 	table *tips.Table
 	seg   *segment.Writer
 	frame frame.Frame
@@ -45,7 +46,7 @@ type worker struct {
 		at     commit.End
 		frames [][]byte
 	}
-	past map[string]*logChain // earlier logs in which repeats were looked up
+	past map[string]*datalog.Chain // earlier logs in which repeats were looked up
 }
 
 // batch is what the segment in the making holds beside its leaves.
@@ -66,7 +67,7 @@ type batch struct {
 // newWorker opens the newest log of the partition that holds an authentic commit, or should hold one; a name alone makes
 // no log. Without one it starts the first.
 func (c *Compactor) newWorker(ctx context.Context, partition uint32, src source) (*worker, error) {
-	stored, err := logPeriods(ctx, c.cfg.Store, partition)
+	stored, err := datalog.Periods(ctx, c.cfg.Store, partition)
 	if err != nil {
 		return nil, err
 	}
@@ -106,13 +107,13 @@ func (c *Compactor) firstPeriod() (period string, err error) {
 }
 
 // open takes up the log of a period, behind the one before if that was closed.
-func (w *worker) open(ctx context.Context, period string, before *logChain) error {
+func (w *worker) open(ctx context.Context, period string, before *datalog.Chain) error {
 	w.period = period
-	w.space = commits(w.c.cfg.Store, w.partition, period)
+	w.space = datalog.Commits(w.c.cfg.Store, w.partition, period)
 	w.space.Lock = w.c.lockNow
-	w.chain = newLogChain(w.c.control, w.c.cfg.Store, &w.c.trust, w.partition, period)
+	w.chain = datalog.New(w.c.control, w.c.cfg.Store, &w.c.trust, w.partition, period)
 	if before != nil {
-		w.chain.follow(before)
+		w.chain.Follow(before)
 	}
 	return w.load(ctx)
 }
@@ -128,9 +129,9 @@ func (w *worker) load(ctx context.Context) error {
 	if err := w.c.control.Refresh(ctx); err != nil {
 		return err
 	}
-	w.chain.head = w.c.control.Head(w.origin())
+	w.chain.Head = w.c.control.Head(w.origin())
 	var broken error
-	err := w.chain.read(ctx, func(f chain.Finding) {
+	err := w.chain.Read(ctx, func(f chain.Finding) {
 		w.c.found(w.origin(), f)
 		if f.Kind == chain.Missing {
 			broken = f
@@ -140,7 +141,7 @@ func (w *worker) load(ctx context.Context) error {
 		return err
 	}
 	if broken == nil {
-		broken = w.chain.agrees()
+		broken = w.chain.Agrees()
 	}
 	if broken != nil {
 		return w.diverged(string(chain.Missing), broken.Error())
@@ -148,22 +149,22 @@ func (w *worker) load(ctx context.Context) error {
 	if err := w.provable(); err != nil {
 		return err
 	}
-	last := w.chain.last
+	last := w.chain.Last
 	if last != nil && last.Final != nil {
 		_, next := commit.SplitOrigin(last.Final.Next)
 		return w.open(ctx, next, w.chain)
 	}
-	before, err := w.chain.frontier()
+	before, err := w.chain.Frontier()
 	if err != nil {
 		return err
 	}
 	known := w.table
-	w.table = tips.New(w.c.trust.Archive, w.partition, w.chain.allTips(), w.service)
+	w.table = tips.New(w.c.trust.Archive, w.partition, w.chain.AllTips(), w.service)
 	if known != nil { // so that the next log has them, too
 		w.table.TakeEncaps(known)
 	}
 	w.seg = segment.NewWriter(w.c.trust.Archive, w.origin(), before)
-	w.batch.lanes = maps.Clone(w.chain.lanes) // and not those of a segment that was thrown away
+	w.batch.lanes = maps.Clone(w.chain.Lanes) // and not those of a segment that was thrown away
 	w.reset()
 	return w.checkSource(ctx)
 }
@@ -171,18 +172,18 @@ func (w *worker) load(ctx context.Context) error {
 // provable puts the heads of the last commit, and of the log before, into the control log: whoever made them may not have
 // got so far.
 func (w *worker) provable() error {
-	if b := w.chain.before; b != nil && b.commit != nil {
-		if have := w.c.control.Head(b.commit.Log); have.Log == "" || have.Commit < b.commit.N {
-			if err := w.c.head(b.commit, b.hash); err != nil {
+	if b := w.chain.Before; b != nil && b.Commit != nil {
+		if have := w.c.control.Head(b.Commit.Log); have.Log == "" || have.Commit < b.Commit.N {
+			if err := w.c.head(b.Commit, b.Hash); err != nil {
 				return err
 			}
 		}
 	}
-	last := w.chain.last
-	if last == nil || w.chain.head.Log != "" && w.chain.head.Commit >= last.N {
+	last := w.chain.Last
+	if last == nil || w.chain.Head.Log != "" && w.chain.Head.Commit >= last.N {
 		return nil
 	}
-	return w.c.head(last, w.chain.lastHash)
+	return w.c.head(last, w.chain.LastHash)
 }
 
 // reset empties the batch, but keeps where the lanes go on.
@@ -198,10 +199,10 @@ func (w *worker) reset() {
 
 // parent is the commit that the next one follows; nil for the first of an archive.
 func (w *worker) parent() *commit.Commit {
-	if w.chain.last == nil && w.chain.before != nil {
-		return w.chain.before.commit
+	if w.chain.Last == nil && w.chain.Before != nil {
+		return w.chain.Before.Commit
 	}
-	return w.chain.last
+	return w.chain.Last
 }
 
 // service says whether a service key may open a stream under the policy that the commit will name.
@@ -223,7 +224,7 @@ func (w *worker) due() bool {
 	if !w.batch.started.IsZero() {
 		return w.full() || w.c.now().Sub(w.batch.started) >= w.c.cfg.SegmentAge
 	}
-	return w.dirty() && w.chain.last != nil && w.c.now().Sub(w.chain.last.Time) >= w.c.cfg.IdleAge
+	return w.dirty() && w.chain.Last != nil && w.c.now().Sub(w.chain.Last.Time) >= w.c.cfg.IdleAge
 }
 
 // begin makes the first commit of a log that continues another: it says where everything was, and nothing else.
@@ -236,13 +237,13 @@ func (w *worker) begin(ctx context.Context) error {
 	return nil
 }
 
-func (w *worker) begins() bool { return w.chain.last == nil && w.chain.before != nil }
+func (w *worker) begins() bool { return w.chain.Last == nil && w.chain.Before != nil }
 
 // turning reports whether the period of the log is over, or the next log was not begun. A period is over when both the
 // clock here and that of the transport say so: one of them alone may be wrong.
 func (w *worker) turning() bool {
 	_, over := w.nextPeriod()
-	return w.begins() || over && w.chain.last != nil
+	return w.begins() || over && w.chain.Last != nil
 }
 
 // nextPeriod names the log in which this one goes on, once its period is over.
