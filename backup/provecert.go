@@ -52,6 +52,9 @@ func (a *Archive) Certificate(ctx context.Context, request string, requestFile [
 	if err != nil {
 		return nil, err
 	}
+	if n := len(r.Outcomes); n > 0 && r.Outcomes[n-1].Left > 0 {
+		return nil, fmt.Errorf("request %s is carried out in parts, and %d scopes are left: there is a certificate when all are erased", r.ID, r.Outcomes[n-1].Left)
+	}
 	c := certifier{p: p, log: log, depot: keydepot.Open(keydepot.Config{Store: a.store, Archive: a.trust.Archive})}
 	for i := range log.state.Erasures {
 		if e := &log.state.Erasures[i]; e.Index < log.size && erasedFor(e, r) {

@@ -76,6 +76,8 @@ func (d *drill) erasure(ctx context.Context) (entry, problem string, err error) 
 		for _, r := range s.Requests {
 			if n := len(r.Outcomes); r.ID.String() == d.state.Request && n > 0 && entry == "" {
 				switch o := r.Outcomes[n-1]; {
+				case o.Left > 0:
+					problem = fmt.Sprintf("%d of its scopes are left: the request selects more than the canary", o.Left)
 				case o.Held > 0:
 					problem = "a hold keeps it"
 				case o.Retained > 0:

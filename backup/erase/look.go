@@ -30,6 +30,7 @@ type Request struct {
 	Held      uint64    `json:"held,omitempty"`     // scopes that a hold keeps
 	Retained  uint64    `json:"retained,omitempty"` // scopes whose minimum retention is not over
 	Deferred  time.Time `json:"deferred_until,omitzero"`
+	Left      uint64    `json:"left,omitempty"`    // scopes that go in the erasures that follow at once
 	Nothing   bool      `json:"nothing,omitempty"` // nothing is known that it selects
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
 	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
@@ -117,7 +118,7 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 	for i, o := range r.Outcomes {
 		out.Erased += o.Erased
 		if i == len(r.Outcomes)-1 {
-			out.Held, out.Retained, out.Nothing, out.Problem = o.Held, o.Retained, o.Nothing, o.Problem
+			out.Held, out.Retained, out.Left, out.Nothing, out.Problem = o.Held, o.Retained, o.Left, o.Nothing, o.Problem
 			if o.Until != nil {
 				out.Deferred = *o.Until
 			}

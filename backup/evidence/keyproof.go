@@ -66,7 +66,7 @@ func (c *checker) rootRecords(e *erasure) error {
 // sameOutcome reports whether the control log says of a request what the root record says.
 func sameOutcome(a keyroot.Outcome, b control.Outcome) bool {
 	until := a.Until == nil && b.Until == nil || a.Until != nil && b.Until != nil && a.Until.Equal(*b.Until)
-	return until && a.Request == b.Request && a.Erased == b.Erased && a.Whole == b.Whole && a.Held == b.Held && a.Retained == b.Retained &&
+	return until && a.Request == b.Request && a.Erased == b.Erased && a.Whole == b.Whole && a.Held == b.Held && a.Retained == b.Retained && a.Left == b.Left &&
 		!b.Nothing && b.Problem == ""
 }
 

@@ -21,6 +21,7 @@ type ask struct {
 	cutoff   int64
 	urgent   bool
 	at       time.Time // of its approval
+	left     uint64    // of what it selects, where some went already and the rest follows
 	deferred []keyring.Deferred
 }
 
@@ -45,6 +46,9 @@ func (e *Erasure) asks() (out []*ask) {
 // Requires mu.
 func (s *Service) askOf(ctx context.Context, r *control.Request) (*ask, error) {
 	a := &ask{request: r.ID, logged: true, cutoff: max(0, r.Time.UnixNano()), urgent: r.Urgent, at: r.At}
+	if n := len(r.Outcomes); n > 0 {
+		a.left = r.Outcomes[n-1].Left
+	}
 	for _, d := range s.pending.deferred {
 		if d.Request == [16]byte(r.ID[:16]) {
 			a.deferred = append(a.deferred, d)
@@ -55,7 +59,7 @@ func (s *Service) askOf(ctx context.Context, r *control.Request) (*ask, error) {
 		return a, nil
 	}
 	if known := s.asks[r.ID]; known != nil {
-		known.at, known.urgent, known.deferred = a.at, a.urgent, nil
+		known.at, known.urgent, known.left, known.deferred = a.at, a.urgent, a.left, nil
 		return known, nil
 	}
 	sel, err := s.selection(ctx, r.Select)

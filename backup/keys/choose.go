@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -10,23 +11,54 @@ import (
 	"github.com/stelelog/stele/internal/keyring"
 )
 
+// maxChosen is how many scopes one generation leaves out at most: what an erasure holds in memory follows from it, about a
+// kilobyte for each. What is left goes in the generations that follow.
+const maxChosen = 1 << 15
+
 // choice is what is known of the scopes that a batch has met so far.
 type choice struct {
 	*judgement
 	cause control.Cause
+	what  *keyring.Erasure
+	out   *Erased
+	room  int // scopes that may be chosen yet
 	seen  map[scopeKey]control.Verdict
 }
 
 type scopeKey struct{ id, check [16]byte }
 
-// verdict says what becomes of a scope; first says that the batch did not meet it before.
-func (c *choice) verdict(key scopeKey, l *keyring.Located) (v control.Verdict, first bool) {
+// add takes a scope if it may go, and counts it: in a part, and if the batch did not meet it before in out. What there is no
+// room for is left. What is kept from a batch is remembered as far as that is no more than may be chosen.
+func (c *choice) add(l *keyring.Located, p *Part) {
+	key := scopeKey{l.ID, l.Check()}
 	v, known := c.seen[key]
 	if !known {
-		v = c.erasable(&l.Scope, c.cause)
-		c.seen[key] = v
+		if v = c.erasable(&l.Scope, c.cause); v.Erase && c.room == 0 {
+			p.Left++
+			return
+		}
+		if v.Erase || len(c.seen) < maxChosen {
+			c.seen[key] = v
+		}
 	}
-	return v, !known
+	switch {
+	case v.Erase:
+		p.Scopes++
+		if !known {
+			c.what.Scopes = append(c.what.Scopes, *l)
+			c.room--
+		}
+	case v.Why == "held":
+		p.Held++
+		if !known {
+			c.out.Held++
+		}
+	case !v.Until.IsZero():
+		p.Retained, p.Until = p.Retained+1, later(p.Until, v.Until)
+		if !known {
+			c.out.Retained, c.out.Until = c.out.Retained+1, later(c.out.Until, v.Until)
+		}
+	}
 }
 
 // erasable says whether a scope may be erased.
@@ -37,44 +69,37 @@ func (j *judgement) erasable(s *keyring.Scope, cause control.Cause) control.Verd
 
 // choose finds what a batch takes, and counts in out what is kept from it.
 func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *judgement, out *Erased) (*keyring.Erasure, error) {
-	c := &choice{j, b.cause, map[scopeKey]control.Verdict{}}
 	what := &keyring.Erasure{Weeks: b.weeks, Release: j.release, Resume: j.resume}
-	for _, day := range b.days {
-		all, err := ring.Day(ctx, day)
-		if err != nil {
-			return nil, err
-		}
-		chosen := len(what.Scopes)
-		c.add(all, what, out)
-		if free := len(what.Scopes) - chosen; free == len(all) && free > 0 {
-			what.Scopes = what.Scopes[:chosen]
-			what.Days = append(what.Days, day) // one path of each trie, whatever is below
-		}
+	c := &choice{j, b.cause, what, out, s.most(), map[scopeKey]control.Verdict{}}
+	b.asks, b.rest, b.more = append(b.asks, b.rest...), nil, false
+	err := c.days(ctx, ring, b)
+	if err == nil {
+		err = s.chooseEnded(ctx, ring, b, c)
 	}
-	ended, err := s.endedScopes(ctx, ring, b.ends, j.now)
 	if err != nil {
 		return nil, err
 	}
-	c.add(ended, what, out)
 	stones, _, err := ring.Marks(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range b.asks {
-		found, err := a.find(ctx, ring)
+	for i, a := range b.asks {
+		if c.room == 0 {
+			b.asks, b.rest = b.asks[:i:i], b.asks[i:]
+			break
+		}
+		p, err := c.ask(ctx, ring, a)
 		if err != nil {
 			return nil, err
 		}
-		p := c.add(found, what, out)
-		p.Request, p.whole = a.request, len(a.scopes) > 0
-		out.Parts = append(out.Parts, p)
+		out.Parts, out.Left = append(out.Parts, p), out.Left+p.Left
 		for _, t := range a.tags {
 			stone := keyring.Tombstone{Tag: t, Cutoff: a.cutoff, Request: a.request}
 			if !slices.Contains(stones, stone) {
 				stones, what.Tombstones = append(stones, stone), append(what.Tombstones, stone)
 			}
 		}
-		switch waits := p.Held+p.Retained > 0; {
+		switch waits := p.Held+p.Retained+p.Left > 0; {
 		case waits && a.logged && len(a.deferred) == 0:
 			what.Defer = append(what.Defer, a.marks()...)
 		case !waits:
@@ -84,35 +109,82 @@ func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *j
 	return what, nil
 }
 
-// add takes what may go, and counts what was found: all of it in the part that it returns, what is new in out.
-func (c *choice) add(found []keyring.Located, what *keyring.Erasure, out *Erased) (p Part) {
-	mine := make(map[scopeKey]bool, len(found))
-	for i := range found {
-		key := scopeKey{found[i].ID, found[i].Check()}
-		if mine[key] {
-			continue
+func (s *Service) most() int {
+	if s.cfg.most > 0 {
+		return s.cfg.most
+	}
+	return maxChosen
+}
+
+// days chooses the days that are over.
+func (c *choice) days(ctx context.Context, ring *keyring.Ring, b *batch) error {
+	for _, day := range b.days {
+		chosen, all := len(c.what.Scopes), 0
+		var p Part
+		for l, err := range ring.EachOfDay(ctx, day) {
+			if err != nil {
+				return err
+			}
+			if c.add(&l, &p); p.Left > 0 {
+				b.more = true
+				return nil
+			}
+			all++
 		}
-		mine[key] = true
-		v, first := c.verdict(key, &found[i])
-		switch {
-		case v.Erase:
-			p.Scopes++
-			if first {
-				what.Scopes = append(what.Scopes, found[i])
+		if free := len(c.what.Scopes) - chosen; free == all && free > 0 {
+			c.what.Scopes = c.what.Scopes[:chosen]
+			c.what.Days = append(c.what.Days, day) // one path of each trie, whatever is below
+		}
+	}
+	return nil
+}
+
+// chooseEnded chooses what dies with sessions.
+func (s *Service) chooseEnded(ctx context.Context, ring *keyring.Ring, b *batch, c *choice) error {
+	for _, end := range b.ends {
+		var p Part
+		for l, err := range ring.EachTagged(ctx, end.tag) {
+			if err != nil {
+				return err
 			}
-		case v.Why == "held":
-			p.Held++
-			if first {
-				out.Held++
+			if !s.endsIn([]ended{end}, &l.Scope, c.now) {
+				continue
 			}
-		case !v.Until.IsZero():
-			p.Retained, p.Until = p.Retained+1, later(p.Until, v.Until)
-			if first {
-				out.Retained, out.Until = out.Retained+1, later(out.Until, v.Until)
+			if c.add(&l, &p); p.Left > 0 {
+				b.more = true
+				return nil
 			}
 		}
 	}
-	return p
+	return nil
+}
+
+// ask chooses what a request selects.
+func (c *choice) ask(ctx context.Context, ring *keyring.Ring, a *ask) (Part, error) {
+	p := Part{Request: a.request, whole: len(a.scopes) > 0}
+	var mine map[scopeKey]bool // where one scope may be selected twice
+	if len(a.tags)+len(a.classes) > 1 || len(a.scopes) > 0 {
+		mine = map[scopeKey]bool{}
+	}
+	for l, err := range a.each(ctx, ring) {
+		if err != nil {
+			return p, err
+		}
+		if mine != nil {
+			key := scopeKey{l.ID, l.Check()}
+			if mine[key] {
+				continue
+			}
+			if len(mine) < maxChosen {
+				mine[key] = true
+			}
+		}
+		if c.add(&l, &p); p.Left > 0 && a.left > 0 { // they were counted when the first of them went
+			p.Left = a.left - min(a.left-1, p.Scopes)
+			break
+		}
+	}
+	return p, nil
 }
 
 func later(a, b time.Time) time.Time {
@@ -122,33 +194,37 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// find finds the keys that a request selects.
-func (a *ask) find(ctx context.Context, ring *keyring.Ring) (found []keyring.Located, err error) {
-	for _, tag := range a.tags {
-		tagged, err := ring.Tagged(ctx, tag)
-		if err != nil {
-			return nil, err
+// each iterates over the keys that a request selects. One may come more than once, if there are several selectors.
+func (a *ask) each(ctx context.Context, ring *keyring.Ring) iter.Seq2[keyring.Located, error] {
+	return func(yield func(keyring.Located, error) bool) {
+		for _, tag := range a.tags {
+			for l, err := range ring.EachTagged(ctx, tag) {
+				if (err != nil || l.Start <= a.cutoff) && (!yield(l, err) || err != nil) {
+					return
+				}
+			}
 		}
-		found = append(found, slices.DeleteFunc(tagged, func(l keyring.Located) bool { return l.Start > a.cutoff })...)
-	}
-	if len(a.scopes) > 0 {
-		named, err := ring.Find(ctx, a.scopes)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, named...)
-	}
-	if len(a.classes) > 0 {
-		for l, err := range ring.All(ctx) {
+		for ids := range slices.Chunk(a.scopes, 1024) {
+			named, err := ring.Find(ctx, ids)
 			if err != nil {
-				return nil, err
+				yield(keyring.Located{}, err)
+				return
 			}
-			if slices.Contains(a.classes, l.Class) && l.Start <= a.cutoff {
-				found = append(found, l)
+			for _, l := range named {
+				if !yield(l, nil) {
+					return
+				}
+			}
+		}
+		if len(a.classes) == 0 {
+			return
+		}
+		for l, err := range ring.All(ctx) {
+			if (err != nil || slices.Contains(a.classes, l.Class) && l.Start <= a.cutoff) && (!yield(l, err) || err != nil) {
+				return
 			}
 		}
 	}
-	return found, nil
 }
 
 // justifies is the first part of the gate: whatever chose the scopes, each is one that the batch may take.

@@ -67,12 +67,17 @@ func (s *Service) eraseByPolicy(ctx context.Context) error {
 
 // eraseBy erases what policy asks for and tells the control log. Requires mu.
 func (s *Service) eraseBy(ctx context.Context, b *batch) error {
-	out, err := s.erase(ctx, b)
-	if err != nil || out.After.N == out.Before.N {
-		return err
+	for {
+		out, err := s.erase(ctx, b)
+		if err != nil || out.After.N == out.Before.N {
+			return err
+		}
+		failed := s.destroy(ctx, out)
+		if err := errors.Join(failed, s.report(ctx, out)); err != nil || !b.more {
+			return err
+		}
+		b.weeks = nil // they went with the first part
 	}
-	failed := s.destroy(ctx, out)
-	return errors.Join(failed, s.report(ctx, out))
 }
 
 // due is what policy asks for when it is so late by both clocks: what ended with its session, and what is over. What is over
@@ -107,23 +112,8 @@ func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, 
 	return session, ttl, nil
 }
 
-// endedScopes are the keys that die with sessions: those of streams of the same service, in classes of which policy says so.
-func (s *Service) endedScopes(ctx context.Context, ring *keyring.Ring, ends []ended, now time.Time) (out []keyring.Located, err error) {
-	for _, end := range ends {
-		found, err := ring.Tagged(ctx, end.tag)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range found {
-			if s.endsIn([]ended{end}, &l.Scope, now) {
-				out = append(out, l)
-			}
-		}
-	}
-	return out, nil
-}
-
-// endsIn reports whether a scope dies with one of some sessions.
+// endsIn reports whether a scope dies with one of some sessions: those of streams of the same service, in classes of which
+// policy says so.
 func (s *Service) endsIn(ends []ended, x *keyring.Scope, now time.Time) bool {
 	if !s.control.Policy().Erasable(x.Class, time.Unix(0, x.Start), now, false, control.CauseSession).Erase {
 		return false

@@ -37,6 +37,7 @@ type Erased struct {
 	Retained       uint64 // keys that minimum retention keeps, the last of them until Until
 	Until          time.Time
 	Parts          []Part    // by request
+	Left           uint64    // keys that there was no room for in this generation: they go in the next ones
 	List           [32]byte  // SHA-256 of the list of what is gone, under keys/erased/
 	ListSize       int64     // bytes
 	ListRoot       [32]byte  // RFC 6962 root over it
@@ -58,6 +59,7 @@ type Part struct {
 	Request                [32]byte
 	Scopes, Held, Retained uint64
 	Until                  time.Time // of what is retained
+	Left                   uint64    // as in Erased, as they were counted when the first of them went
 
 	whole bool
 }
@@ -76,11 +78,15 @@ type batch struct {
 	days  []uint16 // path days whose classes have expired
 	weeks []uint16 // of intake keys that are over
 	ends  []ended  // of sessions
+
+	more bool   // there was no room for all days and ends
+	rest []*ask // that there was no room for
 }
 
 // Erase erases keys: it folds what was granted before the request, makes a generation without them, compares, switches,
 // and has the old generation destroyed. It may be repeated after any failure, and goes on where it stood; when it returns
-// nil, a blocking set of custodians has destroyed every generation that had the keys. An error that comes after the switch
+// nil, a blocking set of custodians has destroyed every generation that had the keys. Of a great many keys it erases some,
+// in a generation of their own, and says how many are Left: repeat it until none is. An error that comes after the switch
 // is one about destruction, which [Service.Run] repeats.
 func (s *Service) Erase(ctx context.Context, e Erasure) (*Erased, error) {
 	s.mu.Lock()
@@ -302,7 +308,7 @@ func (s *Service) gate(ctx context.Context, before *keyring.Ring, file []byte, w
 	return nil
 }
 
-// done is the erasure that has these requests, if there is one already.
+// done is the erasure that has these requests and left nothing of them, if there is one already.
 func (s *Service) done(requests [][32]byte) *Erased {
 	if len(requests) == 0 {
 		return nil
@@ -310,7 +316,7 @@ func (s *Service) done(requests [][32]byte) *Erased {
 	want := slices.Clone(requests)
 	slices.SortFunc(want, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	for _, d := range s.depot.Erasures() {
-		if slices.EqualFunc(d.Requests, want, func(o keyroot.Outcome, id [32]byte) bool { return o.Request == id }) {
+		if slices.EqualFunc(d.Requests, want, func(o keyroot.Outcome, id [32]byte) bool { return o.Request == id && o.Left == 0 }) {
 			return s.recorded(&d)
 		}
 	}
@@ -322,12 +328,12 @@ func (s *Service) recorded(d *keydepot.Erasure) *Erased {
 	out := &Erased{Before: Root{d.Before, d.Prev, d.Generation - 1}, After: Root{d.N, d.Hash, d.Generation}, Switched: d.Time,
 		Denied: d.Time, Folded: positions(s.version.Folded), control: d.Control, cause: control.Cause(d.Cause)}
 	for _, o := range d.Requests {
-		p := Part{Request: o.Request, Scopes: o.Erased, Held: o.Held, Retained: o.Retained, whole: o.Whole > 0}
+		p := Part{Request: o.Request, Scopes: o.Erased, Held: o.Held, Retained: o.Retained, Left: o.Left, whole: o.Whole > 0}
 		if o.Until != nil {
 			p.Until = *o.Until
 		}
 		out.Parts = append(out.Parts, p)
-		out.Held, out.Retained = out.Held+p.Held, out.Retained+p.Retained
+		out.Held, out.Retained, out.Left = out.Held+p.Held, out.Retained+p.Retained, out.Left+p.Left
 		if p.Until.After(out.Until) {
 			out.Until = p.Until
 		}
@@ -348,7 +354,7 @@ func (e *Erased) outcomes() []keyroot.Outcome {
 		if p.Scopes == 0 || p.Request == [32]byte{} {
 			continue
 		}
-		o := keyroot.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Until: moment(p.Until)}
+		o := keyroot.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Until: moment(p.Until), Left: p.Left}
 		if p.whole {
 			o.Whole = p.Scopes
 		}

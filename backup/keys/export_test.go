@@ -13,6 +13,9 @@ func Together(c Config) Config { c.together = true; return c }
 // Stepped calls step between the steps of folding and erasing. Its error ends the service as a crash would.
 func Stepped(c Config, step func(name string) error) Config { c.step = step; return c }
 
+// AtMost bounds the scopes that one generation leaves out.
+func AtMost(c Config, scopes int) Config { c.most = scopes; return c }
+
 // At gives a service a clock of its own.
 func At(c Config, now func() time.Time) Config { c.now = now; return c }
 

@@ -41,10 +41,19 @@ func (s *Service) carryOut(ctx context.Context, due func([]*ask) bool) (done []*
 		failed = errors.Join(failed, fmt.Errorf("request %v: %w", id, why), s.outcome(ctx, control.Outcome{Request: id, Problem: "selection"}))
 	}
 	if due(waits) {
+		slices.SortStableFunc(waits, func(a, b *ask) int { // what is urgent is in the first generation
+			switch {
+			case a.urgent == b.urgent:
+				return 0
+			case a.urgent:
+				return -1
+			}
+			return 1
+		})
 		for len(waits) > 0 {
 			n := min(len(waits), keyroot.MaxBatch)
-			out, err := s.carryOutBatch(ctx, waits[:n:n])
-			failed, waits = errors.Join(failed, err), waits[n:]
+			out, rest, err := s.carryOutBatch(ctx, waits[:n:n])
+			failed, waits = errors.Join(failed, err), append(rest, waits[n:]...)
 			if out != nil {
 				done = append(done, out)
 			}
@@ -111,6 +120,9 @@ func (s *Service) logged() map[commit.Hex32]bool {
 func (s *Service) batchDue(waits []*ask) bool {
 	released, now := s.releases(), s.now()
 	return slices.ContainsFunc(waits, func(a *ask) bool {
+		if a.left > 0 {
+			return true
+		}
 		last, tried := s.tried[a.request]
 		if !tried {
 			return a.urgent || now.Sub(a.at) >= s.cfg.EraseEvery
@@ -130,8 +142,8 @@ func (s *Service) releases() (n int) {
 	return n
 }
 
-// carryOutBatch carries out some requests and says what became of each. Requires mu.
-func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, error) {
+// carryOutBatch carries out some requests and says what became of each. rest are those that there was no room for. Requires mu.
+func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (_ *Erased, rest []*ask, err error) {
 	s.released = s.releases()
 	for _, a := range asks {
 		s.tried[a.request] = s.now()
@@ -146,7 +158,7 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, erro
 		problem = "custodian"
 	}
 	if err != nil {
-		for _, a := range b.asks {
+		for _, a := range slices.Concat(b.asks, b.rest) {
 			delete(s.tried, a.request) // whoever is away may be back any time
 			if problem != "" {
 				err = errors.Join(err, s.outcome(ctx, control.Outcome{Request: a.request, Problem: problem}))
@@ -154,7 +166,7 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, erro
 		}
 	}
 	if err != nil || out == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switched := out.After.N != out.Before.N
 	if switched {
@@ -165,7 +177,7 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (*Erased, erro
 			err = errors.Join(err, s.outcome(ctx, p.outcome()))
 		}
 	}
-	return out, err
+	return out, b.rest, err
 }
 
 // finish says in the control log what was erased, and has what is left of it destroyed, where a service died before it could.
@@ -208,8 +220,9 @@ func (s *Service) asked(requests []keyroot.Outcome) (ok bool) {
 
 // outcome is how it stands with a request after an erasure.
 func (p *Part) outcome() control.Outcome {
-	o := control.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Nothing: p.Scopes+p.Held+p.Retained == 0,
-		Until: moment(p.Until)}
+	o := control.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Left: p.Left,
+		Nothing: p.Scopes+p.Held+p.Retained+p.Left == 0,
+		Until:   moment(p.Until)}
 	if p.whole {
 		o.Whole = p.Scopes
 	}
@@ -221,7 +234,7 @@ const doneWord = "done"
 
 // outcome tells the control log how it stands with a request, unless it has just been told the same.
 func (s *Service) outcome(ctx context.Context, o control.Outcome) error {
-	said := fmt.Sprint(o.Erased, o.Held, o.Retained, o.Nothing, o.Problem)
+	said := fmt.Sprint(o.Erased, o.Held, o.Retained, o.Left, o.Nothing, o.Problem)
 	if o.Nothing {
 		said = doneWord
 	}
@@ -245,7 +258,7 @@ func (s *Service) report(ctx context.Context, e *Erased) error {
 		Control: e.control, List: e.List, Paths: e.ListRoot, Scopes: e.Scopes, Removed: e.Removed, Spent: e.Spent,
 		Custody: destructions(e.Generations), Watermark: e.Watermark, Transport: e.transport()}
 	for _, o := range e.outcomes() {
-		body.Requests = append(body.Requests, control.Outcome{Request: o.Request, Erased: o.Erased, Whole: o.Whole, Held: o.Held, Retained: o.Retained, Until: o.Until})
+		body.Requests = append(body.Requests, control.Outcome{Request: o.Request, Erased: o.Erased, Whole: o.Whole, Held: o.Held, Retained: o.Retained, Until: o.Until, Left: o.Left})
 	}
 	s.control.View(func(c *control.State) {
 		body.Single = e.cause != control.CauseRequest && c.Single()

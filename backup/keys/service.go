@@ -54,6 +54,7 @@ type Config struct {
 	EraseEvery time.Duration
 	Logger     *slog.Logger
 
+	most     int                                    // tests: scopes of one generation
 	together bool                                   // tests: leave the role beside a spool alone
 	spoil    func(at string, what *keyring.Erasure) // tests: a mistake in what is "chosen", or then "made"
 	step     func(name string) error                // tests: called between steps, an error is a crash

@@ -114,6 +114,8 @@ func inWords(q *erase.Request) string {
 		out = "expired: it was not approved by " + q.Until.Format(time.RFC3339) + "; ask again"
 	case q.Standing == "superseded":
 		out = "superseded: the policy has changed since; propose it again"
+	case q.Left > 0:
+		out += fmt.Sprintf(", under way: %d of %s erased, the others follow in parts, each when the control log has the one before", q.Erased, count(int(q.Erased+q.Left), "scope"))
 	case q.Held > 0:
 		out += fmt.Sprintf(", deferred: %s on hold until two approvers release it", count(q.Held, "scope"))
 	case q.Retained > 0:

@@ -38,6 +38,7 @@ type erasedAnswer struct {
 	Held       uint64     `json:"held,omitempty"`
 	Retained   uint64     `json:"retained,omitempty"`
 	Until      *time.Time `json:"until,omitempty"` // of minimum retention
+	Left       uint64     `json:"left,omitempty"`  // that go in the erasures that follow
 	Generation uint64     `json:"generation"`      // that is alive now
 	Watermark  uint64     `json:"watermark"`       // least generation that can still be opened
 }
@@ -48,6 +49,7 @@ type partDone struct {
 	Scopes   uint64 `json:"scopes"`
 	Held     uint64 `json:"held,omitempty"`
 	Retained uint64 `json:"retained,omitempty"`
+	Left     uint64 `json:"left,omitempty"`
 }
 
 func (r runAnswer) print(w io.Writer) {
@@ -62,6 +64,9 @@ func (r runAnswer) print(w io.Writer) {
 		}
 		if e.Held > 0 {
 			fmt.Fprintf(w, "  %s stay for a hold, and no reader gets them\n", count(int(e.Held), "scope"))
+		}
+		if e.Left > 0 {
+			fmt.Fprintf(w, "  %s are left: there were too many for one erasure. They follow when the control log has this one\n", count(int(e.Left), "scope"))
 		}
 		if e.Retained > 0 {
 			fmt.Fprintf(w, "  %s stay for minimum retention until %s\n", count(int(e.Retained), "scope"), e.Until.Format(time.DateOnly))
@@ -91,13 +96,13 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 	done, err := service.CarryOut(ctx)
 	ans := runAnswer{Erasures: []erasedAnswer{}}
 	for _, e := range done {
-		x := erasedAnswer{Scopes: e.Scopes, Held: e.Held, Retained: e.Retained, Generation: e.After.Generation, Watermark: e.Watermark}
+		x := erasedAnswer{Scopes: e.Scopes, Held: e.Held, Retained: e.Retained, Left: e.Left, Generation: e.After.Generation, Watermark: e.Watermark}
 		if e.Retained > 0 {
 			x.Until = &e.Until
 		}
 		x.Requests = []partDone{}
 		for _, p := range e.Parts {
-			x.Requests = append(x.Requests, partDone{hex.EncodeToString(p.Request[:]), p.Scopes, p.Held, p.Retained})
+			x.Requests = append(x.Requests, partDone{hex.EncodeToString(p.Request[:]), p.Scopes, p.Held, p.Retained, p.Left})
 		}
 		ans.Erasures = append(ans.Erasures, x)
 	}

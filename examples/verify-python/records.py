@@ -103,7 +103,7 @@ def filled(v):
 
 LINK = array(U64, 4)
 RUN = members(count=U64, hash=hash32, keys=LINK, index=LINK, packs=array(U64))
-OUTCOME = members(request=hexadecimal(32), erased=U64, whole_=positive(U64), held_=positive(U64), retained_=positive(U64), until_=time)
+OUTCOME = members(request=hexadecimal(32), erased=U64, whole_=positive(U64), held_=positive(U64), retained_=positive(U64), until_=time, left_=positive(U64))
 RECORD = members(
     stele=text, archive=hexadecimal(16), n=U64, prev=hexadecimal(32), burnt_=some(U64), by=text, time=time, control=U64, generation=U64,
     folded=members(cluster=text, topic_=filled, lanes_=lanes), live=U64, commitment=hash32, next_pack=U64, runs=array(RUN),

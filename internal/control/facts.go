@@ -31,12 +31,13 @@ type Outcome struct {
 	Held     uint64       `json:"held,omitempty"`     // scopes that a hold keeps
 	Retained uint64       `json:"retained,omitempty"` // scopes whose minimum retention is not over
 	Until    *time.Time   `json:"until,omitempty"`    // when the last of them is
+	Left     uint64       `json:"left,omitempty"`     // scopes that go in the erasures that follow at once
 	Nothing  bool         `json:"nothing,omitempty"`  // no scope is known that it selects
 	Problem  string       `json:"problem,omitempty"`  // "selection": it cannot be opened; "custodian", "replica": it cannot be reached
 }
 
 // Complete reports whether nothing is left of the request.
-func (o *Outcome) Complete() bool { return o.Held == 0 && o.Retained == 0 && o.Problem == "" }
+func (o *Outcome) Complete() bool { return o.Held+o.Retained+o.Left == 0 && o.Problem == "" }
 
 // Erased says that a generation of the key trie was left, and what the new one leaves out.
 type Erased struct {

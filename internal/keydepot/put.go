@@ -23,7 +23,7 @@ import (
 var errTaken = errors.New("something else lies in its place")
 
 // packSize is the size at which a writer begins another pack, in bytes.
-const packSize = 64 << 20
+const packSize = 16 << 20
 
 // Writer puts packs into the store. Each is read back before the next one is made.
 type Writer struct {

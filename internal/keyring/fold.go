@@ -11,8 +11,12 @@ import (
 	"github.com/stelelog/stele/internal/keytrie"
 )
 
-// maxPacks is how many packs a run may name before nodes of the newer ones are written into one.
-const maxPacks = 32
+// maxPacks is how many packs a run may name before nodes of the newer ones are written into few, besides those that it takes
+// to hold so many paths, of which more than perPack are in each of these.
+const (
+	maxPacks = 32
+	perPack  = 1 << 16
+)
 
 // Batch is what a fold adds: scopes that Admit said Added of, what was Buried as Spent, intake keys of coming weeks, marks.
 type Batch struct {
@@ -192,7 +196,7 @@ func without(used map[[4]byte]bool, in iter.Seq2[keytrie.Entry, error]) iter.Seq
 
 // tidy brings the nodes in the newer half of a run's packs into one, when there are many packs.
 func (r *Ring) tidy(ctx context.Context, w *keytrie.Writer, run Run) (Run, error) {
-	if len(run.Packs) <= maxPacks {
+	if uint64(len(run.Packs)) <= maxPacks+run.Keys.Count/perPack {
 		return run, nil
 	}
 	half := run.Packs[len(run.Packs)/2]

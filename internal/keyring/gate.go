@@ -18,7 +18,7 @@ import (
 // for, every node that differs opens, and sample keys of those that stay, chosen with random bytes, give their checks.
 // Nothing may be destroyed before.
 func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, sample int, random io.Reader) error {
-	g := gate{before: before, after: after.Cached(EraseCache)} // what was made is read from where it lies
+	g := gate{before: before, after: after}
 	err := g.check(ctx, e, erased)
 	if err == nil {
 		err = g.after.Sample(ctx, sample, random)
@@ -29,9 +29,9 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 	return nil
 }
 
-// EraseCache is how much memory opened nodes take at most in an erasure, and again in its gate, in bytes: enough for all
-// that a thousand scopes all over a large key store lead to.
-const EraseCache = 48 << 20
+// EraseCache is how much memory opened nodes take at most in an erasure and its gate, in bytes: enough for all that ten
+// thousand scopes all over a key store of 10⁶ lead to. What was made is read once, from where it lies.
+const EraseCache = 64 << 20
 
 type gate struct{ before, after *Ring }
 

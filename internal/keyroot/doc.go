@@ -126,6 +126,7 @@ type Outcome struct {
 	Held     uint64       `json:"held,omitempty"`
 	Retained uint64       `json:"retained,omitempty"`
 	Until    *time.Time   `json:"until,omitempty"`
+	Left     uint64       `json:"left,omitempty"`
 }
 
 // Recovery lets record From stand in for newer ones of its generation that are Lost.
