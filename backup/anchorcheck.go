@@ -7,7 +7,6 @@ import (
 
 	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
@@ -73,24 +72,4 @@ func (v *verifier) savedRecords(chain *anchorlog.Chain, roots map[uint64]merkle.
 			v.r.fault(anchoring, root.Origin, "record %d was saved outside, and the archive has %d: records were removed", r.N, chain.Next)
 		}
 	}
-}
-
-// headIn is the signed head of the control log in a file: a checkpoint, or a record of an anchor of the trust file.
-func headIn(trust *identity.Trust, file []byte) ([]byte, error) {
-	if !anchorlog.IsRecord(file) {
-		return file, nil
-	}
-	errs := []error{errors.New("a record of no anchor that the trust file names")}
-	for _, vkey := range trust.Anchors {
-		chain, err := anchorlog.NewChain(trust, vkey)
-		if err != nil {
-			return nil, err
-		}
-		r, _, _, err := chain.Open(file)
-		if err == nil {
-			return []byte(r.Head), nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -27,7 +28,7 @@ import (
 
 // CompactorConfig configures a [Compactor]. Store, Trust, Identity and From are required.
 type CompactorConfig struct {
-	Store    Store
+	Store    objstore.Store
 	Trust    []byte // content of trust.stele
 	Identity []byte // content of compactor.stele
 	From     string // transport to read: kafka://host:port[,host:port]/topic or file:///spool
@@ -44,6 +45,7 @@ type CompactorConfig struct {
 	Since        [][]byte      // heads or anchors' records that were saved outside: the control log must continue them
 	Keys         *keys.Service // takes in grants beside the compactor, if this process holds the role
 	Logger       *slog.Logger
+	Now          func() time.Time // the clock; time.Now if nil
 }
 
 // Compactor moves what writers sent into the archive: it checks signatures, chains and digests, packs sealed records
@@ -89,7 +91,7 @@ type CompactorStats struct {
 
 // NewCompactor reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
 func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) {
-	c := &Compactor{cfg: cfg, log: cfg.Logger, now: time.Now,
+	c := &Compactor{cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		heads: map[string]control.Head{}, said: map[string]bool{}, halted: map[int]error{}, failing: map[string]error{}}
 	c.defaults()
 	if err := c.trust.UnmarshalText(cfg.Trust); err != nil {
@@ -116,7 +118,7 @@ func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) 
 		return nil, fmt.Errorf("the store holds no archive %s: %w; is it the right URL? 'stele init' makes a new one", c.trust.Name, err)
 	}
 	for _, head := range cfg.Since {
-		if head, err = headIn(&c.trust, head); err == nil {
+		if head, err = anchorlog.HeadIn(&c.trust, head); err == nil {
 			c.control.View(func(s *control.State) { _, err = s.CheckHead(head) })
 		}
 		if err != nil {
@@ -147,6 +149,9 @@ func (c *Compactor) defaults() {
 	set(&c.cfg.HeadsEvery, 10*time.Second)
 	if c.cfg.SegmentBytes <= 0 {
 		c.cfg.SegmentBytes = 64 << 20
+	}
+	if c.now == nil {
+		c.now = time.Now
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -354,7 +359,7 @@ func (c *Compactor) Stats() CompactorStats {
 }
 
 // lockNow is the lock of a commit made now.
-func (c *Compactor) lockNow() Lock {
+func (c *Compactor) lockNow() objstore.Lock {
 	p := c.control.Policy()
 	return objstore.LockFor(p.Lock.Mode, p.Longest(), c.now())
 }

@@ -13,10 +13,6 @@ import (
 	"github.com/stelelog/stele/merkle"
 )
 
-// cosignLookBack is how many entries back the archive is searched for what witnesses cosigned last. It is a hint: a witness
-// says itself what it knows.
-const cosignLookBack = 1000
-
 // witnesses has heads of the control log cosigned. Safe for concurrent use.
 type witnesses struct {
 	control *ledger.Log
@@ -89,7 +85,7 @@ func (w *witnesses) start(ctx context.Context, size uint64) error {
 	if w.started {
 		return nil
 	}
-	for c, err := range w.control.Cosigned(ctx, w.policy, size-min(size, cosignLookBack), size) {
+	for c, err := range w.control.Cosigned(ctx, w.policy, size-min(size, cosign.LookBack), size) {
 		if err != nil {
 			return err
 		}

@@ -2,16 +2,12 @@ package backup
 
 import (
 	"context"
-	"time"
 )
 
 // VerifyInPieces verifies as Verify does, but reads objects in pieces of so many bytes, a multiple of 32.
 func VerifyInPieces(ctx context.Context, a *Archive, opt VerifyOptions, piece int64) (*Report, error) {
 	return a.verify(ctx, opt, piece)
 }
-
-// SetClock replaces the clock of a compactor.
-func SetClock(c *Compactor, now func() time.Time) { c.now = now }
 
 // ScopeCounts says what became of the keys of scopes.
 type ScopeCounts = scopeCounts

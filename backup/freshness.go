@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
 )
 
@@ -31,7 +32,7 @@ func (a *Archive) Continues(checkpoint []byte) error {
 }
 
 func (a *Archive) continues(checkpoint []byte) (size uint64, err error) {
-	head, err := headIn(&a.trust, checkpoint)
+	head, err := anchorlog.HeadIn(&a.trust, checkpoint)
 	if err == nil {
 		a.control.View(func(s *control.State) { size, err = s.CheckHead(head) })
 	}

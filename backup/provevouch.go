@@ -73,7 +73,7 @@ func (p *prover) cosigned(ctx context.Context, need uint64) (out []voucher, err 
 			return nil, err
 		}
 		// A witness that has been away for long may never have seen this head; the others are enough then.
-		if looked++; len(signed) == len(policy.Witnesses) || looked > cosignLookBack && policy.Met(func(w string) bool { return signed[w] }) {
+		if looked++; len(signed) == len(policy.Witnesses) || looked > cosign.LookBack && policy.Met(func(w string) bool { return signed[w] }) {
 			break
 		}
 		if c.Err != nil || c.Size < need {

@@ -121,7 +121,7 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 	type put struct {
 		obj  commit.Object
 		data []byte
-		lock Lock
+		lock objstore.Lock
 	}
 	var puts []put
 	add := func(kind, class, suffix string, data []byte, sum commit.Hex32, keep time.Duration) {
@@ -160,8 +160,8 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 
 // store makes one object. One that is there with the same content is ours, from an attempt that did not get far; its
 // lock is made to last.
-func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, lock Lock) error {
-	var v Version
+func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, lock objstore.Lock) error {
+	var v objstore.Version
 	err := w.retry(ctx, func() (err error) {
 		v, err = w.c.cfg.Store.Create(ctx, obj.Key, data, lock)
 		if errors.Is(err, fs.ErrExist) {
@@ -173,7 +173,7 @@ func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, loc
 		return fmt.Errorf("upload %s: %w", obj.Key, err)
 	}
 	obj.Version, obj.Lock = v.ID, string(lock.Mode)
-	if lock.Mode != LockNone {
+	if lock.Mode != objstore.LockNone {
 		obj.Until = &lock.Until
 	}
 	w.c.stats.uploaded.Add(uint64(len(data)))
@@ -181,26 +181,26 @@ func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, loc
 }
 
 // adopt finds the version of key that holds data and extends its lock.
-func (w *worker) adopt(ctx context.Context, key string, data []byte, lock Lock) (Version, error) {
+func (w *worker) adopt(ctx context.Context, key string, data []byte, lock objstore.Lock) (objstore.Version, error) {
 	for v, err := range w.c.cfg.Store.Versions(ctx, key, "") {
 		if err != nil {
-			return Version{}, err
+			return objstore.Version{}, err
 		}
 		if v.Key != key || v.Deleted || v.Size != int64(len(data)) {
 			continue
 		}
-		got, err := w.c.cfg.Store.Read(ctx, key, v.ID, Range{})
+		got, err := w.c.cfg.Store.Read(ctx, key, v.ID, objstore.Range{})
 		if err != nil {
-			return Version{}, err
+			return objstore.Version{}, err
 		}
 		if bytes.Equal(got, data) {
-			if lock.Mode == LockNone {
+			if lock.Mode == objstore.LockNone {
 				return v, nil
 			}
 			return v, w.c.cfg.Store.Extend(ctx, key, v.ID, lock)
 		}
 	}
-	return Version{}, fmt.Errorf("something else lies at %s", key)
+	return objstore.Version{}, fmt.Errorf("something else lies at %s", key)
 }
 
 // try puts the commit at its number until it is decided who won.

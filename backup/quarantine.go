@@ -17,10 +17,8 @@ import (
 // quarantineQuota bounds the messages that a segment keeps; past it only their digests are listed.
 const quarantineQuota = 1 << 20
 
-const (
-	maxSetAside = 10_000 // messages; a segment with so many is full
-	maxReasons  = 16     // that are counted apart: a sender can make up any number
-)
+// maxSetAside is how many messages are set aside in a segment; one with so many is full.
+const maxSetAside = 10_000
 
 // setAside is a message that is no valid frame of an authentic stream.
 type setAside struct {
@@ -48,7 +46,7 @@ func (w *worker) setAside(lane string, m message, reason error) {
 	}
 	w.batch.set = append(w.batch.set, q)
 	short := shortReason(q.Reason)
-	if _, ok := w.batch.reasons[short]; !ok && len(w.batch.reasons) >= maxReasons {
+	if _, ok := w.batch.reasons[short]; !ok && len(w.batch.reasons) >= control.MaxReasons {
 		short = "other"
 	}
 	w.batch.reasons[short]++

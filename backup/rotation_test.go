@@ -61,7 +61,7 @@ func (a *timed) pass(d time.Duration) {
 func (a *timed) now() time.Time { return time.Now().Add(time.Duration(a.compactor.Load())) }
 
 func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time, edit func(*CompactorConfig)) (*Compactor, error) {
-	cfg := CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url()}
+	cfg := CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Now: now}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -69,7 +69,6 @@ func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time
 	if err != nil {
 		return nil, err
 	}
-	SetClock(c, now)
 	return c, c.Once(ctx)
 }
 
@@ -374,11 +373,11 @@ func TestCompactorsRaceOverTheEnd(t *testing.T) {
 	var wg sync.WaitGroup
 	for i, size := range []int64{1500, 4000, 9000} {
 		c, err := NewCompactor(ctx, CompactorConfig{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(),
-			SegmentBytes: size, SegmentAge: 20 * time.Millisecond, HeadsEvery: 20 * time.Millisecond})
+			SegmentBytes: size, SegmentAge: 20 * time.Millisecond, HeadsEvery: 20 * time.Millisecond,
+			Now: func() time.Time { return a.now().Add(time.Duration(i-1) * quarter) }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		SetClock(c, func() time.Time { return a.now().Add(time.Duration(i-1) * quarter) })
 		wg.Go(func() { c.Run(ctx) })
 	}
 	s, records := a.stream(keyscope.Link{}), some(120)

@@ -81,8 +81,8 @@ func (c *Compactor) kafkaTransport(ctx context.Context) (carrier, error) {
 		err = fmt.Errorf("this user may not read the settings of topic %s, and a compacted topic would lose records; allow DescribeConfigs", topic.Name)
 	}
 	if want := c.control.Policy().Partitions; err == nil && int(want) != topic.Partitions() {
-		err = fmt.Errorf("topic %s has %s, the archive was made for %d; streams are bound to partitions, so make a topic with %d and point both ends to it",
-			topic.Name, number(topic.Partitions(), "partition"), want, want)
+		err = fmt.Errorf("topic %s has %d partitions, the archive was made for %d; streams are bound to partitions, so make a topic with %d and point both ends to it",
+			topic.Name, topic.Partitions(), want, want)
 	}
 	if err != nil {
 		t.close()

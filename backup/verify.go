@@ -141,7 +141,7 @@ func (v *verifier) reasons(e *control.Entry) {
 		v.r.QuarantinedFor = map[string]uint64{}
 	}
 	for reason, n := range q.Reasons {
-		if _, known := v.r.QuarantinedFor[reason]; !known && len(v.r.QuarantinedFor) >= maxReasons {
+		if _, known := v.r.QuarantinedFor[reason]; !known && len(v.r.QuarantinedFor) >= control.MaxReasons {
 			reason = "other"
 		}
 		v.r.QuarantinedFor[reason] += n

@@ -126,3 +126,23 @@ func (c *Chain) Add(file []byte) (r Record, err error) {
 	c.Next, c.Root, c.Head = c.Next+1, root, head
 	return r, nil
 }
+
+// HeadIn is the signed head of the control log in a file: a checkpoint, or a record of an anchor of the trust file.
+func HeadIn(trust *identity.Trust, file []byte) ([]byte, error) {
+	if !IsRecord(file) {
+		return file, nil
+	}
+	errs := []error{errors.New("a record of no anchor that the trust file names")}
+	for _, vkey := range trust.Anchors {
+		chain, err := NewChain(trust, vkey)
+		if err != nil {
+			return nil, err
+		}
+		r, _, _, err := chain.Open(file)
+		if err == nil {
+			return []byte(r.Head), nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}

@@ -101,6 +101,9 @@ type ProbeResult struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// MaxReasons is how many reasons for setting messages aside are counted apart: a sender can make up any number.
+const MaxReasons = 16
+
 // Quarantine says what a commit set aside.
 type Quarantine struct {
 	Log     string            `json:"log"`

@@ -72,6 +72,10 @@ func (v *Verifier) Verify(msg, sig []byte) bool {
 	return ed25519.Verify(v.key, signed, sig[8:])
 }
 
+// LookBack is how many entries back the archive is searched for what witnesses cosigned last. It is a hint: a witness
+// says itself what it knows.
+const LookBack = 1000
+
 // Cosignature is what one witness said of a checkpoint.
 type Cosignature struct {
 	Witness string // its name in the policy
