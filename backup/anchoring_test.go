@@ -9,6 +9,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/anchor/witness"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -115,7 +116,7 @@ func TestWitness(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(forger.dir, "trust.stele"), []byte(withoutWitnesses), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := forger.compact(t.Context(), nil, forgerStore, func(c *CompactorConfig) { c.Since = [][]byte{last} }); err == nil || !strings.Contains(err.Error(), "saved outside") {
+	if _, err := forger.compact(t.Context(), nil, forgerStore, func(c *compact.Config) { c.Since = [][]byte{last} }); err == nil || !strings.Contains(err.Error(), "saved outside") {
 		t.Errorf("a compactor that is given a saved head: %v", err)
 	}
 	for range 3 {

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/control"
@@ -51,7 +51,7 @@ type siege struct {
 	*testArchive
 	attacker
 	pinned  identity.Trust
-	c       *Compactor
+	c       *compact.Compactor
 	log     *ledger.Log
 	svc     *keys.Service
 	stream  *testStream

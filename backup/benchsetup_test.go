@@ -18,6 +18,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/benchtext"
 	"github.com/stelelog/stele/logpipe"
@@ -203,9 +204,9 @@ func (a *benchArchive) role(b *testing.B, name string) []byte {
 }
 
 // compact takes the spool in dir into store.
-func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *keys.Service) *Compactor {
+func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *keys.Service) *compact.Compactor {
 	b.Helper()
-	c, err := NewCompactor(b.Context(), CompactorConfig{Store: store, Trust: a.role(b, "trust.stele"),
+	c, err := compact.Open(b.Context(), compact.Config{Store: store, Trust: a.role(b, "trust.stele"),
 		Identity: a.role(b, "compactor/compactor.stele"), From: "file://" + dir, Keys: keys})
 	if err == nil {
 		err = c.Once(b.Context())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -151,7 +152,7 @@ func TestHaltedPartitionStays(t *testing.T) {
 	a.once(nil)
 	next := slices.Clone(s.encode(s.draft(some(1)...)))
 	a.exchange(s.id, []byte("other"), next)
-	c, err := NewCompactor(t.Context(), CompactorConfig{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
+	c, err := compact.Open(t.Context(), compact.Config{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
 		From: a.url(), SegmentAge: 10 * time.Millisecond, HeadsEvery: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

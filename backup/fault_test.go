@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -159,11 +160,11 @@ func TestCompactorsRace(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var wg sync.WaitGroup
-	var running []*Compactor
+	var running []*compact.Compactor
 	for _, size := range []int64{1500, 4000, 9000} {
-		cfg := CompactorConfig{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(),
+		cfg := compact.Config{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(),
 			SegmentBytes: size, SegmentAge: 20 * time.Millisecond, HeadsEvery: 20 * time.Millisecond}
-		c, err := NewCompactor(ctx, cfg)
+		c, err := compact.Open(ctx, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/spool"
@@ -145,7 +146,7 @@ func (m *frozenMaker) rubbish() {
 }
 
 func (m *frozenMaker) compact() {
-	c, err := backup.NewCompactor(m.t.Context(), backup.CompactorConfig{Store: m.store, Trust: m.file("trust.stele"),
+	c, err := compact.Open(m.t.Context(), compact.Config{Store: m.store, Trust: m.file("trust.stele"),
 		Identity: m.file("compactor/compactor.stele"), From: "file://" + m.spool(), Keys: m.keys})
 	m.must(err)
 	m.must(c.Once(m.t.Context()))

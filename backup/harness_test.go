@@ -10,18 +10,19 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // compact runs a compactor on all that is there, over another store, with a changed configuration.
-func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store Store, edit func(*CompactorConfig)) (*Compactor, error) {
-	cfg := CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Keys: keys}
+func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store Store, edit func(*compact.Config)) (*compact.Compactor, error) {
+	cfg := compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Keys: keys}
 	if edit != nil {
 		edit(&cfg)
 	}
-	c, err := NewCompactor(ctx, cfg)
+	c, err := compact.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -29,8 +30,8 @@ func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store Sto
 }
 
 // segments makes commits of one small segment after the other.
-func segmentsOf(n int64) func(*CompactorConfig) {
-	return func(c *CompactorConfig) { c.SegmentBytes = n }
+func segmentsOf(n int64) func(*compact.Config) {
+	return func(c *compact.Config) { c.SegmentBytes = n }
 }
 
 // keysOf lists the keys under a prefix that are no markers, each once.

@@ -11,6 +11,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
@@ -106,7 +107,7 @@ func (a *aged) capture(body string) {
 func (a *aged) compact() {
 	a.t.Helper()
 	ctx := a.t.Context()
-	c, err := NewCompactor(ctx, CompactorConfig{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("compactor/compactor.stele"),
+	c, err := compact.Open(ctx, compact.Config{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("compactor/compactor.stele"),
 		From: "file://" + filepath.Join(a.dir, "spool")})
 	if err == nil {
 		err = c.Once(ctx)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/s3store"
@@ -158,7 +159,7 @@ func TestRunSaysWhatFails(t *testing.T) {
 	store := &refusing{Store: storetest.NewMemory(), writes: answering(t, 403, "AccessDenied")}
 	a, keys, records := waiting(t, store)
 	store.broken.Store(true)
-	c, err := NewCompactor(t.Context(), CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
+	c, err := compact.Open(t.Context(), compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
 		From: a.url(), SegmentAge: 10 * time.Millisecond, HeadsEvery: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
@@ -60,12 +61,12 @@ func (a *timed) pass(d time.Duration) {
 
 func (a *timed) now() time.Time { return time.Now().Add(time.Duration(a.compactor.Load())) }
 
-func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time, edit func(*CompactorConfig)) (*Compactor, error) {
-	cfg := CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Now: now}
+func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time, edit func(*compact.Config)) (*compact.Compactor, error) {
+	cfg := compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Now: now}
 	if edit != nil {
 		edit(&cfg)
 	}
-	c, err := NewCompactor(ctx, cfg)
+	c, err := compact.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time
 
 func (a *timed) once() {
 	a.t.Helper()
-	if _, err := a.compactAt(a.t.Context(), a.store, a.now, func(c *CompactorConfig) { c.Keys = a.keys }); err != nil {
+	if _, err := a.compactAt(a.t.Context(), a.store, a.now, func(c *compact.Config) { c.Keys = a.keys }); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -372,7 +373,7 @@ func TestCompactorsRaceOverTheEnd(t *testing.T) {
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, size := range []int64{1500, 4000, 9000} {
-		c, err := NewCompactor(ctx, CompactorConfig{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(),
+		c, err := compact.Open(ctx, compact.Config{Store: a.store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(),
 			SegmentBytes: size, SegmentAge: 20 * time.Millisecond, HeadsEvery: 20 * time.Millisecond,
 			Now: func() time.Time { return a.now().Add(time.Duration(i-1) * quarter) }})
 		if err != nil {

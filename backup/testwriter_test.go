@@ -16,6 +16,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 
@@ -99,9 +100,9 @@ func (a *testArchive) keys() *keys.Service {
 	return k
 }
 
-func (a *testArchive) compactor(store Store, keys *keys.Service) *Compactor {
+func (a *testArchive) compactor(store Store, keys *keys.Service) *compact.Compactor {
 	a.t.Helper()
-	c, err := NewCompactor(a.t.Context(), CompactorConfig{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
+	c, err := compact.Open(a.t.Context(), compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
 		From: a.url(), Keys: keys})
 	if err != nil {
 		a.t.Fatal(err)

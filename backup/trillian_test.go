@@ -11,6 +11,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/anchor/trillian"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -131,7 +132,7 @@ func rolledBack(t *testing.T, a *testArchive, m *storetest.Memory, log *testbed.
 	wantExit(t, r, 10, "integrity")
 	wantFault(t, r.Faults, "integrity", "test/control", "is an older copy")
 	wantFault(t, r.Faults, "anchoring", "anchor.example", "records were removed")
-	_, err := back.compact(t.Context(), nil, store, func(c *CompactorConfig) { c.Since = [][]byte{saved} })
+	_, err := back.compact(t.Context(), nil, store, func(c *compact.Config) { c.Since = [][]byte{saved} })
 	if err == nil || !strings.Contains(err.Error(), "saved outside") || !strings.Contains(err.Error(), "is an older copy") {
 		t.Errorf("a compactor with the record: %v", err)
 	}
@@ -297,7 +298,7 @@ func rewrittenWithAllKeys(t *testing.T, log *testbed.TrillianLog) {
 	wantExit(t, a.verify(VerifyOptions{Since: [][]byte{cosigned, record}}), 0, "integrity", "completeness", "anchoring")
 
 	fill(forger, segments/2)
-	_, err := forger.compact(t.Context(), nil, forged, func(c *CompactorConfig) {
+	_, err := forger.compact(t.Context(), nil, forged, func(c *compact.Config) {
 		c.SegmentBytes = 1
 		without, _, _ := strings.Cut(string(c.Trust), "witness W")
 		c.Trust = []byte(without)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/internal/testbed"
@@ -100,7 +101,7 @@ func (c *course) init(b *testing.B, lock backup.LockMode) {
 func (c *course) run(b *testing.B, s setting) {
 	site := &site{t: b, roles: c.roles}
 	w := &watcher{}
-	compactor, err := backup.NewCompactor(b.Context(), backup.CompactorConfig{Store: c.store, Trust: site.role("trust.stele"),
+	compactor, err := compact.Open(b.Context(), compact.Config{Store: c.store, Trust: site.role("trust.stele"),
 		Identity: site.role("compactor/compactor.stele"), From: c.to, SegmentAge: s.age, HeadsEvery: s.heads, Partitions: []int{0},
 		Logger: slog.New(w)})
 	if err != nil {
@@ -191,7 +192,7 @@ func (w *watcher) all() []progress {
 }
 
 // follow waits until all that was captured is provable, and returns when it was and when which size was. Heads are in the control log when the compactor has none pending.
-func (w *watcher) follow(c *backup.Compactor, captured <-chan []time.Time, ended <-chan error) (at []time.Time, provable []progress, err error) {
+func (w *watcher) follow(c *compact.Compactor, captured <-chan []time.Time, ended <-chan error) (at []time.Time, provable []progress, err error) {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for size := 0; at == nil || size < len(at)+1; <-tick.C {

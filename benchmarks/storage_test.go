@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/logpipe"
@@ -103,7 +104,7 @@ func (s *site) pipe() *logpipe.Pipe {
 // once commits what is in the spool and folds its keys.
 func (s *site) once() {
 	s.t.Helper()
-	c, err := backup.NewCompactor(s.t.Context(), backup.CompactorConfig{Store: s.store, Trust: s.role("trust.stele"),
+	c, err := compact.Open(s.t.Context(), compact.Config{Store: s.store, Trust: s.role("trust.stele"),
 		Identity: s.role("compactor/compactor.stele"), From: "file://" + s.spool, Keys: s.keys})
 	if err == nil {
 		err = c.Once(s.t.Context())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
@@ -25,7 +26,7 @@ type Options struct {
 	Name       string         // of a new archive; "local" if empty
 	Keep       time.Duration  // how long objects of a new archive are to be kept; 30 days if 0
 	Pipe       logpipe.Config // Credential and To are filled in
-	SegmentAge time.Duration  // see [backup.CompactorConfig]
+	SegmentAge time.Duration  // see [compact.Config]
 	Logger     *slog.Logger
 }
 
@@ -94,12 +95,12 @@ func (l *Local) Keys(ctx context.Context) (*keys.Service, error) {
 		Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(l.dir)}}, From: l.spool(), Logger: l.opt.Logger})
 }
 
-func (l *Local) compactor(ctx context.Context, keys *keys.Service) (*backup.Compactor, error) {
+func (l *Local) compactor(ctx context.Context, keys *keys.Service) (*compact.Compactor, error) {
 	id, err := os.ReadFile(l.path("compactor", "compactor.stele"))
 	if err != nil {
 		return nil, err
 	}
-	return backup.NewCompactor(ctx, backup.CompactorConfig{Store: l.store, Trust: l.trust, Identity: id, From: l.spool(),
+	return compact.Open(ctx, compact.Config{Store: l.store, Trust: l.trust, Identity: id, From: l.spool(),
 		SegmentAge: l.opt.SegmentAge, Keys: keys, Logger: l.opt.Logger})
 }
 

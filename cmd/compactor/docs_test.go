@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
@@ -26,8 +26,8 @@ func operations(t *testing.T) string {
 
 // Operators read docs/OPERATIONS.md: it names every metric that is served, and none that is not.
 func TestMetricsAreDocumented(t *testing.T) {
-	halted := func() backup.CompactorStats {
-		return backup.CompactorStats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}, Behind: map[string]uint64{"W": 1}}
+	halted := func() compact.Stats {
+		return compact.Stats{Halted: map[int]error{0: io.EOF}, Failing: map[string]error{"partition 1": io.EOF}, Behind: map[string]uint64{"W": 1}}
 	}
 	families, err := newRegistry(halted, func() *keys.Stats { return new(keys.Stats) }).Gather()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 )
 
@@ -17,39 +17,39 @@ import (
 type metric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(*backup.CompactorStats) float64
+	value func(*compact.Stats) float64
 }
 
-func counter(name, help string, value func(*backup.CompactorStats) uint64) metric {
+func counter(name, help string, value func(*compact.Stats) uint64) metric {
 	return metric{prometheus.NewDesc("stele_"+name, help, nil, nil), prometheus.CounterValue,
-		func(s *backup.CompactorStats) float64 { return float64(value(s)) }}
+		func(s *compact.Stats) float64 { return float64(value(s)) }}
 }
 
 // statsCollector turns the counts of a compactor into metrics. It carries no data of records.
 type statsCollector struct {
-	stats   func() backup.CompactorStats
+	stats   func() compact.Stats
 	metrics []metric
 	halted  *prometheus.Desc
 	failing *prometheus.Desc
 	behind  *prometheus.Desc
 }
 
-func newStatsCollector(stats func() backup.CompactorStats) *statsCollector {
+func newStatsCollector(stats func() compact.Stats) *statsCollector {
 	return &statsCollector{
 		stats:   stats,
 		halted:  prometheus.NewDesc("stele_partition_halted", "1 for a partition that stopped because its source diverged from the archive.", []string{"partition"}, nil),
 		failing: prometheus.NewDesc("stele_failing", "1 for a part of the compactor that fails now and is tried again; /readyz and the log say why.", []string{"part"}, nil),
 		behind:  prometheus.NewDesc("stele_cosigning_behind_entries", "Entries of the control log that a witness of the trust file has not cosigned.", []string{"witness"}, nil),
 		metrics: []metric{
-			counter("leaves_total", "Leaves taken into segments.", func(s *backup.CompactorStats) uint64 { return s.Records }),
-			counter("frame_bytes_total", "Bytes of the frames of these leaves.", func(s *backup.CompactorStats) uint64 { return s.Bytes }),
-			counter("uploaded_bytes_total", "Bytes of objects stored.", func(s *backup.CompactorStats) uint64 { return s.Uploaded }),
-			counter("commits_total", "Segments committed.", func(s *backup.CompactorStats) uint64 { return s.Commits }),
-			counter("commits_lost_total", "Segments thrown away because another compactor took the number.", func(s *backup.CompactorStats) uint64 { return s.Lost }),
-			counter("duplicate_frames_total", "Frames dropped because the archive has them.", func(s *backup.CompactorStats) uint64 { return s.Duplicates }),
-			counter("quarantined_messages_total", "Messages set aside: undecodable, not authentic, or equivocal.", func(s *backup.CompactorStats) uint64 { return s.Quarantined }),
+			counter("leaves_total", "Leaves taken into segments.", func(s *compact.Stats) uint64 { return s.Records }),
+			counter("frame_bytes_total", "Bytes of the frames of these leaves.", func(s *compact.Stats) uint64 { return s.Bytes }),
+			counter("uploaded_bytes_total", "Bytes of objects stored.", func(s *compact.Stats) uint64 { return s.Uploaded }),
+			counter("commits_total", "Segments committed.", func(s *compact.Stats) uint64 { return s.Commits }),
+			counter("commits_lost_total", "Segments thrown away because another compactor took the number.", func(s *compact.Stats) uint64 { return s.Lost }),
+			counter("duplicate_frames_total", "Frames dropped because the archive has them.", func(s *compact.Stats) uint64 { return s.Duplicates }),
+			counter("quarantined_messages_total", "Messages set aside: undecodable, not authentic, or equivocal.", func(s *compact.Stats) uint64 { return s.Quarantined }),
 			{prometheus.NewDesc("stele_heads_pending", "Heads that are committed and not yet in the control log.", nil, nil), prometheus.GaugeValue,
-				func(s *backup.CompactorStats) float64 { return float64(s.Pending) }},
+				func(s *compact.Stats) float64 { return float64(s.Pending) }},
 		},
 	}
 }
@@ -83,7 +83,7 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 
 // newRegistry has the metrics of the compactor, of the key service, of the process and of the runtime. service is nil where
 // another process is the key service.
-func newRegistry(stats func() backup.CompactorStats, service func() *keys.Stats) *prometheus.Registry {
+func newRegistry(stats func() compact.Stats, service func() *keys.Stats) *prometheus.Registry {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version

@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 )
 
@@ -20,7 +20,7 @@ import (
 const shutdownWait = 2 * time.Second
 
 // handler serves /metrics, /healthz and /readyz.
-func handler(stats func() backup.CompactorStats, service func() *keys.Stats) http.Handler {
+func handler(stats func() compact.Stats, service func() *keys.Stats) http.Handler {
 	registry := newRegistry(stats, service)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))

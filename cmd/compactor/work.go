@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/location"
 )
 
@@ -25,7 +25,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	compactor, err := backup.NewCompactor(ctx, backup.CompactorConfig{
+	compactor, err := compact.Open(ctx, compact.Config{
 		Store: store, Trust: c.trust, Identity: c.identity, From: c.From,
 		Username: c.KafkaUsername, Password: c.KafkaPassword,
 		SegmentBytes: c.SegmentBytes, SegmentAge: c.SegmentAge, IdleAge: c.IdleAge, HeadsEvery: c.HeadsEvery,
@@ -59,7 +59,7 @@ func (c *config) heads() (heads [][]byte, err error) {
 }
 
 // runOnce takes what is there, and the keys, too, if nobody else does.
-func (c *config) runOnce(ctx context.Context, compactor *backup.Compactor, keys *keyRole, log *slog.Logger) error {
+func (c *config) runOnce(ctx context.Context, compactor *compact.Compactor, keys *keyRole, log *slog.Logger) error {
 	if c.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
@@ -84,7 +84,7 @@ func (c *config) runOnce(ctx context.Context, compactor *backup.Compactor, keys 
 }
 
 // serveAll runs the compactor with what stands around it, until ctx ends or one of them fails.
-func (c *config) serveAll(ctx context.Context, compactor *backup.Compactor, keys *keyRole, log *slog.Logger) error {
+func (c *config) serveAll(ctx context.Context, compactor *compact.Compactor, keys *keyRole, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	l, err := c.listen(log)
 	if err != nil {

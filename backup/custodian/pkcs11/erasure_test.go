@@ -15,6 +15,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/evidence"
@@ -79,7 +80,7 @@ func (a *tokenArchive) once() {
 	ctx := a.t.Context()
 	service, err := keys.Open(ctx, keys.Config{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("keys/keyservice.stele"), Custodians: a.by, From: a.spool()})
 	a.must(err)
-	c, err := backup.NewCompactor(ctx, backup.CompactorConfig{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("compactor/compactor.stele"), From: a.spool(), Keys: service})
+	c, err := compact.Open(ctx, compact.Config{Store: a.store, Trust: a.file("trust.stele"), Identity: a.file("compactor/compactor.stele"), From: a.spool(), Keys: service})
 	a.must(err)
 	a.must(c.Once(ctx))
 	_, err = service.CarryOut(ctx)

@@ -1,4 +1,4 @@
-package backup
+package compact
 
 import (
 	"context"
@@ -26,8 +26,8 @@ import (
 	"github.com/stelelog/stele/merkle"
 )
 
-// CompactorConfig configures a [Compactor]. Store, Trust, Identity and From are required.
-type CompactorConfig struct {
+// Config configures a [Compactor]. Store, Trust, Identity and From are required.
+type Config struct {
 	Store    objstore.Store
 	Trust    []byte // content of trust.stele
 	Identity []byte // content of compactor.stele
@@ -52,7 +52,7 @@ type CompactorConfig struct {
 // into segments, and commits them. It opens no payload. Compactors need not know of each other: the store's
 // create-only write decides between them.
 type Compactor struct {
-	cfg       CompactorConfig
+	cfg       Config
 	trust     identity.Trust
 	signer    note.Signer // commits and entries
 	sealer    note.Signer // the control log
@@ -74,8 +74,8 @@ type counters struct {
 	records, bytes, uploaded, commits, lost, duplicates, quarantined atomic.Uint64
 }
 
-// CompactorStats are counts since the start of the process.
-type CompactorStats struct {
+// Stats are counts since the start of the process.
+type Stats struct {
 	Records     uint64 // leaves taken into segments
 	Bytes       uint64 // of their frames
 	Uploaded    uint64 // bytes of objects
@@ -89,8 +89,8 @@ type CompactorStats struct {
 	Failing     map[string]error  // what fails now and is tried again, by name: "partition 3", "control log"
 }
 
-// NewCompactor reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
-func NewCompactor(ctx context.Context, cfg CompactorConfig) (*Compactor, error) {
+// Open reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
+func Open(ctx context.Context, cfg Config) (*Compactor, error) {
 	c := &Compactor{cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		heads: map[string]control.Head{}, said: map[string]bool{}, halted: map[int]error{}, failing: map[string]error{}}
 	c.defaults()
@@ -159,7 +159,7 @@ func (c *Compactor) defaults() {
 }
 
 // Run works until ctx ends, and returns ctx.Err() then. It refuses to begin, as Once does, if a witness of the trust file has
-// cosigned a head that the control log does not continue; a witness that does not answer keeps nobody from working. What fails is logged, stands in [CompactorStats], and is tried
+// cosigned a head that the control log does not continue; a witness that does not answer keeps nobody from working. What fails is logged, stands in [Compactor.Stats], and is tried
 // again, every 10 s in the end. A segment that is not committed when ctx ends is abandoned, and
 // read again by whoever takes the partition next; nothing is ever half committed.
 func (c *Compactor) Run(ctx context.Context) error {
@@ -349,10 +349,10 @@ func (c *Compactor) refusal(r control.Refusal) (string, error) {
 }
 
 // Stats returns the counts.
-func (c *Compactor) Stats() CompactorStats {
+func (c *Compactor) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := CompactorStats{Records: c.stats.records.Load(), Bytes: c.stats.bytes.Load(), Uploaded: c.stats.uploaded.Load(),
+	s := Stats{Records: c.stats.records.Load(), Bytes: c.stats.bytes.Load(), Uploaded: c.stats.uploaded.Load(),
 		Commits: c.stats.commits.Load(), Lost: c.stats.lost.Load(), Duplicates: c.stats.duplicates.Load(),
 		Quarantined: c.stats.quarantined.Load(), Pending: len(c.heads), Behind: c.cosigners.behind(), Halted: maps.Clone(c.halted), Failing: maps.Clone(c.failing)}
 	return s
