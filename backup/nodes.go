@@ -177,12 +177,12 @@ func (w *wantedReads) add(c *logCommit, r Range, then func(data []byte)) *commit
 
 // rowAt is where nodes [from, to) of a level lie in a segment.
 func rowAt(c *logCommit, level int, from, to uint64) Range {
-	section, off := c.Proof[segment.SectionLeaves], int64(from-c.Tree.First)*hashBytes
+	section, off := c.Proof[segment.SectionLeaves], int64(from-c.Tree.First)*merkle.HashSize
 	if level > 0 {
 		section = c.Proof[segment.SectionNodes]
 		off, _ = segment.NodeOffset(c.Tree.First, c.Tree.Size, level, from)
 	}
-	return Range{Off: section.Off + off, Len: int64(to-from) * hashBytes}
+	return Range{Off: section.Off + off, Len: int64(to-from) * merkle.HashSize}
 }
 
 // tile notes a part of a tile, that of a segment which completes at least one of its nodes.
@@ -196,7 +196,7 @@ func (w *wantedReads) tile(c *logCommit, at tileAt) {
 	reads := w.add(c, rowAt(c, at.base, from, to), func(data []byte) {
 		row := make([]merkle.Hash, to-from)
 		for i := range row {
-			row[i] = merkle.Hash(data[i*int(hashBytes):])
+			row[i] = merkle.Hash(data[i*merkle.HashSize:])
 		}
 		w.t.tiles[at] = newHashTile(from, row)
 	})
@@ -219,7 +219,7 @@ func (w *wantedReads) lone(c *logCommit, n merkle.Node) error {
 		from, to := left, min((n.Index+1)<<n.Level, in.Tree.Size)
 		w.add(in, rowAt(in, 0, from, to), func(data []byte) {
 			for i := range to - from {
-				leaves[from-n.Index<<n.Level+i] = merkle.Hash(data[int64(i)*hashBytes:])
+				leaves[from-n.Index<<n.Level+i] = merkle.Hash(data[int64(i)*merkle.HashSize:])
 			}
 			keep(merkle.Root(leaves))
 		})

@@ -7,11 +7,10 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
-
-const hashBytes = int64(len(merkle.Hash{}))
 
 // keptSection is the section of a proof that was read last.
 type keptSection struct {
@@ -60,7 +59,7 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 		if s.size>>level <= at {
 			continue
 		}
-		section, off, ok := s.leaves, int64(at-s.first)*hashBytes, true
+		section, off, ok := s.leaves, int64(at-s.first)*merkle.HashSize, true
 		if level > 0 {
 			section = s.nodes
 			off, ok = segment.NodeOffset(s.first, s.size, level, at)
@@ -69,10 +68,10 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 			return nil, fmt.Errorf("%s: %w: it holds no node %d of level %d", s.proof.Key, datalog.ErrAltered, at, level)
 		}
 		count := min(end, s.size>>level) - at
-		if off+int64(count)*hashBytes > section.Len {
+		if off+int64(count)*merkle.HashSize > section.Len {
 			return nil, fmt.Errorf("%s: %w: section too short", s.proof.Key, datalog.ErrAltered)
 		}
-		data, err := read(ctx, s, section, off, int64(count)*hashBytes)
+		data, err := read(ctx, s, section, off, int64(count)*merkle.HashSize)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +85,7 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 
 // fromRange reads no more than what is wanted, which nothing vouches for.
 func (t *Tiles) fromRange(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
-	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
+	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, objstore.Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
 	return data, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -24,7 +25,7 @@ import (
 // Tiles gives out the logs of an archive as c2sp.org/tlog-tiles, which tools that know nothing of Stele read. It makes
 // them of the archive's objects when they are asked for. Its methods are safe for concurrent use.
 type Tiles struct {
-	store   Store
+	store   objstore.Store
 	trust   identity.Trust
 	control *ledger.Log
 
@@ -53,7 +54,7 @@ type tileSegment struct {
 
 // OpenTiles reads the control log and the commits of an archive. It fails if the store cannot be read, or holds no archive
 // of this trust file.
-func OpenTiles(ctx context.Context, store Store, trust []byte) (*Tiles, error) {
+func OpenTiles(ctx context.Context, store objstore.Store, trust []byte) (*Tiles, error) {
 	t := &Tiles{store: store, logs: map[string]*tileLog{}}
 	if err := t.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)

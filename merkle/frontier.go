@@ -213,12 +213,12 @@ func (f *Frontier) UnmarshalBinary(data []byte) error {
 	}
 	size := binary.LittleEndian.Uint64(data[len(frontierMagic):])
 	packed := data[frontierHeader:]
-	if want := bits.OnesCount64(size) * hashSize; len(packed) != want {
+	if want := bits.OnesCount64(size) * HashSize; len(packed) != want {
 		return invalidf("frontier: %d bytes of hashes for size %d, want %d", len(packed), size, want)
 	}
-	hashes := make([]Hash, len(packed)/hashSize)
+	hashes := make([]Hash, len(packed)/HashSize)
 	for i := range hashes {
-		hashes[i] = Hash(packed[i*hashSize:])
+		hashes[i] = Hash(packed[i*HashSize:])
 	}
 	restored, err := NewFrontier(size, hashes)
 	if err != nil {

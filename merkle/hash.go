@@ -5,9 +5,10 @@ import (
 	"encoding/base64"
 )
 
-const (
-	hashSize = sha256.Size
+// HashSize is the length of a [Hash] in bytes.
+const HashSize = sha256.Size
 
+const (
 	// Domain separation of RFC 6962 section 2.1: a leaf never hashes like a node.
 	leafPrefix = 0x00
 	nodePrefix = 0x01
@@ -23,7 +24,7 @@ const (
 var base64Strict = base64.StdEncoding.Strict()
 
 // Hash is the SHA-256 hash of a leaf, of an interior node or of a whole tree.
-type Hash [hashSize]byte
+type Hash [HashSize]byte
 
 // LeafHash returns the hash of a leaf, SHA-256(0x00 || data) (RFC 6962 section
 // 2.1). It does not allocate, and does not copy data longer than 255 bytes.
@@ -45,10 +46,10 @@ func LeafHash(data []byte) Hash {
 // NodeHash returns the hash of the interior node over left and right,
 // SHA-256(0x01 || left || right) (RFC 6962 section 2.1). It does not allocate.
 func NodeHash(left, right Hash) Hash {
-	var buf [1 + 2*hashSize]byte
+	var buf [1 + 2*HashSize]byte
 	buf[0] = nodePrefix
 	copy(buf[1:], left[:])
-	copy(buf[1+hashSize:], right[:])
+	copy(buf[1+HashSize:], right[:])
 	return sha256.Sum256(buf[:])
 }
 
@@ -76,16 +77,16 @@ func (h Hash) MarshalText() ([]byte, error) {
 // UnmarshalText implements [encoding.TextUnmarshaler]. It accepts what
 // [ParseHash] accepts and leaves h unchanged when it fails.
 func (h *Hash) UnmarshalText(text []byte) error {
-	var buf [hashSize + 1]byte // room for what 44 characters without padding would hold
-	if len(text) != base64.StdEncoding.EncodedLen(hashSize) {
-		return invalidf("hash of %d characters, want %d", len(text), base64.StdEncoding.EncodedLen(hashSize))
+	var buf [HashSize + 1]byte // room for what 44 characters without padding would hold
+	if len(text) != base64.StdEncoding.EncodedLen(HashSize) {
+		return invalidf("hash of %d characters, want %d", len(text), base64.StdEncoding.EncodedLen(HashSize))
 	}
 	n, err := base64Strict.Decode(buf[:], text)
 	if err != nil {
 		return invalidf("hash: %w", err)
 	}
-	if n != hashSize {
-		return invalidf("hash of %d bytes, want %d", n, hashSize)
+	if n != HashSize {
+		return invalidf("hash of %d bytes, want %d", n, HashSize)
 	}
 	copy(h[:], buf[:])
 	return nil

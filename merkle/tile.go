@@ -155,8 +155,8 @@ func NodeTile(n Node, size uint64) (Tile, error) {
 // NodeHash returns the hash of node n from the tile that [NodeTile] names, whose
 // bytes are data.
 func (t Tile) NodeHash(n Node, data []byte) (Hash, error) {
-	if len(data) != t.Width*hashSize {
-		return Hash{}, invalidf("tile %s of %d bytes, want %d", t.Path(), len(data), t.Width*hashSize)
+	if len(data) != t.Width*HashSize {
+		return Hash{}, invalidf("tile %s of %d bytes, want %d", t.Path(), len(data), t.Width*HashSize)
 	}
 	below := n.Level - tileHeight*t.Level
 	if t.Level < 0 || below < 0 || below >= tileHeight || n.Index<<below>>tileHeight != t.Index || bits.Len64(n.Index)+below > 64 {
@@ -168,7 +168,7 @@ func (t Tile) NodeHash(n Node, data []byte) (Hash, error) {
 	}
 	hashes := make([]Hash, count)
 	for i := range hashes {
-		hashes[i] = Hash(data[(from+i)*hashSize:])
+		hashes[i] = Hash(data[(from+i)*HashSize:])
 	}
 	return Root(hashes), nil
 }
