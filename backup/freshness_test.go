@@ -9,6 +9,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/tiles"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
 )
@@ -116,11 +117,11 @@ func TestSince(t *testing.T) {
 // Whoever finds two histories can prove it to who has the trust file and nothing else.
 func TestForkEvidence(t *testing.T) {
 	a, older, other := forked(t)
-	c, err := Compare(t.Context(), a.tiles(), older.tiles())
+	c, err := tiles.Compare(t.Context(), a.tiles(), older.tiles())
 	if err != nil || c.Fork != nil || c.Common != c.SizeB || c.SizeA <= c.SizeB {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	c, err = Compare(t.Context(), a.tiles(), other.tiles())
+	c, err = tiles.Compare(t.Context(), a.tiles(), other.tiles())
 	if err != nil || c.Fork == nil || c.Common != c.Fork.Index || c.Common >= c.SizeB {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -128,34 +129,34 @@ func TestForkEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err := CheckFork(file, a.trust()); err != nil || f.Index != c.Common || f.A.Entry == f.B.Entry {
+	if f, err := tiles.CheckFork(file, a.trust()); err != nil || f.Index != c.Common || f.A.Entry == f.B.Entry {
 		t.Fatalf("%+v, %v", f, err)
 	}
 	// Nobody can make such evidence out of one history, or of another archive.
-	bad := func(name string, edit func(*Fork)) {
+	bad := func(name string, edit func(*tiles.Fork)) {
 		f := *c.Fork
 		edit(&f)
 		file, err := json.Marshal(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := CheckFork(file, a.trust()); err == nil {
+		if _, err := tiles.CheckFork(file, a.trust()); err == nil {
 			t.Errorf("%s: taken for a fork", name)
 		}
 	}
-	bad("one history twice", func(f *Fork) { f.B = f.A })
-	bad("another entry", func(f *Fork) { f.B.Entry += " " })
-	bad("entries exchanged", func(f *Fork) { f.A.Entry, f.B.Entry = f.B.Entry, f.A.Entry })
-	bad("another index", func(f *Fork) { f.Index++ })
-	bad("another log", func(f *Fork) { f.Log = "other/control" })
-	bad("another version", func(f *Fork) { f.Stele = "fork/v2" })
-	bad("no head", func(f *Fork) { f.A.Proof = "" })
+	bad("one history twice", func(f *tiles.Fork) { f.B = f.A })
+	bad("another entry", func(f *tiles.Fork) { f.B.Entry += " " })
+	bad("entries exchanged", func(f *tiles.Fork) { f.A.Entry, f.B.Entry = f.B.Entry, f.A.Entry })
+	bad("another index", func(f *tiles.Fork) { f.Index++ })
+	bad("another log", func(f *tiles.Fork) { f.Log = "other/control" })
+	bad("another version", func(f *tiles.Fork) { f.Stele = "fork/v2" })
+	bad("no head", func(f *tiles.Fork) { f.A.Proof = "" })
 	for i := 0; i < len(file); i += 7 {
-		if f, err := CheckFork(flip(file, 8*i), a.trust()); err == nil && (f.A != c.Fork.A || f.B != c.Fork.B || f.Index != c.Common) {
+		if f, err := tiles.CheckFork(flip(file, 8*i), a.trust()); err == nil && (f.A != c.Fork.A || f.B != c.Fork.B || f.Index != c.Common) {
 			t.Errorf("byte %d changed: accepted with other content", i)
 		}
 	}
-	if _, err := Compare(t.Context(), a.tiles(), newTestArchive(t, storetest.NewMemory()).tiles()); err == nil {
+	if _, err := tiles.Compare(t.Context(), a.tiles(), newTestArchive(t, storetest.NewMemory()).tiles()); err == nil {
 		t.Error("two archives are compared")
 	}
 }

@@ -73,12 +73,12 @@ func TestTreeNodes(t *testing.T) {
 // leafHashes are those of the log of partition 0, as tiles give them.
 func (a *testArchive) leafHashes(size uint64) (hashes []merkle.Hash) {
 	a.t.Helper()
-	tiles := a.tiles()
+	view := a.tiles()
 	for tile := range merkle.Tiles(size) {
 		if tile.Level != 0 {
 			continue
 		}
-		data, err := tiles.Tile(a.t.Context(), tiles.Origins()[1], tile)
+		data, err := view.Tile(a.t.Context(), view.Origins()[1], tile)
 		if err != nil {
 			a.t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/tiles"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/testbed"
@@ -32,26 +33,26 @@ func intoDir(dir string) func(path string, data []byte) error {
 	}
 }
 
-func (a *testArchive) tiles() *Tiles {
+func (a *testArchive) tiles() *tiles.View {
 	a.t.Helper()
-	tiles, err := OpenTiles(a.t.Context(), a.store, a.trust())
+	view, err := tiles.Open(a.t.Context(), a.store, a.trust())
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return tiles
+	return view
 }
 
 // export writes all logs and has them checked by a stranger's program.
 func (a *testArchive) export() (sizes map[string]uint64, dir string) {
 	a.t.Helper()
-	tiles, dir, sizes := a.tiles(), a.t.TempDir(), map[string]uint64{}
-	for _, origin := range tiles.Origins() {
+	view, dir, sizes := a.tiles(), a.t.TempDir(), map[string]uint64{}
+	for _, origin := range view.Origins() {
 		to := filepath.Join(dir, origin)
-		c, err := tiles.Export(a.t.Context(), origin, intoDir(to))
+		c, err := view.Export(a.t.Context(), origin, intoDir(to))
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		_, vkey, err := tiles.Checkpoint(a.t.Context(), origin)
+		_, vkey, err := view.Checkpoint(a.t.Context(), origin)
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -137,10 +138,10 @@ func changedEntry(t *testing.T, a *testArchive, dir, origin string) {
 }
 
 // tileByTile reads tiles one by one, as over HTTP, and compares them with what an export computes.
-func tileByTile(t *testing.T, tiles *Tiles, origin string, size uint64) {
+func tileByTile(t *testing.T, view *tiles.View, origin string, size uint64) {
 	t.Helper()
 	want := map[string][]byte{}
-	if _, err := tiles.Export(t.Context(), origin, func(path string, data []byte) error {
+	if _, err := view.Export(t.Context(), origin, func(path string, data []byte) error {
 		want[path] = data
 		return nil
 	}); err != nil {
@@ -149,7 +150,7 @@ func tileByTile(t *testing.T, tiles *Tiles, origin string, size uint64) {
 	n := 0
 	for tile := range merkle.Tiles(size) {
 		n++
-		got, err := tiles.Tile(t.Context(), origin, tile)
+		got, err := view.Tile(t.Context(), origin, tile)
 		if err != nil || string(got) != string(want[tile.Path()]) {
 			t.Fatalf("%s: %d bytes, want %d, %v", tile.Path(), len(got), len(want[tile.Path()]), err)
 		}
@@ -159,11 +160,11 @@ func tileByTile(t *testing.T, tiles *Tiles, origin string, size uint64) {
 	}
 	for _, tile := range []merkle.Tile{{Level: 0, Index: 256, Width: 2}, {Level: 0, Index: 1000, Width: 256}, {Level: 1, Index: 1, Width: 1},
 		{Level: merkle.EntriesLevel, Index: 256, Width: 256}} {
-		if _, err := tiles.Tile(t.Context(), origin, tile); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := view.Tile(t.Context(), origin, tile); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", tile.Path(), err)
 		}
 	}
-	if _, err := tiles.Tile(t.Context(), "test/7/2020Q1", merkle.Tile{Width: 1}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := view.Tile(t.Context(), "test/7/2020Q1", merkle.Tile{Width: 1}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a log that is not there: %v", err)
 	}
 }
@@ -226,13 +227,13 @@ func TestTilesOfAnAlteredArchive(t *testing.T) {
 			data := read(t, store, key)
 			for at := 0; at < len(data); at += len(data)/12 + 1 {
 				replace(t, store, key, flip(data, 8*at))
-				tiles := a.tiles()
-				_, err := tiles.Export(t.Context(), origin, func(path string, data []byte) error {
+				view := a.tiles()
+				_, err := view.Export(t.Context(), origin, func(path string, data []byte) error {
 					return nil
 				})
 				served := map[string]string{}
 				for tile := range merkle.Tiles(256) {
-					if data, err := tiles.Tile(t.Context(), origin, tile); err == nil {
+					if data, err := view.Tile(t.Context(), origin, tile); err == nil {
 						served[tile.Path()] = string(data)
 					}
 				}
@@ -290,8 +291,8 @@ func TestTilesOfALongEntry(t *testing.T) {
 // noForkByHash puts an entry and its hash beside each other as two histories: they have one leaf.
 func (a *testArchive) noForkByHash() {
 	a.t.Helper()
-	tiles := a.tiles()
-	head, vkey, err := tiles.Checkpoint(a.t.Context(), "test/control")
+	view := a.tiles()
+	head, vkey, err := view.Checkpoint(a.t.Context(), "test/control")
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -303,7 +304,7 @@ func (a *testArchive) noForkByHash() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	bundle, err := tiles.Tile(a.t.Context(), "test/control", merkle.Tile{Level: merkle.EntriesLevel, Width: int(c.Size)})
+	bundle, err := view.Tile(a.t.Context(), "test/control", merkle.Tile{Level: merkle.EntriesLevel, Width: int(c.Size)})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -344,12 +345,12 @@ func (a *testArchive) noForkByHash() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	f := Fork{Stele: "fork/v1", Log: "test/control", Index: uint64(long), A: ForkSide{all[long], string(proof)}, B: ForkSide{string(leaves[long]), string(proof)}}
+	f := tiles.Fork{Stele: "fork/v1", Log: "test/control", Index: uint64(long), A: tiles.ForkSide{Entry: all[long], Proof: string(proof)}, B: tiles.ForkSide{Entry: string(leaves[long]), Proof: string(proof)}}
 	file, err := json.Marshal(f)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := CheckFork(file, a.trust()); err == nil || !strings.Contains(err.Error(), "reads like the hash") {
+	if _, err := tiles.CheckFork(file, a.trust()); err == nil || !strings.Contains(err.Error(), "reads like the hash") {
 		a.t.Errorf("an entry and its hash are taken for two histories: %v", err)
 	}
 }

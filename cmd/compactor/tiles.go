@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/tiles"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -26,20 +27,20 @@ func (c *config) serveTiles(ctx context.Context, g *errgroup.Group, store backup
 	if err != nil {
 		return badSetup("choose another address with --tiles", "tiles: %w", err)
 	}
-	tiles, err := backup.OpenTiles(ctx, store, c.trust)
+	view, err := tiles.Open(ctx, store, c.trust)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	log.Info("serving tiles", "address", l.Addr().String(), "logs", tiles.Origins())
-	g.Go(func() error { return serve(ctx, l, &tileServer{tiles: tiles, log: log, now: time.Now}) })
+	log.Info("serving tiles", "address", l.Addr().String(), "logs", view.Origins())
+	g.Go(func() error { return serve(ctx, l, &tileServer{view: view, log: log, now: time.Now}) })
 	return nil
 }
 
 // tileServer answers GET /<origin>/checkpoint and GET /<origin>/tile/… (c2sp.org/tlog-tiles).
 type tileServer struct {
-	tiles *backup.Tiles
-	log   *slog.Logger
-	now   func() time.Time
+	view *tiles.View
+	log  *slog.Logger
+	now  func() time.Time
 
 	mu   sync.Mutex // guards seen; held while the archive is read on
 	seen time.Time
@@ -73,7 +74,7 @@ func (s *tileServer) answer(ctx context.Context, path string) (data []byte, head
 		if err := s.refresh(ctx); err != nil {
 			return nil, nil, err
 		}
-		data, _, err := s.tiles.Checkpoint(ctx, origin)
+		data, _, err := s.view.Checkpoint(ctx, origin)
 		return data, map[string]string{"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"}, err
 	}
 	at := strings.Index(path, "/tile/")
@@ -84,12 +85,12 @@ func (s *tileServer) answer(ctx context.Context, path string) (data []byte, head
 	if err != nil {
 		return nil, nil, fs.ErrNotExist
 	}
-	data, err = s.tiles.Tile(ctx, path[:at], tile)
+	data, err = s.view.Tile(ctx, path[:at], tile)
 	if errors.Is(err, fs.ErrNotExist) { // it may have been made since
 		if err := s.refresh(ctx); err != nil {
 			return nil, nil, err
 		}
-		data, err = s.tiles.Tile(ctx, path[:at], tile)
+		data, err = s.view.Tile(ctx, path[:at], tile)
 	}
 	// A tile of a given width is the same for ever, the partial ones too.
 	return data, map[string]string{"Content-Type": "application/octet-stream", "Cache-Control": "public, max-age=31536000, immutable"}, err
@@ -103,7 +104,7 @@ func (s *tileServer) refresh(ctx context.Context) error {
 	if now.Sub(s.seen) < tilesAge {
 		return nil
 	}
-	err := s.tiles.Refresh(ctx)
+	err := s.view.Refresh(ctx)
 	if err == nil {
 		s.seen = now
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/local"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/tiles"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -31,11 +32,11 @@ func TestTileServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tiles, err := backup.OpenTiles(t.Context(), store, trust)
+	view, err := tiles.Open(t.Context(), store, trust)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &tileServer{tiles: tiles, log: slog.New(slog.DiscardHandler), now: time.Now}
+	s := &tileServer{view: view, log: slog.New(slog.DiscardHandler), now: time.Now}
 	ask := func(method, path, ranges string) *http.Response {
 		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 		if ranges != "" {
@@ -100,17 +101,17 @@ func TestTilesOverHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tiles, err := backup.OpenTiles(t.Context(), store, trust)
+	view, err := tiles.Open(t.Context(), store, trust)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	server := httptest.NewServer(&tileServer{tiles: tiles, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }})
+	server := httptest.NewServer(&tileServer{view: view, log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }})
 	defer server.Close()
 	check := func() {
 		t.Helper()
-		for _, origin := range tiles.Origins() {
-			_, vkey, err := tiles.Checkpoint(t.Context(), origin)
+		for _, origin := range view.Origins() {
+			_, vkey, err := view.Checkpoint(t.Context(), origin)
 			if err == nil {
 				err = testbed.Fsck(t, server.URL+"/"+origin, origin, vkey, 2*time.Minute)
 			}
@@ -120,7 +121,7 @@ func TestTilesOverHTTP(t *testing.T) {
 		}
 	}
 	check()
-	data := server.URL + "/" + tiles.Origins()[1] + "/tile/"
+	data := server.URL + "/" + view.Origins()[1] + "/tile/"
 	early := map[string]string{}
 	for _, path := range []string{"0/000", "0/001.p/45", "0/001.p/1", "1/000.p/1", "entries/000", "entries/001.p/45", "entries/000.p/17"} {
 		status, body, header := fetch(t, data+path)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/tiles"
 )
 
 func (a *app) diffCommand() *cobra.Command {
@@ -47,7 +47,7 @@ trust.stele and nothing else. The exit code is 10 if there is a fork.`,
 
 // diffAnswer is what a comparison found, or a file says.
 type diffAnswer struct {
-	*backup.Comparison
+	*tiles.Comparison
 	Out  string `json:"out,omitempty"`
 	file bool
 }
@@ -61,20 +61,20 @@ func (a *app) diff(ctx context.Context, urlA, urlB, out string) (answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	var sides [2]*backup.Tiles
+	var sides [2]*tiles.View
 	for i, url := range []string{urlA, urlB} {
 		if !strings.Contains(url, "://") {
 			return nil, usage("write file:///path or s3://bucket/prefix", "%s is no URL of an archive", url)
 		}
 		store, err := location.Open(ctx, url, location.Options{})
 		if err == nil {
-			sides[i], err = backup.OpenTiles(ctx, store, trust)
+			sides[i], err = tiles.Open(ctx, store, trust)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", location.Redact(url), err)
 		}
 	}
-	c, err := backup.Compare(ctx, sides[0], sides[1])
+	c, err := tiles.Compare(ctx, sides[0], sides[1])
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +108,11 @@ func (a *app) checkFork(path string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := backup.CheckFork(file, trust)
+	f, err := tiles.CheckFork(file, trust)
 	if err != nil {
 		return nil, hinted(err, "this file proves no fork; to compare two archives name both")
 	}
-	return diffAnswer{Comparison: &backup.Comparison{Log: f.Log, Common: f.Index, Fork: f}, file: true}, exit(exitIntegrity)
+	return diffAnswer{Comparison: &tiles.Comparison{Log: f.Log, Common: f.Index, Fork: f}, file: true}, exit(exitIntegrity)
 }
 
 func (d diffAnswer) print(w io.Writer) {
@@ -127,7 +127,7 @@ func (d diffAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "%s: %s continues the other by %s; %s the same\n", d.Log, longer, count(more, "entry"), count(d.Common, "entry"))
 	default:
 		fmt.Fprintf(w, "%s was forked: whoever holds its key has signed two histories. Entry %d is the first that differs.\n", d.Log, d.Fork.Index)
-		for i, side := range []backup.ForkSide{d.Fork.A, d.Fork.B} {
+		for i, side := range []tiles.ForkSide{d.Fork.A, d.Fork.B} {
 			_, head, _ := strings.Cut(side.Proof, "\n\n")
 			fmt.Fprintf(w, "\n%c: %s\n%s", 'A'+i, printable(strings.TrimSpace(side.Entry), 300), head)
 		}

@@ -12,8 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/tiles"
 )
 
 func (a *app) exportCommand() *cobra.Command {
@@ -70,11 +69,11 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 	if err != nil {
 		return nil, err
 	}
-	tiles, err := backup.OpenTiles(ctx, store, trust)
+	view, err := tiles.Open(ctx, store, trust)
 	if err != nil {
 		return nil, hinted(err, s.pair())
 	}
-	origins := tiles.Origins()
+	origins := view.Origins()
 	for _, o := range only {
 		if !slices.Contains(origins, o) {
 			return nil, usage("the logs are "+strings.Join(origins, ", "), "--log names no log %q", o)
@@ -85,7 +84,7 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 	}
 	ans := exportAnswer{Logs: []exportedLog{}}
 	for _, origin := range origins {
-		l, err := exportLog(ctx, tiles, origin, filepath.Join(dir, filepath.FromSlash(origin)))
+		l, err := exportLog(ctx, view, origin, filepath.Join(dir, filepath.FromSlash(origin)))
 		if errors.Is(err, fs.ErrNotExist) && len(only) == 0 {
 			continue // no head yet
 		}
@@ -97,9 +96,9 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 	return ans, nil
 }
 
-func exportLog(ctx context.Context, tiles *backup.Tiles, origin, dir string) (exportedLog, error) {
+func exportLog(ctx context.Context, view *tiles.View, origin, dir string) (exportedLog, error) {
 	l := exportedLog{Origin: origin, Dir: dir}
-	_, vkey, err := tiles.Checkpoint(ctx, origin)
+	_, vkey, err := view.Checkpoint(ctx, origin)
 	if err != nil {
 		return l, err
 	}
@@ -114,7 +113,7 @@ func exportLog(ctx context.Context, tiles *backup.Tiles, origin, dir string) (ex
 	if err := write("vkey", []byte(vkey+"\n")); err != nil {
 		return l, err
 	}
-	c, err := tiles.Export(ctx, origin, write)
+	c, err := view.Export(ctx, origin, write)
 	l.Size, l.Root = c.Size, c.Root.String()
 	return l, err
 }

@@ -1,4 +1,4 @@
-package backup
+package tiles
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 // Export writes a log in the layout of c2sp.org/tlog-tiles: all tiles of its newest signed head, and then that head as
 // "checkpoint". write gets paths relative to the log. What it writes was computed from the entries and compared with the
 // proof objects; the head comes last, and only if the entries give its root.
-func (t *Tiles) Export(ctx context.Context, origin string, write func(path string, data []byte) error) (merkle.Checkpoint, error) {
+func (t *View) Export(ctx context.Context, origin string, write func(path string, data []byte) error) (merkle.Checkpoint, error) {
 	head, vkey, err := t.Checkpoint(ctx, origin)
 	if err != nil {
 		return merkle.Checkpoint{}, err
@@ -50,7 +50,7 @@ func openHead(head []byte, origin, vkey string) (merkle.Checkpoint, error) {
 
 // tileExport is one export. It keeps no more than a tile of each level.
 type tileExport struct {
-	t      *Tiles
+	t      *View
 	origin string
 	write  func(path string, data []byte) error
 

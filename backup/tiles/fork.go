@@ -1,4 +1,4 @@
-package backup
+package tiles
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ type Comparison struct {
 // Compare compares the control logs of two copies of one archive, in a few reads however long they are. If they differ in an
 // entry that both have, it returns evidence of the fork; the error says why it cannot, if not both have signed a head
 // over it.
-func Compare(ctx context.Context, a, b *Tiles) (*Comparison, error) {
+func Compare(ctx context.Context, a, b *View) (*Comparison, error) {
 	c := &Comparison{Log: a.trust.Origin(), SizeA: a.control.Size(), SizeB: b.control.Size()}
 	if a.trust.Archive != b.trust.Archive || a.trust.Log != b.trust.Log {
 		return nil, errors.New("the two are not copies of one archive")
@@ -53,7 +53,7 @@ func Compare(ctx context.Context, a, b *Tiles) (*Comparison, error) {
 		return c, err
 	}
 	c.Fork = &Fork{Stele: forkFormat, Log: c.Log, Index: c.Common}
-	for side, t := range map[*ForkSide]*Tiles{&c.Fork.A: a, &c.Fork.B: b} {
+	for side, t := range map[*ForkSide]*View{&c.Fork.A: a, &c.Fork.B: b} {
 		if *side, err = t.side(ctx, c.Common); err != nil {
 			return c, fmt.Errorf("they differ from entry %d on, but evidence of it cannot be made: %w", c.Common, err)
 		}
@@ -62,7 +62,7 @@ func Compare(ctx context.Context, a, b *Tiles) (*Comparison, error) {
 }
 
 // commonPrefix is how many of the first n leaves are the same: down the tree from the perfect subtrees of [0, n).
-func commonPrefix(a, b *Tiles, n uint64) (uint64, error) {
+func commonPrefix(a, b *View, n uint64) (uint64, error) {
 	same := func(node merkle.Node) (bool, error) {
 		x, err := a.node(node)
 		if err != nil {
@@ -98,14 +98,14 @@ func commonPrefix(a, b *Tiles, n uint64) (uint64, error) {
 }
 
 // node is a node of the control log.
-func (t *Tiles) node(n merkle.Node) (merkle.Hash, error) {
+func (t *View) node(n merkle.Node) (merkle.Hash, error) {
 	var h [1]merkle.Hash
 	err := t.controlNodes([]merkle.Node{n}, h[:])
 	return h[0], err
 }
 
 // side proves that an entry is under the newest signed head.
-func (t *Tiles) side(ctx context.Context, index uint64) (s ForkSide, err error) {
+func (t *View) side(ctx context.Context, index uint64) (s ForkSide, err error) {
 	head, size, err := t.control.Published(ctx)
 	if err != nil {
 		return s, err

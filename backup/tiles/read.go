@@ -1,4 +1,4 @@
-package backup
+package tiles
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type keptBatch struct {
 type readHashes func(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error)
 
 // ranges reads a full tile by its ranges, and the node above it, which it must add up to.
-func (t *Tiles) ranges(ctx context.Context, l *tileLog, first merkle.Node, tile merkle.Tile) ([]byte, error) {
+func (t *View) ranges(ctx context.Context, l *tileLog, first merkle.Node, tile merkle.Tile) ([]byte, error) {
 	data, err := t.hashes(ctx, l, first, tile.Width, t.fromRange)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (t *Tiles) ranges(ctx context.Context, l *tileLog, first merkle.Node, tile 
 }
 
 // hashes reads n nodes of a level from first on, each from the segment that holds its last leaf. Requires mu.
-func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int, read readHashes) (out []byte, err error) {
+func (t *View) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int, read readHashes) (out []byte, err error) {
 	level, at, end := first.Level, first.Index, first.Index+uint64(n)
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].size>>level > at })
 	for ; i < len(l.segments) && at < end; i++ {
@@ -84,13 +84,13 @@ func (t *Tiles) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int
 }
 
 // fromRange reads no more than what is wanted, which nothing vouches for.
-func (t *Tiles) fromRange(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
+func (t *View) fromRange(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
 	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, objstore.Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
 	return data, err
 }
 
 // fromSection reads the whole section and checks it, unless it is the one that was read last.
-func (t *Tiles) fromSection(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
+func (t *View) fromSection(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
 	if t.section.key != s.proof.Key || t.section.span != section {
 		data, _, err := datalog.FetchSpan(ctx, t.store, &s.proof, section)
 		if err != nil {
@@ -102,7 +102,7 @@ func (t *Tiles) fromSection(ctx context.Context, s *tileSegment, section commit.
 }
 
 // bundle makes the bundle of n leaves from first on out of the rows of the index. Requires mu.
-func (t *Tiles) bundle(ctx context.Context, l *tileLog, first uint64, n int) (out []byte, err error) {
+func (t *View) bundle(ctx context.Context, l *tileLog, first uint64, n int) (out []byte, err error) {
 	var check segment.Checker
 	var leaf []byte
 	end := first + uint64(n)
@@ -134,7 +134,7 @@ func (t *Tiles) bundle(ctx context.Context, l *tileLog, first uint64, n int) (ou
 }
 
 // readBatch reads a batch of an index, unless it is the one that was read last.
-func (t *Tiles) readBatch(ctx context.Context, s *tileSegment, span commit.Span) (*segment.Batch, error) {
+func (t *View) readBatch(ctx context.Context, s *tileSegment, span commit.Span) (*segment.Batch, error) {
 	k := &t.batch
 	if k.key == s.index.Key && k.span == span {
 		return k.batch, nil

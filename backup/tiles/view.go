@@ -1,4 +1,4 @@
-package backup
+package tiles
 
 import (
 	"context"
@@ -22,9 +22,9 @@ import (
 	"github.com/stelelog/stele/merkle"
 )
 
-// Tiles gives out the logs of an archive as c2sp.org/tlog-tiles, which tools that know nothing of Stele read. It makes
+// View gives out the logs of an archive as c2sp.org/tlog-tiles, which tools that know nothing of Stele read. It makes
 // them of the archive's objects when they are asked for. Its methods are safe for concurrent use.
-type Tiles struct {
+type View struct {
 	store   objstore.Store
 	trust   identity.Trust
 	control *ledger.Log
@@ -52,10 +52,10 @@ type tileSegment struct {
 	batches      []commit.Span
 }
 
-// OpenTiles reads the control log and the commits of an archive. It fails if the store cannot be read, or holds no archive
+// Open reads the control log and the commits of an archive. It fails if the store cannot be read, or holds no archive
 // of this trust file.
-func OpenTiles(ctx context.Context, store objstore.Store, trust []byte) (*Tiles, error) {
-	t := &Tiles{store: store, logs: map[string]*tileLog{}}
+func Open(ctx context.Context, store objstore.Store, trust []byte) (*View, error) {
+	t := &View{store: store, logs: map[string]*tileLog{}}
 	if err := t.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
@@ -70,7 +70,7 @@ func OpenTiles(ctx context.Context, store objstore.Store, trust []byte) (*Tiles,
 }
 
 // Refresh reads on to the ends of all logs.
-func (t *Tiles) Refresh(ctx context.Context) error {
+func (t *View) Refresh(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.control.Refresh(ctx); err != nil {
@@ -96,7 +96,7 @@ func (t *Tiles) Refresh(ctx context.Context) error {
 }
 
 // log finds a log, or begins it. Requires mu.
-func (t *Tiles) log(partition uint32, period string) *tileLog {
+func (t *View) log(partition uint32, period string) *tileLog {
 	origin := commit.Origin(t.trust.Name, partition, period)
 	l := t.logs[origin]
 	if l == nil {
@@ -128,7 +128,7 @@ func (l *tileLog) size() (n uint64) {
 }
 
 // Origins lists the logs: that of the control log first.
-func (t *Tiles) Origins() []string {
+func (t *View) Origins() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string{t.trust.Origin()}, slices.Sorted(maps.Keys(t.logs))...)
@@ -136,7 +136,7 @@ func (t *Tiles) Origins() []string {
 
 // Checkpoint returns the newest signed head of a log whose tiles are here, and the key that signed it in the text form of
 // signed notes. The error wraps fs.ErrNotExist if there is no such log, or no head of it yet.
-func (t *Tiles) Checkpoint(ctx context.Context, origin string) (checkpoint []byte, vkey string, err error) {
+func (t *View) Checkpoint(ctx context.Context, origin string) (checkpoint []byte, vkey string, err error) {
 	if origin == t.trust.Origin() {
 		file, _, err := t.control.Published(ctx)
 		if err == nil && file == nil {
@@ -158,7 +158,7 @@ func (t *Tiles) Checkpoint(ctx context.Context, origin string) (checkpoint []byt
 }
 
 // key is the key that signed a head, in the text form of signed notes.
-func (t *Tiles) key(h control.Head) (vkey string) {
+func (t *View) key(h control.Head) (vkey string) {
 	t.control.View(func(s *control.State) {
 		for _, p := range s.Policies {
 			for _, c := range p.Compactors {
@@ -202,12 +202,12 @@ func (l *tileLog) holds(h control.Head) error {
 }
 
 // Tile returns the bytes of a tile. The error wraps fs.ErrNotExist if the log does not have it. Full tiles never change.
-func (t *Tiles) Tile(ctx context.Context, origin string, tile merkle.Tile) ([]byte, error) {
+func (t *View) Tile(ctx context.Context, origin string, tile merkle.Tile) ([]byte, error) {
 	return t.tile(ctx, origin, tile, false)
 }
 
 // tile reads a tile. whole says that all will be read, one after the other.
-func (t *Tiles) tile(ctx context.Context, origin string, tile merkle.Tile, whole bool) ([]byte, error) {
+func (t *View) tile(ctx context.Context, origin string, tile merkle.Tile, whole bool) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first, err := tile.Nodes()
@@ -234,7 +234,7 @@ func (t *Tiles) tile(ctx context.Context, origin string, tile merkle.Tile, whole
 }
 
 // controlTile makes a tile of the control log.
-func (t *Tiles) controlTile(ctx context.Context, tile merkle.Tile, first merkle.Node) (data []byte, err error) {
+func (t *View) controlTile(ctx context.Context, tile merkle.Tile, first merkle.Node) (data []byte, err error) {
 	if !tile.In(t.control.Size()) {
 		return nil, fmt.Errorf("%s of the control log: %w", tile.Path(), fs.ErrNotExist)
 	}
@@ -259,7 +259,7 @@ func (t *Tiles) controlTile(ctx context.Context, tile merkle.Tile, first merkle.
 }
 
 // controlNodes is the merkle.NodeReader of the control log.
-func (t *Tiles) controlNodes(nodes []merkle.Node, hashes []merkle.Hash) (err error) {
+func (t *View) controlNodes(nodes []merkle.Node, hashes []merkle.Hash) (err error) {
 	t.control.View(func(s *control.State) { err = s.Nodes(nodes, hashes) })
 	return err
 }
