@@ -160,7 +160,7 @@ func TestRecoverPack(t *testing.T) {
 
 func (w *world) log() *ledger.Log {
 	w.t.Helper()
-	log, err := ledger.Open(w.t.Context(), w.store, w.trust)
+	log, err := ledger.Open(w.t.Context(), w.at(), w.trust)
 	w.must(err)
 	return log
 }

@@ -267,10 +267,11 @@ func (w *world) all(s keys.Source, want string, scopes ...[][16]byte) {
 }
 
 // sequence takes the inbox into the control log, as a compactor does.
-func (w *world) sequence() {
+func (w *world) sequence() { w.t.Helper(); w.sequenceIn(w.log()) }
+
+func (w *world) sequenceIn(log *ledger.Log) {
 	w.t.Helper()
-	log, err := ledger.Open(w.t.Context(), w.at(), w.trust)
-	w.must(err)
+	w.must(log.Refresh(w.t.Context()))
 	var c identity.Compactor
 	w.must(identity.Parse(w.file("compactor/compactor.stele"), identity.CompactorFormat, &c))
 	signer, err := identity.Signer(identity.ControlOrigin("acme"), c.Control)
