@@ -114,6 +114,7 @@ func (v *verifier) startKeys(ctx context.Context) error {
 		return err
 	}
 	k.recoveries()
+	k.revoked()
 	if err := k.erasures(ctx); err != nil {
 		return err
 	}

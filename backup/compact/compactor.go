@@ -326,6 +326,9 @@ func (c *Compactor) flush(ctx context.Context, age time.Duration) error {
 	if err := c.cosigners.refusal(); err != nil {
 		return err
 	}
+	if _, err := c.control.CommitKeys(c.signer.Name()); err != nil {
+		return err
+	}
 	if err := c.control.Append(ctx, c.sealer, entries...); err != nil {
 		return err
 	}

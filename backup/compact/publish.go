@@ -26,6 +26,9 @@ const fullEvery = 64
 // publish is the commit protocol of docs/formats/commit.md: upload the objects, then try for the number, once. If
 // another took it, the segment is thrown away and the worker starts anew behind the other's commit.
 func (w *worker) publish(ctx context.Context) error {
+	if _, err := w.c.control.CommitKeys(w.c.signer.Name()); err != nil {
+		return err
+	}
 	seg, err := w.finish()
 	if err != nil {
 		return err

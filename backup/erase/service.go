@@ -58,6 +58,21 @@ func (d *Desk) AddService(ctx context.Context, role, name string) (file []byte, 
 	return append(file, '\n'), filed, err
 }
 
+// Revoke takes a compactor or key service out of the access policy and revokes its key: what it has done before stands, and
+// nothing that it does later. The policy root does it alone while there are fewer than two approvers, else it is a request that
+// two approve. The last instance of its role cannot be revoked.
+func (d *Desk) Revoke(ctx context.Context, role, name string) (*Filed, error) {
+	if err := d.log.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	p := d.governed()
+	var err error
+	if d.log.View(func(s *control.State) { err = s.Revoke(p, role, name) }); err != nil {
+		return nil, err
+	}
+	return d.enact(ctx, p)
+}
+
 // NewReadKey makes the read key of a year, wrapped to every reader of the policy in force. It takes a reader, who may read
 // what is written under it anyway, and an approval like a change of the policy. Writers use it once their credentials are
 // renewed.

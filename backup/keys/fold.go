@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -27,7 +28,8 @@ const (
 // errReadOnly says that the service was opened without an identity.
 var errReadOnly = errors.New("this key service reads only: it was opened without keyservice.stele")
 
-// Run folds grants into the key store and erases what policy asks for, until ctx ends, and returns ctx.Err() then. Of
+// Run folds grants into the key store and erases what policy asks for, until ctx ends, and returns ctx.Err() then, or until
+// the access policy does not name this service any more. Of
 // several services, the one that has the grants transport works; the others answer requests.
 func (s *Service) Run(ctx context.Context) error {
 	if s.signer == nil {
@@ -35,11 +37,14 @@ func (s *Service) Run(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if s.grants == nil {
-		s.work(ctx)
-		return ctx.Err()
+		return cmp.Or(s.work(ctx), ctx.Err())
 	}
 	for ctx.Err() == nil {
-		if err := s.grants.run(ctx, s.work); err != nil && ctx.Err() == nil {
+		err := s.grants.run(ctx, s.work)
+		if ctx.Err() == nil && errors.Is(err, errRevoked) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
 			s.log.Error("key service", "err", err)
 			objstore.Pause(ctx, time.Second)
 		}
@@ -47,7 +52,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// work folds and erases while ctx lasts.
+// work folds and erases while ctx lasts, and this service may.
 func (s *Service) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.Fold(ctx)
@@ -56,6 +61,9 @@ func (s *Service) work(ctx context.Context) error {
 		}
 		if err == nil {
 			err = s.eraseDue(ctx)
+		}
+		if errors.Is(err, errRevoked) {
+			return err
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("key service", "err", err)
@@ -86,7 +94,7 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 		return errReadOnly
 	}
 	for {
-		if err := s.sync(ctx); err != nil {
+		if err := errors.Join(s.sync(ctx), s.mayWrite()); err != nil {
 			return err
 		}
 		err := s.readTail(ctx)
@@ -110,6 +118,26 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 	}
 }
 
+// fenced reports whether a record is due because a key service was revoked since the newest one was made: behind it the
+// revoked key can add nothing. Requires mu.
+func (s *Service) fenced() (due bool) {
+	s.control.View(func(c *control.State) { due = s.version.Control < c.KeepersRevoked() })
+	return due
+}
+
+// errRevoked says that this service may write no more.
+var errRevoked = errors.New("this key service is not in the access policy: it was revoked, or never added")
+
+// mayWrite is an error if the policy does not name this key service.
+func (s *Service) mayWrite() (err error) {
+	s.control.View(func(c *control.State) {
+		if s.signer != nil && c.Policy() != nil && !c.MayKeep(s.signer.Name()) {
+			err = fmt.Errorf("%w (%s)", errRevoked, s.signer.Name())
+		}
+	})
+	return err
+}
+
 // persist makes the next record of what is pending, if there is anything. lost says that another service's record won:
 // what was done here counts for nothing. Requires mu.
 func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, err error) {
@@ -120,7 +148,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 		return false, err
 	}
 	fold.Intake = uint64(len(batch.Intake))
-	if !p.moved && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds)+len(batch.Deferred) == 0 {
+	if !p.moved && !s.fenced() && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds)+len(batch.Deferred) == 0 {
 		return false, nil
 	}
 	w := s.depot.Writer(ctx, s.version.Record, s.random)

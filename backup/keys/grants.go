@@ -194,7 +194,9 @@ func (g *kafkaGrants) take() (func() error, error) { return func() error { retur
 func (g *kafkaGrants) run(ctx context.Context, work func(context.Context) error) error {
 	return g.client.RunGroup(ctx, roleGroup+g.topic.Name, func(ctx context.Context, partitions []int) error {
 		if len(partitions) > 0 {
-			work(ctx)
+			if err := work(ctx); err != nil {
+				return err
+			}
 		}
 		<-ctx.Done()
 		return nil

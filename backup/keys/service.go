@@ -131,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.sync(ctx); err != nil {
+	if err := errors.Join(s.sync(ctx), s.mayWrite()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

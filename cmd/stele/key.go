@@ -19,11 +19,12 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Let writers and people in, list writers, revoke them, renew their credentials",
+		Short: "Let writers and people in, list writers, revoke keys, renew credentials",
 		Long: `Change who may write. Every change is a new version of the access policy in the archive's control
 log, signed with the admin's key: bring the admin folder back for it, or name it with --as.
 
-Revoking keeps a writer from opening new streams. What it wrote stays and verifies.`,
+Revoking keeps a writer from opening new streams, and a compactor or key service from doing more. What they did stays
+and verifies.`,
 		Example: `  stele key add writer checkout --as /media/usb/admin
   stele key list
   stele key renew writer checkout
@@ -58,10 +59,20 @@ folder is beside stele.yaml, renew makes what is missing itself.`
 	for _, c := range []*cobra.Command{add, renew} {
 		c.Flags().StringVar(&f.out, "out", "", "file of the credential or role (default: NAME.stele in the writer folder beside stele.yaml)")
 	}
-	revoke := a.keyVerb("revoke", "Keep a writer from opening new streams", a.keyRevoke, &f)
+	revoke := a.keyVerb("revoke", "Keep a writer, a compactor or a key service from going on", a.keyRevoke, &f)
+	a.revokesRoles(revoke)
 	revoke.Long = `Keep a writer from opening new streams, from now on and for ever. What it wrote stays and verifies; what it
-still sends is set aside. Needs the admin folder.`
-	revoke.Example = "  stele key revoke writer checkout --as /media/usb/admin"
+still sends is set aside. Needs the admin folder.
+
+Or take a compactor or key service out of the access policy. Stop it first, and have another one added ('stele key
+add compactor NAME') and running. What it has done and the control log knows of stands; what it commits, enters or
+records later is refused, and 'stele verify' names it. The admin folder alone does it while the archive has fewer than
+two approvers; from then on it is a request that two approve. The key of the control log is that of the trust file and
+the same for all compactors, so who has stolen a compactor folder can still delay entries, and fork the log, visibly:
+take away the access to the store, too.`
+	revoke.Example = `  stele key revoke writer checkout --as /media/usb/admin
+  stele key revoke compactor second
+  stele key revoke keyservice second --as anna.stele`
 	list := &cobra.Command{
 		Use: "list [writer]", Short: "List the writers", Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"writer"},
 		Long: `List the writers that the archive's access policy knows, and those that were revoked. Needs the trust file

@@ -131,6 +131,54 @@ func (a *app) addsRoles(add *cobra.Command) {
 	}
 }
 
+// revokesRoles makes 'key revoke' take compactors and key services, too.
+func (a *app) revokesRoles(revoke *cobra.Command) {
+	run := revoke.RunE
+	service := func(args []string) bool {
+		return len(args) == 2 && slices.Contains([]string{"compactor", "keyservice"}, args[0])
+	}
+	revoke.Use = "revoke writer NAME | compactor NAME | keyservice NAME"
+	revoke.Args = func(_ *cobra.Command, args []string) error {
+		if service(args) || len(args) == 2 && args[0] == "writer" {
+			return nil
+		}
+		return errors.New("write: stele key revoke writer NAME, or compactor NAME, or keyservice NAME")
+	}
+	services := a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
+		_, desk, err := a.desk(cmd.Context(), "admin", "root.stele")
+		if err != nil {
+			return nil, err
+		}
+		filed, err := desk.Revoke(cmd.Context(), args[0], args[1])
+		if err != nil {
+			return nil, err
+		}
+		return revokeAnswer{args[0], args[1], filed.ID, filed.Done}, nil
+	})
+	revoke.RunE = func(cmd *cobra.Command, args []string) error {
+		if service(args) {
+			return services(cmd, args)
+		}
+		return run(cmd, args)
+	}
+}
+
+// revokeAnswer is about the key of a compactor or key service.
+type revokeAnswer struct {
+	Role string `json:"role"`
+	Name string `json:"name"`
+	ID   string `json:"id,omitempty"`
+	Done bool   `json:"done"` // the key is revoked
+}
+
+func (r revokeAnswer) print(w io.Writer) {
+	if !r.Done {
+		fmt.Fprintf(w, "proposed, for approval: %s\n%s %s goes on until two approvers have approved it\n", r.ID, r.Role, r.Name)
+		return
+	}
+	fmt.Fprintf(w, "%s %s is revoked: what it has done so far stays, and it can do nothing more\n", r.Role, r.Name)
+}
+
 // keyAddRole enters the public half of a role file into the access policy, or asks for it.
 func (a *app) keyAddRole(ctx context.Context, role, path string) (answer, error) {
 	public, err := os.ReadFile(path)

@@ -149,6 +149,7 @@ func (s *State) planPolicy(l *Listed) (func(), error) {
 // enact puts a policy in force behind the entry that is being applied, and counts again who has approved what.
 func (s *State) enact(p *Policy, entry commit.Hex32, single bool) {
 	s.Policies = append(s.Policies, InForce{s.Size(), entry, single, p})
+	s.noteRevoked(p)
 	for _, r := range s.Requests {
 		if r.Standing == Approved && !s.quorum(r) {
 			r.lapse(Pending, s.Size())

@@ -82,7 +82,8 @@ type Intake struct {
 	Key  []byte `json:"key"`
 }
 
-// Revocation withdraws a compactor's key: commits up to Last stand, none in other logs.
+// Revocation withdraws the key of a compactor or a key service. Of a compactor's, commits up to Last stand, and those that were
+// logged when it came into force.
 type Revocation struct {
 	Key  string            `json:"key"` // vkey
 	Last map[string]uint64 `json:"last"`
@@ -214,6 +215,9 @@ func (p *Policy) Check(trust *identity.Trust) error {
 			}
 			seen[key] = who
 		}
+	}
+	if err := p.checkRevoked(trust.Name); err != nil {
+		return err
 	}
 	return p.checkClasses()
 }

@@ -46,6 +46,7 @@ type State struct {
 	intakeAt  map[uint16]uint64 // size of the log when a key service announced the intake key of a week
 	recovered uint64            // size of the log when the last recovery of the key store was done
 	reckoning Reckoning
+	revoked   map[string]revokedKey // by vkey
 	levels    [][]merkle.Hash // all complete nodes
 	places    []Place
 }
@@ -87,7 +88,7 @@ func NewState(t identity.Trust) (*State, error) {
 	}
 	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, newest: map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
 		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
-		intakeAt: map[uint16]uint64{}}, nil
+		intakeAt: map[uint16]uint64{}, revoked: map[string]revokedKey{}}, nil
 }
 
 // Size is the number of entries.
@@ -192,20 +193,6 @@ func (s *State) Commits(size uint64) (note.Verifiers, error) {
 // MayCommit reports whether the newest policy names a compactor with this key name.
 func (s *State) MayCommit(by string) bool {
 	return s.Policy().keyOf(s.Trust.Name, RoleCompactor, by) != ""
-}
-
-// Accepts reports whether the newest policy lets commit n of log, signed under the key name by, stand.
-func (s *State) Accepts(by, log string, n uint64) bool {
-	for _, r := range s.Policy().Revoked {
-		v, err := note.NewVerifier(r.Key)
-		if err != nil || v.Name() != by {
-			continue
-		}
-		if last, ok := r.Last[log]; !ok || n > last {
-			return false
-		}
-	}
-	return true
 }
 
 // Service returns the name of the writer that holds a service key and may open a stream, by the policy at size.

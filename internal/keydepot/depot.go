@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/chain"
@@ -44,6 +45,7 @@ type Depot struct {
 	cache    *cache
 	erasures []Erasure
 	chain    []keyroot.Lost          // all records, oldest first
+	signed   []Signed                // the last record that each key signed
 	folds    keyroot.Fold            // all folds together that count
 	foldsAt  map[uint64]keyroot.Fold // by record of the newest generation: a recovery goes back to one
 	late     []Late
@@ -58,6 +60,13 @@ type Erasure struct {
 	Control    uint64 // size of the control log that it was made under
 	Time       time.Time
 	keyroot.Erased
+}
+
+// Signed is the newest record that a key has signed.
+type Signed struct {
+	By   string
+	N    uint64
+	Time time.Time
 }
 
 // Late is a record that counts grants which came too late.
@@ -104,6 +113,7 @@ func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error)
 		take()
 		r, hash := d.state.Last()
 		d.chain = append(d.chain, keyroot.Lost{N: r.N, Hash: hash})
+		d.signed = append(slices.DeleteFunc(d.signed, func(x Signed) bool { return x.By == r.By }), Signed{r.By, r.N, r.Time})
 		if r.Recovery != nil {
 			d.folds = d.foldsAt[r.Recovery.From]
 			for i := range d.late {
@@ -135,6 +145,9 @@ func (d *Depot) Findings() *chain.Findings { return &d.findings }
 
 // Erasures lists all records that left keys out, oldest first.
 func (d *Depot) Erasures() []Erasure { return d.erasures }
+
+// Signed lists the newest record of each key that has signed one.
+func (d *Depot) Signed() []Signed { return d.signed }
 
 // Late lists all records that count grants which came too late, oldest first.
 func (d *Depot) Late() []Late { return d.late }

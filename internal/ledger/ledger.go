@@ -115,10 +115,17 @@ func (c *Log) CommitKeys(by string) (vs note.Verifiers, err error) {
 	c.View(func(s *control.State) {
 		vs, err = s.Commits(s.Size())
 		if err == nil && !s.MayCommit(by) {
-			err = fmt.Errorf("%s is in the access policy of no compactor", by)
+			if err = fmt.Errorf("%s is in the access policy of no compactor", by); revoked(s, by) {
+				err = fmt.Errorf("%s was revoked: what it committed before stands, and it can add nothing", by)
+			}
 		}
 	})
 	return vs, err
+}
+
+func revoked(s *control.State, by string) bool {
+	_, yes := s.Revoked(by)
+	return yes
 }
 
 // Told reports whether the log holds this divergence already.
