@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup/custodian"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyroot"
 )
 
@@ -34,6 +35,7 @@ type Statement struct {
 // destroy has every generation destroyed that is older than the live one, which was read back, and fills in what
 // custodians say. It is repeated until it succeeds. Requires mu.
 func (s *Service) destroy(ctx context.Context, out *Erased) error {
+	s.recall()
 	watermark := s.version.Generation
 	all := s.depot.State().Generations()
 	failed := s.replicate(ctx)
@@ -71,6 +73,60 @@ func (s *Service) destroy(ctx context.Context, out *Erased) error {
 		return fmt.Errorf("the old keys are not destroyed yet; this is repeated until they are: %w", failed)
 	}
 	return s.step("destroyed")
+}
+
+// recall takes up what this service, under its own key, has said of old generations before. What others say is not enough:
+// a key service that lies would have an old generation live on. Requires mu.
+func (s *Service) recall() {
+	if s.recalled || s.signer == nil {
+		return
+	}
+	var before uint64
+	s.control.View(func(c *control.State) { before = c.DeadBefore(s.signer.Name()) })
+	for _, g := range s.depot.State().Generations() {
+		if g.Number < min(before, s.version.Generation) {
+			s.dead[g.Number] = true
+		}
+	}
+	s.recalled = true
+}
+
+// doubt asks the custodians of one old generation again, another one each hour: a device that was put back from a copy may
+// have its key once more, and is to destroy it once more. One that does not answer says nothing. Requires mu.
+func (s *Service) doubt(ctx context.Context) {
+	s.recall()
+	all := s.depot.State().Generations()
+	if len(all) == 0 {
+		return
+	}
+	g := &all[s.now().Unix()/3600%int64(len(all))]
+	if !s.dead[g.Number] {
+		return
+	}
+	for _, name := range members(g.Sets) {
+		m := s.custody.members[name]
+		if m == nil {
+			continue
+		}
+		if status, err := m.Status(ctx, g.Number); err == nil && status.State == custodian.Live {
+			s.log.Error("a custodian has a key again that it had destroyed; it is destroyed again, and somebody has a copy of that device", "custodian", name, "generation", g.Number)
+			delete(s.dead, g.Number)
+		}
+	}
+}
+
+// deadBefore is the generation all before which are destroyed; 0 if none is. Requires mu.
+func (s *Service) deadBefore() uint64 {
+	s.recall()
+	for _, g := range s.depot.State().Generations() {
+		if g.Number >= s.version.Generation || !s.dead[g.Number] {
+			if g.Number == 1 {
+				return 0
+			}
+			return g.Number
+		}
+	}
+	return 0
 }
 
 // destroyOne asks all custodians of a generation, also those that are not needed any more.

@@ -62,6 +62,7 @@ func (s *Service) eraseByPolicy(ctx context.Context) error {
 		}
 	}
 	s.ends, s.looked = s.ends[len(session.ends):], s.now()
+	s.doubt(ctx)
 	return s.destroyRest(ctx)
 }
 

@@ -82,7 +82,8 @@ type Service struct {
 	grants    grantSource       // nil without a transport
 	version   version
 	pending   *pending
-	dead      map[uint64]bool // generations that custodians have destroyed, as this process has seen
+	dead      map[uint64]bool // generations that custodians have destroyed, as this process has seen, or one with its key
+	recalled  bool            // what was said of them before this process began is in there
 	told      time.Time       // when the control log was last told of a root record
 	toldN     uint64
 	lists     erasedScopes

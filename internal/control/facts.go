@@ -21,6 +21,7 @@ type KeyRoot struct {
 	Commitment merkle.Hash   `json:"commitment"`
 	Folded     commit.Source `json:"folded"`
 	Arrived    time.Time     `json:"arrived,omitzero"` // newest time that the transport gave to what was folded lately
+	Dead       uint64        `json:"dead,omitempty"`   // all generations before it are destroyed, as who says this has seen
 }
 
 // Outcome says how it stands with an approved request.

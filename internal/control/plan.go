@@ -62,6 +62,7 @@ func (s *State) planFact(l *Listed) (func(), error) {
 		return into(l, nil, func(k *KeyRoot) {
 			s.KeyRoots = append(s.KeyRoots, *k)
 			s.reckoning.see(k.Arrived)
+			s.dead[l.By] = max(s.dead[l.By], k.Dead)
 		})
 	case TypeOutcome:
 		return into(l, func(o *Outcome) error { return s.checkOutcome(o) }, func(o *Outcome) { s.noteOutcome(o) })

@@ -47,6 +47,7 @@ type State struct {
 	recovered uint64            // size of the log when the last recovery of the key store was done
 	reckoning Reckoning
 	revoked   map[string]revokedKey // by vkey
+	dead      map[string]uint64     // generation, all before which are destroyed, by the key name of who says so
 	levels    [][]merkle.Hash // all complete nodes
 	places    []Place
 }
@@ -88,7 +89,7 @@ func NewState(t identity.Trust) (*State, error) {
 	}
 	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, newest: map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
 		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
-		intakeAt: map[uint16]uint64{}, revoked: map[string]revokedKey{}}, nil
+		intakeAt: map[uint16]uint64{}, revoked: map[string]revokedKey{}, dead: map[string]uint64{}}, nil
 }
 
 // Size is the number of entries.
@@ -211,6 +212,9 @@ func (s *State) Service(key ed25519.PublicKey, size uint64) (string, error) {
 	}
 	return "", errors.New("the service key is in no policy")
 }
+
+// DeadBefore is the generation all before which are destroyed, as the key service with a key name has said; 0 if it has not.
+func (s *State) DeadBefore(by string) uint64 { return s.dead[by] }
 
 // ReaderKey is the vkey of the reader with a key name, "" if the newest policy knows none.
 func (s *State) ReaderKey(by string) string { return s.Policy().keyOf(s.Trust.Name, RoleReader, by) }
