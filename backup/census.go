@@ -96,8 +96,28 @@ func (a *Archive) rows(ctx context.Context, see func(b *segment.Batch, i int)) e
 // Census says what goes if everything is erased that carries a tenant, a subject or a session, of which one is given. It
 // asks the key service for the scopes.
 func (r *Reader) Census(ctx context.Context, tenant, subject, session string) (*Census, error) {
+	scopes, err := r.living(ctx, tenant, subject, session)
+	if err != nil {
+		return nil, err
+	}
+	c := &Census{Classes: map[string]int{}}
+	if err := r.a.count(ctx, c, scopes); err != nil {
+		return nil, err
+	}
+	c.Asked = c.Records
+	return c, nil
+}
+
+// Known is how many scopes with keys carry a tenant, a subject or a session, of which one is given, as the key service says:
+// what an erasure would take now.
+func (r *Reader) Known(ctx context.Context, tenant, subject, session string) (int, error) {
+	scopes, err := r.living(ctx, tenant, subject, session)
+	return len(scopes), err
+}
+
+func (r *Reader) living(ctx context.Context, tenant, subject, session string) (map[[16]byte]bool, error) {
 	tags := keyscope.MakeTags((*[32]byte)(r.id.Pepper), []byte(tenant), []byte(subject), []byte(session))
-	c, scopes := &Census{Classes: map[string]int{}}, map[[16]byte]bool{}
+	scopes := map[[16]byte]bool{}
 	for _, tag := range [][16]byte{tags.Tenant, tags.Subject, tags.Session} {
 		if tag == ([16]byte{}) {
 			continue
@@ -112,9 +132,5 @@ func (r *Reader) Census(ctx context.Context, tenant, subject, session string) (*
 			}
 		}
 	}
-	if err := r.a.count(ctx, c, scopes); err != nil {
-		return nil, err
-	}
-	c.Asked = c.Records
-	return c, nil
+	return scopes, nil
 }

@@ -208,7 +208,13 @@ func (c *Compactor) Once(ctx context.Context) error {
 	if c.cfg.Keys != nil {
 		err = errors.Join(err, c.cfg.Keys.Fold(ctx))
 	}
-	return errors.Join(err, c.flush(ctx, 0), c.cosign(ctx))
+	return errors.Join(err, c.Sequence(ctx))
+}
+
+// Sequence puts new heads, and what waits in the inbox, into the control log, and has it cosigned. Run and Once do so by
+// themselves; it is for what came into the inbox after Once.
+func (c *Compactor) Sequence(ctx context.Context) error {
+	return errors.Join(c.flush(ctx, 0), c.cosign(ctx))
 }
 
 // partition runs a worker on one partition. If the source diverges, the partition halts and the others go on.

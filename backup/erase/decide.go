@@ -89,5 +89,7 @@ func (d *Desk) decide(ctx context.Context, kind, id string) (*Request, error) {
 	if _, err := d.say(ctx, kind, control.Decision{Request: full}); err != nil {
 		return nil, err
 	}
-	return d.request(full), nil
+	out := d.request(full)
+	out.Waits = d.sealer == nil
+	return out, nil
 }

@@ -35,6 +35,7 @@ type Request struct {
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
 	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
 	Recovery  *Recovery `json:"recovery,omitempty"`
+	Waits     bool      `json:"waits,omitempty"` // what was just said about it is in the inbox, for a compactor to take in
 	Certified bool      `json:"certified"`       // there is an erasure to make a certificate of
 	Batch     int       `json:"batch,omitempty"` // requests that the newest erasure for it carried out, this one among them
 }

@@ -72,7 +72,8 @@ func (c *config) runOnce(ctx context.Context, compactor *compact.Compactor, keys
 	if err != nil {
 		return err
 	}
-	if err := keys.fold(ctx); err != nil {
+	// What was erased, and of what, is said in the inbox.
+	if err := errors.Join(keys.fold(ctx), compactor.Sequence(ctx)); err != nil {
 		return err
 	}
 	s := compactor.Stats()

@@ -114,7 +114,7 @@ func (a *app) drillErasure(ctx context.Context, f drillFlags) (answer, error) {
 	}
 	r, err := drill.Erasure(ctx, cfg)
 	if waiting := new(drill.WaitingError); errors.As(err, &waiting) {
-		return nil, hinted(err, fmt.Sprintf("then run 'stele drill erasure --dir %s' again: it goes on from here", f.dir))
+		return nil, hinted(err, fmt.Sprintf("then run 'stele drill erasure --dir %s' again: it goes on from here%s", f.dir, s.lacksApprovers(ctx, &cfg)))
 	}
 	if err != nil {
 		return nil, err
@@ -126,6 +126,18 @@ func (a *app) drillErasure(ctx context.Context, f drillFlags) (answer, error) {
 		return drillAnswer{r}, exit(exitUnreadable)
 	}
 	return drillAnswer{r}, nil
+}
+
+// lacksApprovers says how approvers come to be, where there are not two.
+func (s *site) lacksApprovers(ctx context.Context, cfg *drill.Config) string {
+	desk, err := erase.Open(ctx, cfg.Store, cfg.Trust, nil)
+	if err != nil {
+		return ""
+	}
+	if p, err := desk.Policy(ctx); err != nil || p.Dual {
+		return ""
+	}
+	return ". The archive has fewer than two approvers: the admin folder approves alone, with --as admin; or make two, each with 'stele key new approver NAME --out FILE', and enter them with 'stele key add approver FILE.pub'"
 }
 
 // drillers reads who takes part: the reader, and those who approve. Without any, the policy root approves where it may.

@@ -88,7 +88,9 @@ type eraseAnswer struct {
 	DryRun bool           `json:"dry_run,omitempty"`
 	Takes  *backup.Census `json:"takes,omitempty"`
 	Scopes int            `json:"scopes,omitempty"`
+	Known  *int           `json:"known,omitempty"` // scopes of whom it is about that have keys now; absent: it was not looked up
 	what   string
+	unseen bool // it could not be looked up
 }
 
 func (e eraseAnswer) print(w io.Writer) {
@@ -108,6 +110,12 @@ func (e eraseAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "%s %s\n", e.what, e.ID)
 	if e.File != "" {
 		fmt.Fprintf(w, "file      %s: it names whom this is about. Hand it to those who decide, and delete it afterwards\n", e.File)
+	}
+	switch {
+	case e.unseen:
+		fmt.Fprintln(w, "look      whether the archive holds anything of it could not be seen from here; 'stele erase status' says so once it was carried out")
+	case e.Known != nil && *e.Known == 0:
+		fmt.Fprintln(w, "NOTHING   the archive holds nothing of it that can be read: it was never there, is erased already, or has not arrived yet. If that is a mistake, 'stele erase reject'")
 	}
 }
 
@@ -134,6 +142,10 @@ func (a *app) eraseRequest(ctx context.Context, f targetFlags) (answer, error) {
 func (f *targetFlags) resolve(ctx context.Context, s *site, ans *eraseAnswer) error {
 	whole := f.ids != "" || f.since != "" || f.until != ""
 	if !whole && !f.dryRun {
+		if f.target.Class == "" {
+			ans.Known = f.known(ctx, s)
+			ans.unseen = ans.Known == nil
+		}
 		return nil
 	}
 	archive, err := s.archive(ctx)
@@ -162,6 +174,28 @@ func (f *targetFlags) resolve(ctx context.Context, s *site, ans *eraseAnswer) er
 		ans.Scopes = len(ans.Takes.Scopes)
 	}
 	return err
+}
+
+// known is how many scopes there are of whom a request is about; nil if that cannot be seen from here: who asks need not be
+// able to look.
+func (f *targetFlags) known(ctx context.Context, s *site) *int {
+	if _, err := s.role("reader", "reader.stele", "recovery.stele"); err != nil {
+		return nil
+	}
+	archive, err := s.archive(ctx)
+	if err != nil {
+		return nil
+	}
+	r, done, err := s.unlock(ctx, archive)
+	if err != nil {
+		return nil
+	}
+	defer done()
+	n, err := r.Known(ctx, f.target.Tenant, f.target.Subject, f.target.Session)
+	if err != nil {
+		return nil
+	}
+	return &n
 }
 
 func (f *targetFlags) wholeScopes(ctx context.Context, archive *backup.Archive) (c *backup.Census, err error) {

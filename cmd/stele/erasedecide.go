@@ -78,7 +78,7 @@ func (r requestAnswer) print(w io.Writer) {
 		}
 	}
 	if q.What == "" {
-		fmt.Fprintln(w, "what you said waits in the inbox, and the request does, too: a compactor takes both in within seconds")
+		fmt.Fprintln(w, "what you said waits in the inbox, and the request does, too: a compactor that runs takes both in within seconds, 'compactor --once' at once")
 		return
 	}
 	fmt.Fprintf(w, "what      %s\nby        %s, %s\n", strings.TrimSpace(q.What+" "+q.Kind+q.Hold), q.By, q.Time.Format(time.RFC3339))
@@ -95,6 +95,9 @@ func (r requestAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "rejected  by %s, %s\n", v.By, v.Time.Format(time.RFC3339))
 	}
 	fmt.Fprintf(w, "standing  %s\n", inWords(q))
+	if q.Waits {
+		fmt.Fprintln(w, "what you said just now waits in the inbox: a compactor that runs takes it in within seconds, 'compactor --once' at once")
+	}
 }
 
 // problemWords say what a request waits for.
