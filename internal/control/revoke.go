@@ -78,7 +78,9 @@ func (s *State) KeepersRevoked() (size uint64) {
 }
 
 // MayKeep reports whether the newest policy names a key service with this key name.
-func (s *State) MayKeep(by string) bool { return s.Policy().keyOf(s.Trust.Name, RoleKeyService, by) != "" }
+func (s *State) MayKeep(by string) bool {
+	return s.Policy().keyOf(s.Trust.Name, RoleKeyService, by) != ""
+}
 
 // Revoke takes a compactor or key service out of a policy, and revokes its key as of now.
 func (s *State) Revoke(p *Policy, role, name string) error {

@@ -48,7 +48,7 @@ type State struct {
 	reckoning Reckoning
 	revoked   map[string]revokedKey // by vkey
 	dead      map[string]uint64     // generation, all before which are destroyed, by the key name of who says so
-	levels    [][]merkle.Hash // all complete nodes
+	levels    [][]merkle.Hash       // all complete nodes
 	places    []Place
 }
 
