@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
@@ -48,7 +48,7 @@ func TestCompactorRevoked(t *testing.T) {
 	}
 	s, records := a.stream(keyscope.Link{}), some(20)
 	s.send(records[:10]...)
-	second, err := a.compact(t.Context(), keys, store, func(c *CompactorConfig) { c.Identity = role })
+	second, err := a.compact(t.Context(), keys, store, func(c *compact.Config) { c.Identity = role })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestCompactorRevoked(t *testing.T) {
 	for what, err := range map[string]error{
 		"once more": second.Once(t.Context()),
 		"again": func() error {
-			_, err := a.compact(t.Context(), keys, store, func(c *CompactorConfig) { c.Identity = role })
+			_, err := a.compact(t.Context(), keys, store, func(c *compact.Config) { c.Identity = role })
 			return err
 		}(),
 	} {
