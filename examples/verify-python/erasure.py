@@ -5,7 +5,7 @@ import re
 from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp
 from records import RootRecord
 
-BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 16, bytes(32), 64, 8192, 64
+BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 8, bytes(32), 64, 8192, 64
 
 
 # Tries: docs/formats/keys.md, Shape, Node and Proofs.

@@ -163,7 +163,7 @@ func TestProofAltered(t *testing.T) {
 // TestCommitPaths: the commitment follows from the paths, also for who has nothing else.
 func TestCommitPaths(t *testing.T) {
 	w := newWorld(false, 6)
-	for _, n := range []int{0, 1, 16, 17, 500} {
+	for _, n := range []int{0, 1, 8, 9, 500} {
 		set := randomSet(rand.New(rand.NewPCG(6, 6)), n, false)
 		c, err := CommitPaths(byteSlices(slices.Collect(maps.Keys(set))))
 		if root := w.build(t, set); err != nil || c != root.Commitment {
@@ -179,13 +179,13 @@ func TestShapesRefused(t *testing.T) {
 	}
 	at := func(code byte, count uint64) slot { return slot{code, Root{Commitment: Commitment{Count: count}}} }
 	var many []Entry
-	for i := range 17 {
+	for i := range openBucket + 1 {
 		many = append(many, Entry{Path: []byte{byte(i)}})
 	}
 	paths := func(n byte, rest ...byte) []byte { return append([]byte{kindBucket, n}, rest...) }
 	good := map[string][]byte{
-		"two halves":        inner(nil, at(2, 16), at(3, 1)),
-		"quarters":          inner([]byte{1, 2, 3}, at(4, 16), at(5, 1), at(3, 1)),
+		"two halves":        inner(nil, at(2, 8), at(3, 1)),
+		"quarters":          inner([]byte{1, 2, 3}, at(4, 8), at(5, 1), at(3, 1)),
 		"an inner slot":     inner(nil, at(16, 1<<40), at(3, 1)),
 		"a bucket":          paths(2, 1, 1, 'a', 0, 'b'),
 		"different lengths": paths(2, 1, 1, 'a', 1, 2, 'b', 'c'),
@@ -194,7 +194,7 @@ func TestShapesRefused(t *testing.T) {
 		"nothing":                     {},
 		"unknown kind":                {3, 0},
 		"no paths":                    paths(0),
-		"17 paths":                    (&node{entries: many}).appendShape(nil, false),
+		"9 paths":                     (&node{entries: many}).appendShape(nil, false),
 		"fewer paths than said":       paths(2, 1, 1, 'a'),
 		"an empty path":               paths(1, 1, 0),
 		"the same path twice":         paths(2, 1, 1, 'a', 0, 'a'),
@@ -207,14 +207,14 @@ func TestShapesRefused(t *testing.T) {
 		"bytes behind":                append(paths(1, 1, 1, 'a'), 0),
 		"a long count":                {kindBucket, 0x81, 0x00, 1, 1, 'a'},
 		"no slots":                    {kindInner, 0, 0, 0, 0, 0},
-		"one slot":                    inner(nil, at(16, 17)),
-		"slots that overlap":          {kindInner, 0, 1<<2 | 1<<4, 0, 0, 0, 16, 16},
-		"a code below 2":              {kindInner, 0, 1<<1 | 1<<2, 0, 0, 0, 16, 16},
-		"an empty slot":               inner(nil, at(2, 17), at(3, 0)),
-		"a half that is too large":    inner(nil, at(2, 17), at(3, 1)),
-		"few enough for a bucket":     inner(nil, at(2, 8), at(3, 8)),
-		"halved without need":         inner(nil, at(4, 8), at(5, 8), at(3, 16)),
-		"a half nibble that is not 0": {kindInner, 1, 0x12, 1<<2 | 1<<3, 0, 0, 0, 16, 16},
+		"one slot":                    inner(nil, at(16, 9)),
+		"slots that overlap":          {kindInner, 0, 1<<2 | 1<<4, 0, 0, 0, 8, 8},
+		"a code below 2":              {kindInner, 0, 1<<1 | 1<<2, 0, 0, 0, 8, 8},
+		"an empty slot":               inner(nil, at(2, 9), at(3, 0)),
+		"a half that is too large":    inner(nil, at(2, 9), at(3, 1)),
+		"few enough for a bucket":     inner(nil, at(2, 4), at(3, 4)),
+		"halved without need":         inner(nil, at(4, 4), at(5, 4), at(3, 8)),
+		"a half nibble that is not 0": {kindInner, 1, 0x12, 1<<2 | 1<<3, 0, 0, 0, 8, 8},
 		"a skip without end":          append([]byte{kindInner, 129}, make([]byte, 80)...),
 		"a huge count":                inner(nil, at(2, 1), at(24, 1<<60)),
 	}

@@ -29,7 +29,7 @@ const (
 	maxNode  = 8192 // bytes, each of the two parts of a node
 	maxCount = 1 << 56
 
-	openBucket   = 16
+	openBucket   = 8
 	hiddenBucket = 96
 )
 
