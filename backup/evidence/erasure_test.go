@@ -340,6 +340,35 @@ func TestOneApproval(t *testing.T) {
 	}
 }
 
+// What came late can be left out of a certificate: it then says one thing less, and every certificate says that this can be.
+// What is left of half of it is refused, or missing.
+func TestLateLeftOut(t *testing.T) {
+	w := newWorld(t)
+	w.erase()
+	full, err := Check(w.trust(), w.file(w.parts()))
+	w.must(err)
+	proof := func(p Part) bool { return p.Kind == KindControl && strings.Contains(string(p.Data), "index 6\n") }
+	entry := func(p Part) bool { return bytes.Equal(p.Data, []byte(w.entries[6])) }
+	late := func(s Statement) bool { return s.What == "late" }
+	left, err := Check(w.trust(), w.file(slices.DeleteFunc(w.parts(), func(p Part) bool { return entry(p) || proof(p) })))
+	w.must(err)
+	kept := slices.DeleteFunc(slices.Clone(full.Holds), late)
+	if len(kept) != len(full.Holds)-1 || !slices.Equal(left.Holds, kept) || !slices.Equal(left.Missing, full.Missing) {
+		t.Errorf("it shows %+v", left.Holds)
+	}
+	for _, r := range []*Report{full, left} {
+		if !slices.ContainsFunc(r.Limits, func(s string) bool { return strings.Contains(s, "nothing came later than the file says") }) {
+			t.Errorf("it does not say what it assumes: %q", r.Limits)
+		}
+	}
+	if r, err := Check(w.trust(), w.file(slices.DeleteFunc(w.parts(), proof))); err == nil && (r.Whole() || slices.ContainsFunc(r.Holds, late)) {
+		t.Errorf("it is not in the control log, and counts: %+v", r)
+	}
+	if _, err := Check(w.trust(), w.file(slices.DeleteFunc(w.parts(), entry))); err == nil {
+		t.Error("a proof of nothing holds")
+	}
+}
+
 // What nobody asked for is not approved, whatever the key service calls it.
 func TestErasedByTime(t *testing.T) {
 	w := newWorld(t)

@@ -116,6 +116,7 @@ func assumptions() []string {
 		"that nobody kept a copy of a key or a text: what was disclosed, restored or held in memory before is out of reach",
 		"that custodians and their devices did what they said",
 		"that no hold stood, that older generations are dead, and which records went: 'stele verify' checks these in the archive",
+		"that nothing came later than the file says: whoever made it may have left out what was destroyed on arrival; 'stele erase status' counts all of it",
 	}
 }
 
