@@ -58,7 +58,11 @@ func (s *Service) countErased(e *Erased) {
 func (s *Service) countOverdue(n int, behind time.Duration) {
 	s.statsMu.Lock()
 	defer s.statsMu.Unlock()
-	if s.stats.Overdue, s.stats.Behind = n, behind; n > 0 {
+	s.stats.Overdue, s.stats.Behind = n, behind
+	switch {
+	case n > 0 && s.others.IsZero():
+		s.log.Warn("what is over by the clock here is not erased: nobody else says how late it is", "waits", n)
+	case n > 0:
 		s.log.Warn("what is over by the clock here and not by that of others is not erased", "waits", n, "behind", behind.Round(time.Second))
 	}
 }
