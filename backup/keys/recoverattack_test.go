@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -29,7 +30,7 @@ func (w *world) forge(from *keyroot.Record, recovery keyroot.Recovery) {
 	d := w.depot()
 	last, hash := d.State().Last()
 	r := *from
-	r.N, r.Prev, r.Burnt, r.Control, r.NextPack = d.Tail().Next, hash, d.Tail().Burnt, last.Control, last.NextPack
+	r.N, r.Prev, r.Burnt, r.Control, r.NextPack = d.Tail().Next, hash, d.Tail().Burnt, w.log().Size(), last.NextPack
 	r.Time = time.Now().UTC().Truncate(time.Second)
 	r.Fold, r.Erased, r.Recovery = nil, nil, &recovery
 	line, err := commit.MarshalLine(&r)
@@ -46,6 +47,12 @@ func (w *world) forge(from *keyroot.Record, recovery keyroot.Recovery) {
 // verdicts are those of verification, with all that it found as text.
 func (w *world) verdicts() (map[string]backup.Verdict, string) {
 	w.t.Helper()
+	r, text := w.report()
+	return r.Verdicts, text
+}
+
+func (w *world) report() (*backup.Report, string) {
+	w.t.Helper()
 	trust, err := w.trust.MarshalText()
 	w.must(err)
 	a, err := backup.OpenArchive(w.t.Context(), w.store, trust)
@@ -54,7 +61,7 @@ func (w *world) verdicts() (map[string]backup.Verdict, string) {
 	w.must(err)
 	text, err := json.Marshal(r)
 	w.must(err)
-	return r.Verdicts, string(text)
+	return r, string(text)
 }
 
 // TestRecoverForged: whoever has the signing key of a key service removes the generation that left out bob, and lets the one
@@ -128,4 +135,75 @@ func TestRecoveryCounts(t *testing.T) {
 	if got, text := w.verdicts(); got["erasure"].State != backup.Fails {
 		t.Errorf("nobody approved, and nothing was lost: %s", text)
 	}
+}
+
+// TestRecoverUnapproved: the newest record is lost, and whoever has the signing key of a key service lets an older one stand in
+// before two approvers have said so, or another one than they said.
+func TestRecoverUnapproved(t *testing.T) {
+	w, _, _, _ := recoverable(t)
+	approvers := w.approvers("anna", "bert")
+	s := w.open(w.config())
+	w.granter().grant(2, "dora")
+	w.must(s.Fold(t.Context()))
+	w.must(s.Close())
+	w.told()
+	all := w.depot().State().StandIns() // the newest first
+	if len(all) < 3 {
+		t.Fatalf("generation 2 has %d records", len(all))
+	}
+	w.gone(w.newest(keydepot.Roots))
+	d, err := keys.Inspect(t.Context(), w.config())
+	w.must(err)
+	id := commit.Hex32{1}
+	try := func(what string, from keyroot.Lost, want string) {
+		t.Helper()
+		f := *w
+		f.store = w.store.Clone()
+		r, err := f.depot().Record(t.Context(), from.N, from.Hash)
+		f.must(err)
+		had, err := f.depot().Record(t.Context(), d.Newest.N, d.Newest.Hash)
+		f.must(err)
+		f.forge(r, keyroot.Recovery{From: from.N, Lost: all[:1], Missing: d.Missing + had.Live - r.Live, Approval: id})
+		got, text := f.report()
+		switch {
+		case want == "" && (got.ExitCode("integrity", "erasure") != 0 || !strings.Contains(text, "stands in for newer ones that were lost, as an approved request says")):
+			t.Errorf("%s: %s", what, text)
+		case want != "" && (got.ExitCode("erasure") != 14 || got.ExitCode() != 10 || !strings.Contains(text, want) || !strings.Contains(text, "no two approvers have decided that")):
+			t.Errorf("%s: exit codes %d and %d, without %q: %s", what, got.ExitCode(), got.ExitCode("erasure"), want, text)
+		}
+	}
+	newest, older := all[1], all[2]
+	try("nobody asked", newest, "holds no request")
+	filed, err := approvers[0].Recover(t.Context(), asks(d))
+	w.must(err)
+	w.must(id.UnmarshalText([]byte(filed.ID)))
+	w.sequence()
+	try("nobody approved", newest, "was not approved")
+	for i, desk := range approvers {
+		_, err := desk.Approve(t.Context(), filed.ID)
+		w.must(err)
+		w.sequence()
+		if i == 0 {
+			try("one approved", newest, "was not approved")
+		}
+	}
+	try("two approved another", older, "is to let record")
+	try("two approved", newest, "")
+}
+
+// approvers enrols persons, and returns where they ask and approve.
+func (w *world) approvers(names ...string) (desks []*erase.Desk) {
+	w.t.Helper()
+	root := w.desk()
+	for _, name := range names {
+		private, public, err := erase.NewKey(w.file("trust.stele"), "approver", name, w.file("reader/reader.stele"))
+		w.must(err)
+		_, err = root.AddKey(w.t.Context(), "approver", public)
+		w.must(err)
+		desk, err := erase.Open(w.t.Context(), w.store, w.file("trust.stele"), private)
+		w.must(err)
+		desks = append(desks, desk)
+	}
+	w.sequence()
+	return desks
 }
