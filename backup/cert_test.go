@@ -1,14 +1,14 @@
 package backup_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/erase"
@@ -17,8 +17,8 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
-	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -42,33 +42,31 @@ func (a *testArchive) asked(subject string) *erase.Filed {
 // erased carries a request out, and has the key service say so.
 func (a *testArchive) erased(svc *keys.Service, id, subject string) {
 	a.t.Helper()
-	ctx := a.t.Context()
 	var root identity.Root
-	var who identity.KeyService
-	var trust identity.Trust
 	var request commit.Hex32
-	err := errors.Join(json.Unmarshal(a.file("admin", "root.stele"), &root), json.Unmarshal(a.file("keys", "keyservice.stele"), &who),
-		trust.UnmarshalText(a.trust()), request.UnmarshalText([]byte(id)))
+	err := errors.Join(json.Unmarshal(a.file("admin", "root.stele"), &root), request.UnmarshalText([]byte(id)))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	tags := keyscope.MakeTags((*[32]byte)(root.Pepper), nil, []byte(subject), nil)
-	out, err := svc.Erase(ctx, keys.Erasure{Requests: [][32]byte{request}, Tags: [][16]byte{tags.Subject}})
+	out, err := svc.Erase(a.t.Context(), keys.Erasure{Requests: [][32]byte{request}, Tags: [][16]byte{tags.Subject}})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	log, err := ledger.Open(ctx, a.store, trust)
+	a.told(out, request)
+	a.once(svc)
+}
+
+// told leaves an entry in the inbox by which an erasure was for a request.
+func (a *testArchive) told(out *keys.Erased, request commit.Hex32) (entry string) {
+	a.t.Helper()
+	r, err := keyroot.Peek(read(a.t, a.store, rootKey(out.After.N)))
 	if err != nil {
-		a.t.Fatal(err)
-	}
-	file := read(a.t, a.store, fmt.Sprintf("keys/roots/%020d", out.After.N))
-	var record struct{ Control uint64 }
-	if err := json.NewDecoder(bytes.NewReader(file)).Decode(&record); err != nil {
 		a.t.Fatal(err)
 	}
 	e := control.Erased{Cause: control.CauseRequest, Requests: []control.Outcome{{Request: request, Erased: out.Scopes}}, From: out.Before.Generation,
 		To: out.After.Generation, Before: control.RootRef{N: out.Before.N, Hash: out.Before.Hash}, Root: control.RootRef{N: out.After.N, Hash: out.After.Hash},
-		Control: record.Control, List: out.List, Paths: out.ListRoot, Scopes: out.Scopes, Removed: out.Removed, Spent: out.Spent,
+		Control: r.Control, List: out.List, Paths: out.ListRoot, Scopes: out.Scopes, Removed: out.Removed, Spent: out.Spent,
 		Watermark: out.Watermark, Transport: time.Now().Add(21 * 24 * time.Hour), Single: true, Open: []string{"best-effort default"}}
 	for _, g := range out.Generations {
 		for _, s := range g.Statements {
@@ -76,18 +74,17 @@ func (a *testArchive) erased(svc *keys.Service, id, subject string) {
 			e.Custody = append(e.Custody, control.Destruction{Custodian: s.Custodian, Generation: g.Number, Class: string(s.Class), Destroyed: &at, Statement: string(s.Attestation)})
 		}
 	}
-	signer, err := identity.Signer(identity.KeyName(trust.Name, "keyservice", who.By), who.Key)
-	if err != nil {
+	return a.drop(control.TypeErased, e, a.keyService())
+}
+
+// keyService signs as the key service does.
+func (a *testArchive) keyService() note.Signer {
+	a.t.Helper()
+	var who identity.KeyService
+	if err := identity.Parse(a.file("keys", "keyservice.stele"), identity.KeyServiceFormat, &who); err != nil {
 		a.t.Fatal(err)
 	}
-	entry, err := control.Sign(trust.Archive, control.TypeErased, time.Now(), e, signer)
-	if err == nil {
-		err = log.Drop(ctx, entry)
-	}
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	a.once(svc)
+	return signer(a.t, identity.KeyName("test", control.RoleKeyService, who.By), who.Key)
 }
 
 func shows(r *evidence.Report, what string) bool {
