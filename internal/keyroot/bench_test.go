@@ -45,8 +45,11 @@ func benchScopes(n int) []keyring.Scope {
 		}
 		s.Start, s.Class, s.Week = keyscope.DayStart(day).UnixNano()+r.Int64N(86400e9), "default", keyscope.Week(keyscope.DayStart(day))
 		s.Tags = keyring.Tags{tag(1, r.IntN(200)), tag(2, r.IntN(n/20)), tag(3, r.IntN(n/3))}
-		if i%500 == bigSubject {
-			s.Tags[1] = tag(2, n)
+		switch i % 500 {
+		case bigSubject: // of one tenant, in sessions of three
+			s.Tags = keyring.Tags{tag(1, 7), tag(2, n), tag(3, n+i/1500)}
+		case scattered: // of any tenant, each in another session
+			s.Tags[1] = tag(2, n+1)
 		}
 		s.Place(keyscope.DayStart(day), 0)
 	}
@@ -132,8 +135,8 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// bigSubject has one scope in 500.
-const bigSubject = 7
+// These subjects have one scope in 500.
+const bigSubject, scattered = 7, 8
 
 // BenchmarkErase erases among 10⁶ scopes; each time from the same version, so nothing is put. What it is beside is to
 // write all that lives again, under new keys.
@@ -162,6 +165,7 @@ func BenchmarkErase(b *testing.B) {
 			{"session", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(r.IntN(len(ids)), 2) }},
 			{"subject", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(500*r.IntN(len(ids)/500), 1) }},
 			{"subject-of-2000", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(bigSubject, 1) }},
+			{"2000-all-over", func() func(*keyring.Ring) ([]keyring.Located, error) { return tagged(scattered, 1) }},
 			{"10000-scopes", func() func(*keyring.Ring) ([]keyring.Located, error) {
 				some := make([][16]byte, 10_000)
 				for i := range some {

@@ -30,6 +30,8 @@ type Writer struct {
 	buf     []byte
 	err     error
 	tally   Tally
+	fresh   [KeySize]byte // key that is being made
+	aad     []byte
 }
 
 // Tally counts what a Writer has written.
@@ -68,11 +70,11 @@ func (w *Writer) Pack() uint64 { return w.next }
 func (w *Writer) Tally() Tally { return w.tally }
 
 // key makes a node key.
-func (w *Writer) key() (k [KeySize]byte, err error) {
-	if _, err := io.ReadFull(w.rand, k[:]); err != nil {
-		return k, fmt.Errorf("keytrie: random bytes for a node key: %w", err)
+func (w *Writer) key() ([KeySize]byte, error) {
+	if _, err := io.ReadFull(w.rand, w.fresh[:]); err != nil {
+		return [KeySize]byte{}, fmt.Errorf("keytrie: random bytes for a node key: %w", err)
 	}
-	return k, nil
+	return w.fresh, nil
 }
 
 // add writes n under a key, and fills in its commitment.
@@ -104,7 +106,8 @@ func (w *Writer) add(n *node, hidden bool, r *Root) error {
 		sealed = len(buf)
 	}
 	buf = n.appendSecret(buf, hidden)
-	buf = aead.Seal(buf[:sealed], zeroNonce[:], buf[sealed:], nodeAAD(w.archive, &r.Hash))
+	w.aad = appendNodeAAD(w.aad[:0], w.archive, &r.Hash)
+	buf = aead.Seal(buf[:sealed], zeroNonce[:], buf[sealed:], w.aad)
 	r.Link = Link{Pack: w.next, Offset: uint64(begin), Clear: uint32(sealed - begin), Sealed: uint32(len(buf) - sealed)}
 	w.buf = buf
 	w.tally.Nodes++
@@ -136,7 +139,6 @@ func nodeCipher(key *[KeySize]byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func nodeAAD(archive [16]byte, hash *merkle.Hash) []byte {
-	aad := append(make([]byte, 0, 64), "stele/node/v1"...)
-	return append(append(aad, archive[:]...), hash[:]...)
+func appendNodeAAD(dst []byte, archive [16]byte, hash *merkle.Hash) []byte {
+	return append(append(append(dst, "stele/node/v1"...), archive[:]...), hash[:]...)
 }

@@ -133,7 +133,7 @@ func (t *Trie) unseal(dst, sealed []byte, r *Root) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dst, err = aead.Open(dst, zeroNonce[:], sealed, nodeAAD(t.Archive, &r.Hash)); err != nil {
+	if dst, err = aead.Open(dst, zeroNonce[:], sealed, appendNodeAAD(make([]byte, 0, 64), t.Archive, &r.Hash)); err != nil {
 		return nil, errors.New("it does not open")
 	}
 	return dst, nil
