@@ -8,6 +8,7 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -45,7 +46,7 @@ func Create(ctx context.Context, cfg Config, intake map[uint16][]byte) (entry st
 	if err != nil {
 		return "", err
 	}
-	w := s.depot.Writer(ctx, nil, s.random)
+	w := s.depot.Writer(ctx, nil, keydepot.FoldPack, s.random)
 	ring, err := (&keyring.Ring{Archive: s.trust.Archive}).Fold(ctx, w.Writer, batch)
 	if err == nil {
 		err = w.Close()

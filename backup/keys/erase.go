@@ -248,7 +248,7 @@ func (s *Service) without(ctx context.Context, ring *keyring.Ring, what *keyring
 	if err != nil {
 		return nil, nil, err
 	}
-	w := s.depot.Writer(ctx, before.Record, s.random)
+	w := s.depot.Writer(ctx, before.Record, keydepot.ErasePack, s.random)
 	made := *what
 	s.spoil("made", &made)
 	after, list, err := ring.Erase(ctx, w.Writer, made)

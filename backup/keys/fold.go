@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -151,7 +152,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 	if !p.moved && !s.fenced() && len(batch.Intake)+len(batch.Tombstones)+len(batch.Holds)+len(batch.Deferred) == 0 {
 		return false, nil
 	}
-	w := s.depot.Writer(ctx, s.version.Record, s.random)
+	w := s.depot.Writer(ctx, s.version.Record, keydepot.FoldPack, s.random)
 	ring, err := s.version.ring.Fold(ctx, w.Writer, batch)
 	if err == nil {
 		err = w.Close()

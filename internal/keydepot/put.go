@@ -22,8 +22,12 @@ import (
 // does not know the object.
 var errTaken = errors.New("something else lies in its place")
 
-// packSize is the size at which a writer begins another pack, in bytes.
-const packSize = 16 << 20
+// At which size a writer begins another pack, in bytes. It holds one in memory. Every root record names all packs, so what
+// stays is in few.
+const (
+	FoldPack  = 64 << 20
+	ErasePack = 16 << 20
+)
 
 // Writer puts packs into the store. Each is read back before the next one is made.
 type Writer struct {
@@ -31,13 +35,13 @@ type Writer struct {
 	made []keyroot.Pack
 }
 
-// Writer makes a writer of packs that follow a record; r is nil for the first one.
-func (d *Depot) Writer(ctx context.Context, r *keyroot.Record, random io.Reader) *Writer {
+// Writer makes a writer of packs of a size that follow a record; r is nil for the first one.
+func (d *Depot) Writer(ctx context.Context, r *keyroot.Record, size int, random io.Reader) *Writer {
 	w, first := new(Writer), uint64(1)
 	if r != nil {
 		first = r.NextPack
 	}
-	w.Writer = keytrie.NewWriter(d.cfg.Archive, first, packSize, random, func(n uint64, data []byte) error {
+	w.Writer = keytrie.NewWriter(d.cfg.Archive, first, size, random, func(n uint64, data []byte) error {
 		p := keyroot.Pack{N: n, SHA256: sha256.Sum256(data), Size: int64(len(data))}
 		if err := d.put(ctx, Packs+p.SHA256.String(), data, d.cfg.Lock(PackLock)); err != nil {
 			return fmt.Errorf("pack %d of the key store: %w", n, err)
