@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/minio/minio-go/v7"
+
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -88,7 +90,8 @@ func TestErasedForEver(t *testing.T) {
 	sessions := converse(realInput(t, exchanges))
 	broker, minio := testbed.Kafka(t), testbed.MinIO(t)
 	store := bucket{minio, minio.Bucket(t)}
-	s := newSite(t, store.url(""), "kafka://"+broker.Addr+"/"+testbed.Name(t), store.env(), "--lock", "compliance", "--keep", "2d")
+	replica := bucket{minio, minio.Bucket(t)}
+	s := newSite(t, store.url(""), "kafka://"+broker.Addr+"/"+testbed.Name(t), append(store.env(), "STELE_REPLICA="+replica.url("")), "--lock", "compliance", "--keep", "2d")
 	approvers := s.approvers()
 	goes := choose(sessions)
 	pipe := s.service(3, logpipe.Config{})
@@ -138,7 +141,111 @@ func TestErasedForEver(t *testing.T) {
 	for _, path := range certificates {
 		size += checkCertificate(t, s, path)
 	}
+	s.drills(approvers)
+	s.recovers(store, approvers)
+	if there, here := replica.keyObjects(t), store.keyObjects(t); !slices.Equal(there, here) || len(there) == 0 {
+		t.Errorf("the replica has %d objects of the key store, the archive %d", len(there), len(here))
+	}
 	t.Logf("%d records of %d sessions, %d erased by %d requests; %d certificates of %d bytes", len(stay)+len(gone), len(sessions), len(gone), len(requests), len(certificates), size)
+}
+
+// drills runs a drill of erasure to its end: what it waits for, a compactor does.
+func (s *site) drills(approvers []string) {
+	s.t.Helper()
+	for range 8 {
+		stdout, stderr, code := s.stele("drill", "erasure", "--wait", "0s", "--sample", "100", "--as", approvers[0], "--as", approvers[1], "--json")
+		if code == 1 {
+			s.compactOnce()
+			continue
+		}
+		var answer struct {
+			OK                  bool
+			Dead, Alive, Opened int
+		}
+		if err := json.Unmarshal([]byte(stdout), &answer); err != nil || code != 0 || !answer.OK || answer.Dead != 3 || answer.Alive != 0 || answer.Opened == 0 {
+			s.t.Errorf("stele drill erasure: exit code %d, %v\n%s%s", code, err, stdout, stderr)
+		}
+		return
+	}
+	s.t.Error("the drill does not end")
+}
+
+// recovers loses the newest root record in a copy of the bucket that nothing locks, and lets two persons decide that the one
+// before stands in.
+func (s *site) recovers(store bucket, approvers []string) {
+	s.t.Helper()
+	capture := s.command("stele", "capture")
+	capture.Stdin = strings.NewReader(`{"kind":"input","subject":"young","body":"after all erasures"}`)
+	if _, stderr, code := s.run(capture); code != 0 {
+		s.t.Fatalf("stele capture: exit code %d\n%s", code, stderr)
+	}
+	s.compactOnce()
+	s.compactOnce() // takes in what the key service said of its newest record
+	copied := bucket{store.S3, store.Bucket(s.t)}
+	store.upload(s.t, copied)
+	copied.loses(s.t, "chat/keys/roots/")
+	c := s.with("STELE_ARCHIVE="+copied.url(""), "STELE_REPLICA=")
+	sequence := func() { // the key service would stop
+		s.t.Helper()
+		keys := filepath.Join(s.dir, "keys")
+		err := os.Rename(keys, keys+".away")
+		c.compactOnce()
+		if err = errors.Join(err, os.Rename(keys+".away", keys)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if stdout, stderr, code := c.stele("recover", "status"); code != 15 || !strings.Contains(stdout, "could stand in") {
+		s.t.Fatalf("stele recover status: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	var answer struct{ ID string }
+	if err := json.Unmarshal([]byte(c.must("recover", "request", "--as", approvers[0], "--json")), &answer); err != nil {
+		s.t.Fatal(err)
+	}
+	sequence()
+	c.must("erase", "approve", answer.ID, "--as", approvers[0])
+	if _, stderr, code := c.stele("recover", "run"); code != 1 || !strings.Contains(stderr, "no approved request") {
+		s.t.Errorf("one approved: exit code %d\n%s", code, stderr)
+	}
+	c.must("erase", "approve", answer.ID, "--as", approvers[1])
+	sequence()
+	c.must("recover", "run")
+	c.compactOnce()
+	c.must("recover", "status")
+	r := c.verify(0, "--require", "integrity,completeness,erasure")
+	if !slices.ContainsFunc(r.Notices, func(n struct{ Verdict, Key, Detail string }) bool {
+		return strings.Contains(n.Detail, "stands in for newer ones that were lost")
+	}) {
+		s.t.Errorf("verify says nothing of the recovery: %+v", r.Notices)
+	}
+}
+
+// loses removes all versions of the last object under a prefix.
+func (b bucket) loses(t *testing.T, prefix string) {
+	t.Helper()
+	c, last := b.client(t), ""
+	for o := range c.ListObjects(t.Context(), b.name, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		last = max(last, o.Key)
+	}
+	for o := range c.ListObjects(t.Context(), b.name, minio.ListObjectsOptions{Prefix: last, Recursive: true, WithVersions: true}) {
+		if err := errors.Join(o.Err, c.RemoveObject(t.Context(), b.name, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID})); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// keyObjects lists the objects of the key store.
+func (b bucket) keyObjects(t *testing.T) (keys []string) {
+	t.Helper()
+	for o := range b.client(t).ListObjects(t.Context(), b.name, minio.ListObjectsOptions{Prefix: "chat/keys/", Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
 }
 
 // selection is what the test erases.
