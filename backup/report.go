@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/ledger"
 )
 
 // Names of verdicts, in the order of their exit codes.
@@ -148,6 +149,17 @@ func (r *Report) fault(verdict, key, format string, args ...any) {
 
 func (r *Report) notice(verdict, key, format string, args ...any) {
 	r.Notices = r.list(r.Notices, &r.notices, verdict, key, format, args...)
+}
+
+// strange says in one line what is in an archive of which no key of the trust file has signed anything, in the place of a line for each object.
+func (r *Report) strange() {
+	n := r.notices[integrity]
+	if n < 2 || r.faults[integrity] > 1 { // that there is no policy is one; others are about what is authentic
+		return
+	}
+	r.Notices = slices.DeleteFunc(r.Notices, func(f Fault) bool { return f.Verdict == integrity })
+	r.notices[integrity] = 0
+	r.notice(integrity, ledger.Prefix, "the trust file does not fit this archive: %d objects are not signed by its keys", n)
 }
 
 // list adds a fault to a list, or only counts it.

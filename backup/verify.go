@@ -70,6 +70,9 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 		}
 	}
 	v.streams()
+	if a.unfounded != nil {
+		r.strange()
+	}
 	return r, v.conclude(ctx)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -72,6 +73,9 @@ func (a *app) check(path string, f *filter, asked bool, asOf string) (answer, er
 	file, err := readBounded(path, evidence.MaxLen+evidence.MaxLen/4)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = hinted(err, "name a file as 'stele prove --out FILE', 'stele search --prove --out FILE' and 'stele erase certificate --out FILE' write it")
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		err = usage("name the file in it", "%s is a directory", path)
 	}
 	if err != nil {
 		return nil, err
