@@ -21,6 +21,10 @@ const (
 	// leafBytes is what a leaf takes in a file, if each record has a block and a scope of its own; streamBytes what a stream takes
 	// that signed matches; fileBytes what is in any file. A frame takes less than it does in a proof object.
 	leafBytes, streamBytes, fileBytes = 115, 400, 16 << 10
+	// timesBytes is what of the times of a commit is in a file that does not show it.
+	timesBytes = 24
+	// commitBytes is what a commit takes that says so.
+	commitBytes = 4 << 10
 )
 
 // answering is one query that is answered with nothing left out.
@@ -43,7 +47,7 @@ type leafRun struct {
 }
 
 // Answer makes evidence of what a query selects, with nothing left out: it shows all leaves of the segments from the first to the last that holds
-// records of the times in the query, as commits say; with whole, and without times, all leaves of all logs. It discloses nothing and needs no key.
+// records of the times in the query, as commits say, and what the commits say of the others; with whole, and without times, all leaves of all logs. It discloses nothing and needs no key.
 // Before it reads them, agree hears what it takes, and may refuse. Matches are shown with the signatures of their writers, and beside them the newest list of
 // logs that the control log has: what came since is not shown.
 func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, agree func(answer.Cost) error) (*Evidence, error) {
@@ -69,6 +73,9 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 	p.runs = slices.DeleteFunc(p.runs, func(r *leafRun) bool { return !p.reach(r) })
 	if len(p.runs) == 0 {
 		return nil, errors.New("no leaf of these times is provable: there is none, or a compactor has yet to put its head into the control log")
+	}
+	for _, l := range a.logs {
+		p.cost.File += int64(len(l.commits))*timesBytes + commitBytes
 	}
 	if err := agree(p.cost); err != nil {
 		return nil, err
@@ -172,11 +179,69 @@ func (p *answering) prove(ctx context.Context) (*Evidence, error) {
 		}
 		p.log.heads[r.head.index] = r.head
 	}
+	if err := p.others(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.log.entries(ctx, &p.prover); err != nil {
 		return nil, err
 	}
 	file, err := evidence.Marshal(p.a.trust.Archive, p.prover.parts)
 	return &Evidence{File: file, Records: total}, err
+}
+
+// others says of what times the leaves are that are not shown, by the commits of their logs, as far as that is so.
+func (p *answering) others(ctx context.Context) error {
+	if p.log.list == nil {
+		return nil
+	}
+	shown := map[*openLog]*leafRun{}
+	for _, r := range p.runs {
+		shown[r.l] = r
+	}
+	logs := slices.Clone(p.a.logs)
+	slices.SortFunc(logs, func(x, y *openLog) int { return cmp.Compare(x.chain.Origin, y.chain.Origin) })
+	lines := p.log.state.LogLines(p.log.list.Control)
+	for _, l := range logs {
+		c, all := l.headIn(lines)
+		if c == nil || c.Spans == nil || !p.left(c.Tree.Size, shown[l], all) {
+			continue
+		}
+		file, err := p.a.store.Read(ctx, c.key, c.version, Range{})
+		if err == nil && commit.Hash(file) != c.hash {
+			err = fmt.Errorf("%s is not what it was", c.key)
+		}
+		if err != nil {
+			return err
+		}
+		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindTimes, Data: answer.Times(file, all)})
+		p.log.showKey(p.log.list.Index, c.By)
+	}
+	return nil
+}
+
+// headIn is the commit at the end that one of the lines of a list of logs has, nil for none, and of what times it and those before it are.
+func (l *openLog) headIn(lines []string) (*logCommit, []commit.Times) {
+	var all []commit.Times
+	for i := range l.commits {
+		c := &l.commits[i]
+		if c.Tree.Size == c.Tree.First {
+			continue
+		}
+		all = append(all, c.Times())
+		if slices.Contains(lines, control.LogLine(merkle.Checkpoint{Origin: c.Log, Size: c.Tree.Size, Root: c.Tree.Root})) {
+			return c, all
+		}
+	}
+	return nil, nil
+}
+
+// left reports whether leaves before size are not shown and, of some run of them, none can match.
+func (p *answering) left(size uint64, r *leafRun, all []commit.Times) bool {
+	if r == nil {
+		return p.query.Outside(all, 0, size)
+	}
+	first, end := r.l.commits[r.from].Tree.First, r.l.commits[r.to-1].Tree.Size
+	return first > 0 && p.query.Outside(all, 0, first) || end < size && p.query.Outside(all, end, size)
 }
 
 // leaves makes the part of a run, and finds what matches.

@@ -58,8 +58,17 @@ func TestAnswer(t *testing.T) {
 
 	hour := answer.Query{Kind: "input", Model: "m1", Since: h.Add(time.Hour + time.Minute), Until: h.Add(2*time.Hour + time.Minute)}
 	p, _, r = a.answer(hour, false)
-	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 || r.Whole() || r.Answer.Signed != 3 {
+	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 || !r.Whole() || r.Answer.Signed != 3 {
 		t.Errorf("an hour: %+v, %+v", p, x)
+	}
+	var outside []string
+	for _, s := range r.Holds {
+		if s.What == "outside" {
+			outside = append(outside, s.Detail)
+		}
+	}
+	if want := []string{"leaves 0 to 3 of 14 are of other times", "leaves 10 to 13 of 14 are of other times"}; !slices.Equal(outside, want) {
+		t.Errorf("outside: %q, want %q", outside, want)
 	}
 	p, _, r = a.answer(hour, true)
 	if x := r.Ranges[0]; p.Segments != 5 || x.First != 0 || x.Leaves != 14 || len(x.Matches) != 3 || !r.Whole() {

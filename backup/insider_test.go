@@ -257,6 +257,8 @@ func TestInsiderLies(t *testing.T) {
 		{"lies about the count", edit(func(in *insider, c *commit.Commit) { c.Records++ }), "it counts"},
 		{"hides records from searches by time", edit(func(in *insider, c *commit.Commit) { c.From, c.Until = nil, nil }), "times"},
 		{"moves records in time", edit(func(in *insider, c *commit.Commit) { u := c.From.Add(-time.Hour); c.From, c.Until = &u, &u }), "times"},
+		{"lies about the times so far", edit(func(in *insider, c *commit.Commit) { c.Spans[0]++ }), "the times in its log so far"},
+		{"says nothing of the times so far", edit(func(in *insider, c *commit.Commit) { c.Spans = nil }), "the times in its log so far"},
 		{"names no index", edit(func(in *insider, c *commit.Commit) { c.Objects = c.Objects[1:2] }), "names no index"},
 		{"gives no ranges of the index", edit(func(in *insider, c *commit.Commit) { c.Index = nil }), "names no index"},
 		{"names no data", edit(func(in *insider, c *commit.Commit) {

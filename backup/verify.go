@@ -164,6 +164,13 @@ func (v *verifier) log(ctx context.Context, l *openLog) error {
 		if err := v.commit(ctx, l, c, streams); err != nil {
 			return err
 		}
+		var before *commit.Commit
+		if i > 0 {
+			before = l.commits[i-1].Commit
+		}
+		if err := c.CheckSpans(before); err != nil {
+			v.r.fault(integrity, c.key, "%v", err)
+		}
 		streams.compare(c.Commit, func(id commit.Hex16, err error) {
 			v.r.fault(integrity, c.key, "stream %s: %v", id, err)
 		})

@@ -11,6 +11,7 @@ const (
 	KindLeaves = 14 // a run of leaves
 	KindSigned = 15 // frames of the run before, as their writers signed them
 	KindLogs   = 18 // lines of the list of logs before
+	KindTimes  = 19 // of what times the commits of a log are
 )
 
 var le = binary.LittleEndian

@@ -96,6 +96,7 @@ func (w *worker) draft(ctx context.Context, seg *segment.Segment) (*commit.Commi
 		from, until := time.Unix(0, seg.From).UTC(), time.Unix(0, seg.Until).UTC()
 		c.From, c.Until = &from, &until
 	}
+	c.Spans = c.SpansAfter(last)
 	if last == nil || c.N%fullEvery == 0 {
 		maps.Copy(c.Source.Lanes, w.batch.lanes)
 		c.Streams = w.table.Open()

@@ -48,6 +48,7 @@ type checker struct {
 	records []*recordGroup
 	entries []*entryGroup
 	ranges  []*rangePart
+	spans   []*timesPart
 	streams map[[16]byte]*keyscope.Cert
 
 	certified map[[16]byte]int     // behind which range, for streams of frames
@@ -174,7 +175,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 	if len(c.entries) > 0 {
 		e = c.entries[len(c.entries)-1]
 	}
-	if len(c.vouches) > 0 && (p.Kind < KindCosigned || p.Kind == answer.KindLogs) {
+	if len(c.vouches) > 0 && (p.Kind < KindCosigned || p.Kind > KindAnchored && p.Kind <= answer.KindTimes) {
 		return errMisplaced
 	}
 	switch p.Kind {
@@ -197,6 +198,8 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		return c.takeRange(n, p)
 	case answer.KindSigned:
 		return c.takeSigned(p)
+	case answer.KindTimes:
+		return c.takeTimes(n, p)
 	case KindLog, KindFields, KindScope:
 		if r == nil {
 			return errMisplaced

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/record"
@@ -198,6 +199,77 @@ func (w *rangeWorld) forged(q answer.Query) []Part {
 	return slices.Concat([]Part{w.part(logA, 0, n, q), honest, {KindStream, w.certs[logA].Bytes()}}, w.whole(q)[3:])
 }
 
+// commitLeaves are how many leaves a commit has in these logs.
+const commitLeaves = 12
+
+// times is the part that says of what times the commits of a log are; lie may change what the compactor says.
+func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
+	leaves := w.logs[origin]
+	var all []commit.Times
+	for at := 0; at < len(leaves); at += commitLeaves {
+		t := commit.Times{First: uint64(at), End: uint64(min(at+commitLeaves, len(leaves))), From: commit.NoFrom, Until: commit.NoUntil}
+		for _, l := range leaves[at:t.End] {
+			if l.Type == record.Plain || l.Type == record.Piece {
+				t.From, t.Until = min(t.From, l.Time), max(t.Until, l.Time)
+			}
+		}
+		all = append(all, t)
+	}
+	if lie != nil {
+		lie(all)
+	}
+	var spans commit.Hex32
+	for _, t := range all {
+		spans = t.Chain(spans)
+	}
+	c := commit.Commit{Archive: w.archive, Log: origin, N: 3, By: "acme/compactor/c1", Time: w.at, SourceTime: w.at,
+		Tree: commit.Tree{Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves)), Before: []merkle.Hash{}, After: []merkle.Hash{}}, Spans: &spans, Source: commit.Source{}}
+	file, err := c.Sign(w.signers[c.By])
+	w.must(err)
+	return Part{answer.KindTimes, answer.Times(file, all)}
+}
+
+// timed are the parts of an answer about minutes 30 to 40, which does not show the rest, but of what times that is.
+func (w *rangeWorld) timed() (q answer.Query, parts []Part) {
+	q = answer.Query{Since: time.Unix(0, 30*int64(time.Minute)).UTC(), Until: time.Unix(0, 40*int64(time.Minute)).UTC()}
+	parts = []Part{w.part(logA, 24, 48, q), w.signed(logA, 24, 48, q), {KindStream, w.certs[logA].Bytes()}, w.part(logB, 24, 32, q), w.signed(logB, 24, 32, q), {KindStream, w.certs[logB].Bytes()},
+		w.times(logA, nil), w.times(logB, nil)}
+	return q, append(parts, w.keep("compactor ", "writer ")...)
+}
+
+// timedAttacks are what can be made of such an answer.
+func timedAttacks(t testing.TB) (all []rangeAttack) {
+	w := newRangeWorld(t)
+	q, whole := w.timed()
+	put := func(name string, parts ...Part) { all = append(all, rangeAttack{name, parts, false}) }
+	for i := range whole {
+		put(fmt.Sprintf("timed: without part %d of kind %d", i, whole[i].Kind), slices.Delete(slices.Clone(whole), i, i+1)...)
+	}
+	put("timed: cut", slices.Concat([]Part{w.part(logA, 36, 48, q), w.signed(logA, 36, 48, q)}, whole[2:])...)
+	put("timed: cut in a commit", slices.Concat([]Part{w.part(logA, 36, 42, q), w.signed(logA, 36, 42, q)}, whole[2:])...)
+	put("timed: a log left out", slices.Concat(whole[:3], whole[6:])...)
+	put("timed: times exchanged", slices.Concat(whole[:6], []Part{whole[7], whole[6]}, whole[8:])...)
+	put("timed: times twice", slices.Concat(whole[:7], whole[6:])...)
+	put("timed: times in front", slices.Concat(whole[6:7], whole[:6], whole[7:])...)
+	put("timed: times of a whole log", slices.Concat([]Part{w.part(logA, 0, 77, q), w.signed(logA, 0, 77, q)}, whole[2:])...)
+	for i, edit := range [][2]int{{1, 200}, {2, 3}, {len(whole[6].Data), 1}} {
+		x := bytes.Clone(whole[6].Data)
+		x[len(x)-edit[0]] ^= byte(edit[1])
+		put(fmt.Sprintf("timed: another time %d", i), slices.Replace(slices.Clone(whole), 6, 7, Part{answer.KindTimes, x})...)
+	}
+	put("timed: a time less", slices.Replace(slices.Clone(whole), 6, 7, Part{answer.KindTimes, whole[6].Data[:len(whole[6].Data)-8]})...)
+	other := newRangeWorld(t)
+	other.logs[logA] = other.logs[logA][:60]
+	put("timed: an older commit", slices.Replace(slices.Clone(whole), 6, 7, other.times(logA, nil))...)
+	other.enrol("acme/compactor/eve")
+	other.signers["acme/compactor/c1"] = other.signers["acme/compactor/eve"]
+	other.logs[logA] = w.logs[logA]
+	put("timed: by another", slices.Replace(slices.Clone(whole), 6, 7, other.times(logA, nil))...)
+	earlier := answer.Query{Since: q.Since.Add(-20 * time.Minute), Until: q.Until}
+	put("timed: an earlier begin", slices.Concat([]Part{w.part(logA, 24, 48, earlier), w.signed(logA, 24, 48, earlier), whole[2], w.part(logB, 24, 32, earlier), w.signed(logB, 24, 32, earlier)}, whole[5:])...)
+	return all
+}
+
 // Whatever is made of an answer is refused, or shows less and says so in its exit code, or answers another question truly.
 func TestRangeAttacks(t *testing.T) {
 	w := newRangeWorld(t)
@@ -207,7 +279,13 @@ func TestRangeAttacks(t *testing.T) {
 		t.Fatalf("an honest answer: %+v, %+v", v, was)
 	}
 	outcomes := map[string]int{}
-	for _, a := range slices.Concat(w.edited(q), operator(t, q)) {
+	_, timed := w.timed()
+	if v, r := w.judge(timed...); v.Err != "" || !r.Whole() {
+		t.Fatalf("an honest answer about a time: %+v", v)
+	} else {
+		w.true(t, "about a time", r)
+	}
+	for _, a := range slices.Concat(w.edited(q), operator(t, q), timedAttacks(t)) {
 		file := w.file(a.parts)
 		v, r := judge(t, w.trust(), file)
 		switch {
@@ -249,7 +327,9 @@ func TestPythonAgreesOnRanges(t *testing.T) {
 	q := answer.Query{Model: "m-1", Since: time.Unix(0, 5).UTC(), Until: time.Unix(0, 60*int64(time.Minute)).UTC()}
 	parts := w.whole(q)
 	all := []*mutant{{name: "whole", trust: w.trust(), file: w.file(parts)}, {name: "cut", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 5, 70, q), w.part(logB, 0, 32, q)}, w.around()...))}}
-	for _, a := range slices.Concat(w.edited(q), operator(t, q)) {
+	_, timed := w.timed()
+	all = append(all, &mutant{name: "about a time", trust: w.trust(), file: w.file(timed)})
+	for _, a := range slices.Concat(w.edited(q), operator(t, q), timedAttacks(t)) {
 		all = append(all, &mutant{name: a.name, trust: w.trust(), file: w.file(a.parts)})
 	}
 	for _, other := range []answer.Query{{}, {Kind: "input"}, {Model: "~"}, {Until: q.Since}} {

@@ -45,7 +45,7 @@ func (c *checker) takeRange(n int, p Part) error {
 			return errTwoHeads
 		}
 	}
-	if len(c.records)+len(c.entries) > 0 {
+	if len(c.spans)+len(c.records)+len(c.entries) > 0 {
 		return errMisplaced
 	}
 	c.ranges = append(c.ranges, &rangePart{number: n, Run: r})

@@ -95,9 +95,11 @@ func (c *checker) outside(list []merkle.Checkpoint) error {
 		}
 	}
 	for _, l := range logs {
-		c.gaps(l)
+		if err := c.gaps(l); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.needlessTimes()
 }
 
 // secondHead reports whether a proof is under another head of a log of which there is a range.
@@ -108,10 +110,14 @@ func (c *checker) secondHead(p *merkle.TLogProof) bool {
 }
 
 // gaps says which leaves of a log are not shown.
-func (c *checker) gaps(l merkle.Checkpoint) {
+func (c *checker) gaps(l merkle.Checkpoint) error {
+	t, key, err := c.timesOf(l, c.head.Size)
+	if err != nil {
+		return err
+	}
 	next, shown := uint64(0), uint64(0)
 	gap := func(to uint64) {
-		if next < to {
+		if next < to && !c.elsewhere(l, t, key, next, to) {
 			c.missing("log "+l.Origin, whatOutside, fmt.Sprintf("leaves %d to %d of %d", next, to-1, l.Size))
 		}
 	}
@@ -124,4 +130,5 @@ func (c *checker) gaps(l merkle.Checkpoint) {
 	}
 	gap(l.Size)
 	c.report.Answer.Logs = append(c.report.Answer.Logs, answer.Log{Log: l.Origin, Size: l.Size, Shown: shown})
+	return nil
 }

@@ -21,7 +21,7 @@ type signedFrame struct {
 
 // takeSigned takes a part of kind 15.
 func (c *checker) takeSigned(p Part) error {
-	if len(c.ranges) == 0 || len(c.records)+len(c.entries) > 0 || len(p.Data) == 0 {
+	if len(c.ranges) == 0 || len(c.spans)+len(c.records)+len(c.entries) > 0 || len(p.Data) == 0 {
 		return errMisplaced
 	}
 	r := c.ranges[len(c.ranges)-1]
@@ -59,7 +59,7 @@ func (c *checker) awaits(r *recordGroup, stream [16]byte) bool {
 	if r != nil {
 		return r.leaf.Stream == stream
 	}
-	if len(c.ranges) == 0 || len(c.entries) > 0 {
+	if len(c.ranges) == 0 || len(c.spans)+len(c.entries) > 0 {
 		return false
 	}
 	seen := false // of this stream, before one that was certified already

@@ -158,7 +158,7 @@ func sentence(what string) string {
 		"scope":          "the writer put it into this scope",
 		"complete":       "every leaf of this run is shown",
 		"logs":           "these logs there are, and no others",
-		"outside":        "the leaves that are left out",
+		"outside":        "what is left out cannot match",
 		"question":       "what was asked",
 		"forgotten":      "its key was left out of a new generation",
 		"erased":         "keys were left out of a new generation",

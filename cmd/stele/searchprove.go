@@ -30,9 +30,9 @@ type proveFlags struct {
 const searchProveHelp = `--prove --out FILE answers with nothing left out: the file shows every leaf of the segments that hold
 records of that time, so whoever checks it ('stele check') finds the matches himself, each with its
 writer's signature. It works for what is in clear, kind, model and times, and needs no reader identity.
-What it takes is said first; above 100,000 leaves or 16 MB it asks, or wants --yes. With --whole it shows
-all leaves of all logs: which segments hold records of a time is the compactor's word, so without it
-'stele check' ends with 11 where leaves are left out.`
+What it takes is said first; above 100,000 leaves or 16 MB it asks, or wants --yes. That the leaves which
+are left out are of other times is the word of the compactors whose commits say so; with --whole all
+leaves of all logs are shown, and nobody has to believe that.`
 
 func (f *proveFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.prove, "prove", false, "write a file that shows every leaf in question, to --out")
@@ -149,7 +149,7 @@ func (p *searchProof) print(w io.Writer) {
 		for _, m := range p.Missing {
 			fmt.Fprintf(w, "not shown  %s\n", printable(m, 400))
 		}
-		fmt.Fprintln(w, "so 'stele check' ends with 11; --whole shows whole logs")
+		fmt.Fprintln(w, "so 'stele check' ends with 11")
 	}
 }
 

@@ -5,6 +5,7 @@ import re
 import struct
 
 from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
+from times import times_of
 
 KINDS = ["", "input", "output", "state", "error"]
 COLUMNS = 17
@@ -378,11 +379,16 @@ def outside(checker, ranges, logs):
     for g in checker.records:
         need(not g.log or not any(g.log.origin == r.origin and g.log.checkpoint != r.head for r in ranges), "two heads of one log")
     for origin, (size, _) in want.items():
+        t, key = times_of(checker, origin, want[origin])
         at = 0
         for first, end in [(r.first, r.first + r.count) for r in ranges if r.proven and r.origin == origin] + [(size, size)]:
-            if at < first:
+            if at < first and t and t.outside(ranges[0].query, at, first):
+                t.used = True
+                checker.say("log " + origin, "outside", str(key), "leaves %d to %d of %d are of other times" % (at, first - 1, size))
+            elif at < first:
                 checker.missing.append(["log " + origin, "outside"])
             at = end
+    need(all(t.used for t in checker.times), "times of commits that nothing needs")
 
 
 def in_range(checker, ranges, record, about):

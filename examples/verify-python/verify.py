@@ -16,11 +16,12 @@ import zlib
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
 from ranges import Range, awaits, complete, in_range
+from times import Times
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
-RANGE, SIGNED, COSIGNED, ANCHORED, LOGS = 14, 15, 16, 17, 18
+RANGE, SIGNED, COSIGNED, ANCHORED, LOGS, TIMES = 14, 15, 16, 17, 18, 19
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -276,7 +277,7 @@ class Checker:
             else:
                 self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
-        self.vouches, self.erased, self.ranges, self.certified, self.told = [], [], [], {}, set()
+        self.vouches, self.erased, self.ranges, self.times, self.certified, self.told = [], [], [], [], {}, set()
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
@@ -302,7 +303,7 @@ class Checker:
             need(h not in seen, "it is there twice")
             seen.add(h)
 
-        need(kind >= COSIGNED and kind != LOGS or not self.vouches, "a part behind those about the head")
+        need(kind >= COSIGNED and kind not in (LOGS, TIMES) or not self.vouches, "a part behind those about the head")
         if kind == RECORD:
             r = Record(part)
             once(r.hash)
@@ -320,7 +321,7 @@ class Checker:
             if self.records:
                 need(self.records[-1].leaf.stream == cert.stream, "a certificate that is not behind its record")
             else:
-                need(self.ranges and not self.entries, "a certificate of nothing")
+                need(self.ranges and not self.times and not self.entries, "a certificate of nothing")
                 awaits(self.ranges[-1], cert.stream, self.certified, len(self.ranges))
             self.streams[cert.stream] = cert
         elif kind == ENTRY:
@@ -341,7 +342,7 @@ class Checker:
                 e.lines.append(line)
         elif kind == RANGE:
             r = Range(part)
-            need(not self.records and not self.entries, "a range behind records or entries")
+            need(not self.times and not self.records and not self.entries, "a range behind others")
             if self.ranges:
                 last = self.ranges[-1]
                 need(last.query.text == r.query.text, "two queries")
@@ -349,8 +350,13 @@ class Checker:
                 need((last.origin.encode(), last.first + last.count) <= (r.origin.encode(), r.first), "ranges that do not ascend")
             self.ranges.append(r)
         elif kind == SIGNED:
-            need(self.ranges and not self.records and not self.entries, "frames without a range")
+            need(self.ranges and not self.times and not self.records and not self.entries, "frames without a range")
             self.ranges[-1].take_frames(part, Header)
+        elif kind == TIMES:
+            need(self.ranges and not self.records and not self.entries, "times without a range")
+            t = Times(part, self.archive)
+            need(not self.times or self.times[-1].log.encode() < t.log.encode(), "times that do not ascend")
+            self.times.append(t)
         elif ROOT <= kind <= REMOVED or kind == LOGS:
             need(self.entries, "a part without its entry")
             self.entries[-1].take(kind, part)

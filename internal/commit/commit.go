@@ -37,6 +37,7 @@ type Commit struct {
 	Pieces      uint64           `json:"pieces,omitempty"`
 	From        *time.Time       `json:"from,omitempty"`
 	Until       *time.Time       `json:"until,omitempty"`
+	Spans       *Hex32           `json:"spans,omitempty"`
 	Objects     []Object         `json:"objects,omitempty"`
 	Index       *Index           `json:"index,omitempty"`
 	Proof       []Span           `json:"proof,omitempty"`

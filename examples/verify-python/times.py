@@ -1,0 +1,58 @@
+"""Of what times the commits of a log are: docs/formats/range.md, Times."""
+import struct
+
+from basics import Cursor, b64, need, sha, split_note, strict_json
+
+NO_FROM, NO_UNTIL = (1 << 63) - 1, -(1 << 63)
+
+
+def signed64(v):
+    return (v + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+class Times:
+    """A part of kind 19."""
+
+    def __init__(self, data, archive):
+        c = Cursor(data)
+        self.file = c.take(c.uv())
+        self.all, spans, end, last = [], bytes(32), 0, 0
+        while c.at < len(data):
+            first, leaves = end, c.uv()
+            end += leaves
+            need(0 < leaves <= 1 << 62 and end <= 1 << 62, "a commit without leaves, or with too many")
+            some, t = c.u8(), (NO_FROM, NO_UNTIL)
+            need(some <= 1, "times that are not written as they must be")
+            if some:
+                z = c.uv()
+                start = signed64(last + (z >> 1 ^ -(z & 1)))
+                t = (start, signed64(start + c.uv()))
+                need(t[0] <= t[1], "times that end before they begin")
+                last = t[1]
+            self.all.append((first, end, *t))
+            spans = sha(b"stele/spans/v1\0", spans, struct.pack("<QQqq", *self.all[-1]))
+        need(self.all, "times of nothing")
+        self.commit = strict_json(split_note(self.file)[0])
+        self.log, self.by, self.size, self.root = self.commit["log"], self.commit["by"], self.commit["tree"]["size"], b64(self.commit["tree"]["root"])
+        need(self.commit["stele"] == "commit/v1" and self.commit["archive"] == archive.hex() and self.commit["spans"] == spans.hex() and end == self.size, "times that are not those of its commit")
+        self.used = False
+
+    def outside(self, query, first, end):
+        """Whether no record of these leaves can match."""
+        return all(e <= first or s >= end or start > until or query.since is not None and until < query.since or query.until is not None and start >= query.until
+                   for s, e, start, until in self.all)
+
+
+def times_of(checker, origin, head):
+    """The times of the commits of a log, and whose word they are."""
+    for t in checker.times:
+        if t.log != origin:
+            continue
+        key = checker.named("compactor", t.by, checker.head.size)
+        if not key:
+            t.used = True
+            return None, None
+        key.open(t.file)
+        need((t.size, t.root) == head, "a commit that is not at the head of its log")
+        return t, key
+    return None, None
