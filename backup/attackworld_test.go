@@ -260,12 +260,15 @@ func (a *siege) certified() {
 
 // works lets the key service work by itself for an hour: this is when intake keys of old weeks are erased.
 func (a *siege) works() {
-	ctx, cancel := context.WithTimeout(a.t.Context(), 90*time.Minute)
-	defer cancel()
-	if err := a.svc.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		a.t.Fatal(err)
+	for range 2 { // the second time others have said how late it is
+		ctx, cancel := context.WithTimeout(a.t.Context(), 90*time.Minute)
+		err := a.svc.Run(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			a.t.Fatal(err)
+		}
+		a.compacted()
 	}
-	a.compacted()
 	a.note()
 }
 
