@@ -142,6 +142,16 @@ func TestForgedGeneration(t *testing.T) {
 			})
 		}, ""},
 		{"the control log is told of another request", 14, "erasure", keydepot.Roots, []string{"control entry", "names others"}, func(f *forger) { f.says(f.asked[1]) }, ""},
+		{"an approval is used twice", 14, "erasure", keydepot.Roots, []string{"generation 3 left out the keys", "no approved request"}, func(f *forger) {
+			f.says(f.asked[0])
+			tags := keyscope.MakeTags((*[32]byte)(f.stream.cred.Pepper), nil, []byte("subject-1"), nil)
+			out, err := f.keys().Erase(t.Context(), keys.Erasure{Requests: [][32]byte{f.asked[1]}, Tags: [][16]byte{tags.Subject}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.out = out
+			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Erased.Requests[0].Request = f.asked[0] })
+		}, ""},
 		{"a number is skipped", 0, "integrity", keydepot.Roots, []string{"an erasure after generation 1 makes 3"}, func(f *forger) {
 			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Generation = 3 })
 		}, ""},

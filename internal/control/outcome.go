@@ -35,7 +35,7 @@ func (s *State) noteOutcome(o *Outcome) {
 	r := s.Request(o.Request)
 	r.Outcomes = append(r.Outcomes, *o)
 	if o.Complete() && (o.Erased > 0 || o.Nothing || r.What == WhatRecovery) {
-		r.Standing = Done
+		r.Standing, r.done = Done, s.Size()
 	}
 	if r.What == WhatRecovery && r.Standing == Done {
 		s.recovered = s.Size()

@@ -185,6 +185,7 @@ type Request struct {
 	Outcomes []Outcome // what key services said, oldest first
 
 	lapsed []approval // approvals that were taken back
+	done   uint64     // size of the log from which on it is carried out; 0: it is not
 }
 
 // approval is from one size of the log on, up to before another.
@@ -193,8 +194,12 @@ type approval struct {
 	single   bool
 }
 
-// ApprovedAt reports whether the request was approved when the log had a size, and whether that was single control.
+// ApprovedAt reports whether the request was approved and not yet carried out when the log had a size, and whether that was
+// single control.
 func (r *Request) ApprovedAt(size uint64) (single, ok bool) {
+	if r.done > 0 && r.done <= size {
+		return false, false
+	}
 	if r.Effect > 0 && r.Effect <= size {
 		return r.Single, true
 	}
