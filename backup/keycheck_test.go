@@ -343,7 +343,7 @@ func (l liar) Keys(ctx context.Context, request []byte) (*keys.Answer, error) {
 	return answer, err
 }
 
-// TestKeyServiceSaysErased: a key that is there was not erased, whatever the key service says.
+// TestKeyServiceSaysErased: a key that is there was not erased, whatever the key service says; and wrong keys open nothing.
 func TestKeyServiceSaysErased(t *testing.T) {
 	a := newTestArchive(t, storetest.NewMemory())
 	service := a.keys()
@@ -360,6 +360,21 @@ func TestKeyServiceSaysErased(t *testing.T) {
 	if d := report.Verdicts["readability"].Detail; !strings.Contains(d, "says that it was erased") {
 		t.Error(d)
 	}
+	if r, err = a.open().Unlock(a.file("reader", "reader.stele"), mixer{service}); err != nil {
+		t.Fatal(err)
+	}
+	wantExit(t, a.verify(VerifyOptions{Reader: r}), 15, "integrity", "erasure", "readability")
+}
+
+// mixer gives two scopes each the other's key.
+type mixer struct{ keys.Source }
+
+func (m mixer) Keys(ctx context.Context, request []byte) (*keys.Answer, error) {
+	answer, err := m.Source.Keys(ctx, request)
+	if n := len(answer.Keys); n > 1 {
+		answer.Keys[0].Wrapped, answer.Keys[n-1].Wrapped = answer.Keys[n-1].Wrapped, answer.Keys[0].Wrapped
+	}
+	return answer, err
 }
 
 // TestOperatorDestroysTheLiveGeneration: a custodian destroys its key without an erasure. What was archived cannot be read any
