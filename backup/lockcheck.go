@@ -38,14 +38,14 @@ func (v *verifier) locks(ctx context.Context, c *logCommit) error {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			v.r.notice(worm, o.Key, "its lock cannot be read: %v", err)
+			v.r.notice(locking, o.Key, "its lock cannot be read: %v", err)
 			v.unreadLocks++
 		case lock.Mode == LockAdvisory:
 			v.unlocked++
 		case (lock.Mode == LockNone || lock.Mode == "") && v.plainCopy():
 			v.unreadLocks++
 		case weaker(lock.Mode, LockMode(o.Lock)) || o.Until != nil && lock.Until.Before(*o.Until) && v.opt.Now.Before(*o.Until):
-			v.r.fault(worm, o.Key, "the commit says %s until %s, the store says %s until %s",
+			v.r.fault(locking, o.Key, "the commit says %s until %s, the store says %s until %s",
 				o.Lock, o.Until.Format(time.RFC3339), lock.Mode, lock.Until.Format(time.RFC3339))
 		default:
 			v.locked++

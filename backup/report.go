@@ -15,14 +15,14 @@ const (
 	integrity    = "integrity"
 	completeness = "completeness"
 	anchoring    = "anchoring"
-	worm         = "worm"
+	locking      = "worm"
 	erasure      = "erasure"
 	readability  = "readability"
 )
 
 // VerdictNames are the separate verdicts on an archive, in the order of their exit codes, which start at 10.
 func VerdictNames() []string {
-	return []string{integrity, completeness, anchoring, worm, erasure, readability}
+	return []string{integrity, completeness, anchoring, locking, erasure, readability}
 }
 
 // Verdict is one answer about an archive.

@@ -332,15 +332,15 @@ func (v *verifier) conclude(ctx context.Context) error {
 		anchoring:   v.unanchored,
 		erasure:     noKeys,
 		readability: "not asked for; --unlock opens every block and checks the commitments",
-		worm:        "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
+		locking:     "the store holds nothing by itself (a directory, or lock none): files are read-only, which is advisory",
 	}
 	if r.Expired > 0 {
 		checked[integrity] += fmt.Sprintf("; %s expired by policy", number(r.Expired, "object"))
 	}
 	if v.locked > 0 && v.unlocked == 0 && v.unreadLocks == 0 {
-		checked[worm] = number(v.locked, "object") + ": the store reports each lock as the commit says"
+		checked[locking] = number(v.locked, "object") + ": the store reports each lock as the commit says"
 	} else if v.unreadLocks > 0 {
-		unchecked[worm] = fmt.Sprintf("locks of %s could not be read; this may be a copy", number(v.unreadLocks, "object"))
+		unchecked[locking] = fmt.Sprintf("locks of %s could not be read; this may be a copy", number(v.unreadLocks, "object"))
 	}
 	if v.a.unfounded != nil {
 		delete(checked, completeness)
