@@ -9,6 +9,7 @@ import (
 
 	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
@@ -206,7 +207,7 @@ func (p *answering) others(ctx context.Context) error {
 		if c == nil || c.Spans == nil || !p.left(c.Tree.Size, shown[l], all) {
 			continue
 		}
-		file, err := p.a.store.Read(ctx, c.key, c.version, Range{})
+		file, err := p.a.store.Read(ctx, c.key, c.version, worm.Range{})
 		if err == nil && commit.Hash(file) != c.hash {
 			err = fmt.Errorf("%s is not what it was", c.key)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -22,7 +23,7 @@ import (
 // Archive is an archive opened with the trust file alone: enough to verify it, not to read payloads. Its methods are
 // safe for concurrent use.
 type Archive struct {
-	store   Store
+	store   worm.Store
 	trust   identity.Trust
 	control *ledger.Log
 	logs    []*openLog
@@ -53,7 +54,7 @@ type logCommit struct {
 
 // OpenArchive reads the control log and the commits of all logs. It fails if the store cannot be read or holds no
 // archive of this trust file; what is wrong with an archive is for Verify to say.
-func OpenArchive(ctx context.Context, store Store, trust []byte) (*Archive, error) {
+func OpenArchive(ctx context.Context, store worm.Store, trust []byte) (*Archive, error) {
 	a := &Archive{store: store}
 	if err := a.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)

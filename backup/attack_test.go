@@ -17,6 +17,7 @@ import (
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/custodian/byurl"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyring"
@@ -53,7 +54,7 @@ func newAttacker(t *testing.T, mem *storetest.Memory, archive [16]byte, url stri
 
 // ReadPack reads any pack there ever was.
 func (a *attacker) ReadPack(ctx context.Context, pack, offset uint64, n int) ([]byte, error) {
-	return a.mem.Read(ctx, "keys/packs/"+a.packs[pack].String(), "", Range{Off: int64(offset), Len: int64(n)})
+	return a.mem.Read(ctx, "keys/packs/"+a.packs[pack].String(), "", worm.Range{Off: int64(offset), Len: int64(n)})
 }
 
 func (a *attacker) trie(kind int) *keytrie.Trie {
@@ -80,7 +81,7 @@ func (a *attacker) unseal(r *keyroot.Record) *keyring.Ring {
 func (a *attacker) note() {
 	a.tb.Helper()
 	for {
-		file, err := a.mem.Read(a.tb.Context(), rootKey(uint64(len(a.records))), "", Range{})
+		file, err := a.mem.Read(a.tb.Context(), rootKey(uint64(len(a.records))), "", worm.Range{})
 		if notExist(err) {
 			break
 		}
@@ -371,7 +372,7 @@ func (a *siege) dictionary() (found, wrong int) {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			data, err := a.mem.Read(a.t.Context(), v.Key, v.ID, Range{})
+			data, err := a.mem.Read(a.t.Context(), v.Key, v.ID, worm.Range{})
 			if err != nil {
 				a.t.Fatal(err)
 			}

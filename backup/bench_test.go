@@ -13,6 +13,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/merkle"
 )
@@ -143,7 +144,7 @@ func BenchmarkRestore(b *testing.B) {
 }
 
 // restore returns how many bytes of bodies a query yields.
-func (a *benchArchive) restore(b *testing.B, store Store, keys keys.Source, q Query) (bytes int64) {
+func (a *benchArchive) restore(b *testing.B, store worm.Store, keys keys.Source, q Query) (bytes int64) {
 	ar, err := OpenArchive(b.Context(), store, a.role(b, "trust.stele"))
 	if err != nil {
 		b.Fatal(err)

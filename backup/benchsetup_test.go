@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/benchtext"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -44,10 +44,10 @@ func (s *benchStore) clone(discard bool) *benchStore {
 	return &benchStore{discard: discard, objects: maps.Clone(s.objects), read: map[string]int64{}}
 }
 
-func (s *benchStore) Create(_ context.Context, key string, data []byte, _ Lock) (Version, error) {
+func (s *benchStore) Create(_ context.Context, key string, data []byte, _ worm.Lock) (worm.Version, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := Version{Key: key, Size: int64(len(data))}
+	v := worm.Version{Key: key, Size: int64(len(data))}
 	if s.discard && strings.Contains(key, "/objects/") {
 		return v, nil
 	}
@@ -58,14 +58,14 @@ func (s *benchStore) Create(_ context.Context, key string, data []byte, _ Lock) 
 	return v, nil
 }
 
-func (s *benchStore) Read(_ context.Context, key, _ string, r Range) ([]byte, error) {
+func (s *benchStore) Read(_ context.Context, key, _ string, r worm.Range) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	data, ok := s.objects[key]
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	if r != (Range{}) {
+	if r != (worm.Range{}) {
 		data = data[r.Off:][:r.Len:r.Len]
 	}
 	s.read[kindOf(key)] += int64(len(data))
@@ -88,20 +88,20 @@ func kindOf(key string) string {
 	return "control"
 }
 
-func (s *benchStore) Versions(_ context.Context, prefix, after string) iter.Seq2[Version, error] {
+func (s *benchStore) Versions(_ context.Context, prefix, after string) iter.Seq2[worm.Version, error] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := slices.Sorted(maps.Keys(s.objects))
-	return func(yield func(Version, error) bool) {
+	return func(yield func(worm.Version, error) bool) {
 		for _, k := range keys {
-			if strings.HasPrefix(k, prefix) && k > after && !yield(Version{Key: k, Size: int64(len(s.objects[k]))}, nil) {
+			if strings.HasPrefix(k, prefix) && k > after && !yield(worm.Version{Key: k, Size: int64(len(s.objects[k]))}, nil) {
 				return
 			}
 		}
 	}
 }
 
-func (s *benchStore) Extend(context.Context, string, string, Lock) error { return nil }
+func (s *benchStore) Extend(context.Context, string, string, worm.Lock) error { return nil }
 
 // load is what a benchmark captures.
 type load struct {
@@ -155,7 +155,7 @@ func archives(parent *testing.B, l load) func(*testing.B) *benchArchive {
 func newBenchArchive(b *testing.B, l load, dir string) *benchArchive {
 	b.Helper()
 	a := &benchArchive{store: newBenchStore(), roles: filepath.Join(dir, "roles"), spool: filepath.Join(dir, "spool"), load: l}
-	_, err := admin.Init(b.Context(), admin.InitConfig{Store: a.store, Name: "bench", To: "file://" + a.spool, Dir: a.roles, Lock: LockNone, Partitions: 1})
+	_, err := admin.Init(b.Context(), admin.InitConfig{Store: a.store, Name: "bench", To: "file://" + a.spool, Dir: a.roles, Lock: worm.LockNone, Partitions: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func (a *benchArchive) role(b *testing.B, name string) []byte {
 }
 
 // compact takes the spool in dir into store.
-func (a *benchArchive) compact(b *testing.B, store Store, dir string, keys *keys.Service) *compact.Compactor {
+func (a *benchArchive) compact(b *testing.B, store worm.Store, dir string, keys *keys.Service) *compact.Compactor {
 	b.Helper()
 	c, err := compact.Open(b.Context(), compact.Config{Store: store, Trust: a.role(b, "trust.stele"),
 		Identity: a.role(b, "compactor/compactor.stele"), From: "file://" + dir, Keys: keys})

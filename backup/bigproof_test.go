@@ -12,6 +12,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/bigtree"
 	"github.com/stelelog/stele/internal/testbed"
 )
@@ -20,7 +21,7 @@ import (
 const bigSegments = 15_259
 
 // aBillion is a tree of 10⁹ leaves with some segments that are made, whose proof objects are in store.
-func aBillion(tb testing.TB, store Store, made int) (*bigtree.Tree, *Tree, []int) {
+func aBillion(tb testing.TB, store worm.Store, made int) (*bigtree.Tree, *Tree, []int) {
 	tb.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
 	segments := make([]int, made)
@@ -31,7 +32,7 @@ func aBillion(tb testing.TB, store Store, made int) (*bigtree.Tree, *Tree, []int
 	segments = slices.Compact(segments)
 	big := bigtree.New(bigSegments, segments...)
 	for _, s := range segments {
-		if _, err := store.Create(tb.Context(), fmt.Sprintf("logs/0/large/objects/%08d.proof", s), big.Proof(s), Lock{Mode: LockNone}); err != nil {
+		if _, err := store.Create(tb.Context(), fmt.Sprintf("logs/0/large/objects/%08d.proof", s), big.Proof(s), worm.Lock{Mode: worm.LockNone}); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -53,11 +54,11 @@ func proveOne(tb testing.TB, big *bigtree.Tree, tree *Tree, segment int, offset 
 
 // oneRound counts reads, and how many had begun before the first one was answered.
 type oneRound struct {
-	Store
+	worm.Store
 	begun, first atomic.Int64
 }
 
-func (o *oneRound) Read(ctx context.Context, key, version string, r Range) ([]byte, error) {
+func (o *oneRound) Read(ctx context.Context, key, version string, r worm.Range) ([]byte, error) {
 	o.begun.Add(1)
 	data, err := o.Store.Read(ctx, key, version, r)
 	o.first.CompareAndSwap(0, o.begun.Load())
@@ -146,7 +147,7 @@ func BenchmarkProofFromMinIO(b *testing.B) {
 		proofs = append(proofs, time.Since(start))
 		begun, first = begun+store.begun.Load(), first+store.first.Load()
 		start = time.Now()
-		if _, err := s3.Read(b.Context(), fmt.Sprintf("logs/0/large/objects/%08d.proof", s), "", Range{Off: int64(at>>8) << 13, Len: 8192}); err != nil {
+		if _, err := s3.Read(b.Context(), fmt.Sprintf("logs/0/large/objects/%08d.proof", s), "", worm.Range{Off: int64(at>>8) << 13, Len: 8192}); err != nil {
 			b.Fatal(err)
 		}
 		reads = append(reads, time.Since(start))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/frame"
@@ -166,11 +167,11 @@ func (r *Reader) blocksOf(ctx context.Context, c *logCommit, runs []*run) (map[p
 		if obj == nil {
 			continue
 		}
-		var ranges []Range
+		var ranges []worm.Range
 		var at []segment.Block
 		for _, b := range blocks {
 			if b.Length > 0 && b.Length <= frame.MaxLen && int64(b.Offset)+int64(b.Length) <= obj.Size {
-				ranges, at = append(ranges, Range{Off: int64(b.Offset), Len: int64(b.Length)}), append(at, b)
+				ranges, at = append(ranges, worm.Range{Off: int64(b.Offset), Len: int64(b.Length)}), append(at, b)
 			}
 		}
 		data, err := fetchParts(ctx, r.a.store, obj, ranges, func(int, []byte) bool { return true })

@@ -14,6 +14,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/segment"
@@ -22,15 +23,15 @@ import (
 
 // watched is a store that counts what is read of segments, and can change it on the way.
 type watched struct {
-	Store
+	worm.Store
 	mu    sync.Mutex
 	read  map[string]int64 // bytes by kind
-	alter func(key string, r Range, data []byte) []byte
+	alter func(key string, r worm.Range, data []byte) []byte
 }
 
-func watch(s Store) *watched { return &watched{Store: s, read: map[string]int64{}} }
+func watch(s worm.Store) *watched { return &watched{Store: s, read: map[string]int64{}} }
 
-func (w *watched) Read(ctx context.Context, key, id string, r Range) ([]byte, error) {
+func (w *watched) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	data, err := w.Store.Read(ctx, key, id, r)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,7 +204,7 @@ func TestByRunsDamaged(t *testing.T) {
 		changed := 0
 		// The byte at so many per mille of the section is another one, in all proof objects.
 		for mille := 0; mille < 1000; mille += step {
-			w.alter = func(key string, r Range, data []byte) []byte { // called with w.mu held
+			w.alter = func(key string, r worm.Range, data []byte) []byte { // called with w.mu held
 				whole, ok := proofs[key]
 				if !ok {
 					return data
@@ -255,8 +256,8 @@ func TestByRunsHidden(t *testing.T) {
 		}
 	}
 	a.store = w
-	w.alter = func(key string, r Range, data []byte) []byte {
-		if f := forged[key]; f != nil && r != (Range{}) {
+	w.alter = func(key string, r worm.Range, data []byte) []byte {
+		if f := forged[key]; f != nil && r != (worm.Range{}) {
 			return f[r.Off:][:r.Len]
 		}
 		return data
@@ -297,10 +298,10 @@ func TestByRunsDamagedBlock(t *testing.T) {
 	want := result(t, a, keys, q)
 	w := watch(a.store)
 	a.store = w
-	first := Range{}
-	w.alter = func(key string, r Range, data []byte) []byte {
+	first := worm.Range{}
+	w.alter = func(key string, r worm.Range, data []byte) []byte {
 		if strings.Contains(key, ".data.") {
-			if first == (Range{}) {
+			if first == (worm.Range{}) {
 				first = r
 			}
 			if r == first {
@@ -379,7 +380,7 @@ func TestByRunsLongScope(t *testing.T) {
 	}
 	// The last block is in the second run.
 	last := int64(0)
-	w.alter = func(key string, r Range, data []byte) []byte {
+	w.alter = func(key string, r worm.Range, data []byte) []byte {
 		if strings.Contains(key, ".data.") {
 			last = max(last, r.Off+r.Len)
 			if r.Off+r.Len == last {
@@ -439,7 +440,7 @@ func TestVerifyUnlocked(t *testing.T) {
 	w, store := watch(a.store), a.store.(*storetest.Memory)
 	a.store = w
 	first := ""
-	w.alter = func(key string, _ Range, data []byte) []byte {
+	w.alter = func(key string, _ worm.Range, data []byte) []byte {
 		if strings.Contains(key, ".data.") && (first == "" || key == first) {
 			first = key
 			for i := range data {
@@ -457,7 +458,7 @@ func TestVerifyUnlocked(t *testing.T) {
 	// Another version of the object is the right one: what was opened of the first counts once.
 	store.Overwrite(first, read(t, store, first))
 	reads := 0
-	w.alter = func(key string, _ Range, data []byte) []byte {
+	w.alter = func(key string, _ worm.Range, data []byte) []byte {
 		if key == first {
 			if reads++; reads == 1 {
 				data[0] ^= 1

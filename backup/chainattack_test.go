@@ -14,6 +14,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -231,7 +232,7 @@ func (a *testArchive) drop(kind string, body any, by note.Signer) string {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := a.store.Create(a.t.Context(), fmt.Sprintf("control/inbox/%v", commit.Hash([]byte(e))), []byte(e), Lock{}); err != nil {
+	if _, err := a.store.Create(a.t.Context(), fmt.Sprintf("control/inbox/%v", commit.Hash([]byte(e))), []byte(e), worm.Lock{}); err != nil {
 		a.t.Fatal(err)
 	}
 	return e

@@ -11,6 +11,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
@@ -105,8 +106,8 @@ func (a *testArchive) wantCheckpoints() {
 	size := 0
 	for _, key := range keysOf(a.t, a.store, "control/log/") {
 		size += len(a.entries(key))
-		there := slices.ContainsFunc(a.versions(checkpointKey(size)), func(v Version) bool {
-			data, err := a.store.Read(a.t.Context(), v.Key, v.ID, Range{})
+		there := slices.ContainsFunc(a.versions(checkpointKey(size)), func(v worm.Version) bool {
+			data, err := a.store.Read(a.t.Context(), v.Key, v.ID, worm.Range{})
 			plain := v.Key == checkpointKey(size) || v.Key == fmt.Sprintf("%s.%x", checkpointKey(size), sha256.Sum256(data))
 			return err == nil && plain && strings.HasPrefix(string(data), fmt.Sprintf("test/control\n%d\n", size))
 		})
@@ -116,7 +117,7 @@ func (a *testArchive) wantCheckpoints() {
 	}
 }
 
-func (a *testArchive) versions(prefix string) (all []Version) {
+func (a *testArchive) versions(prefix string) (all []worm.Version) {
 	for v, err := range a.store.Versions(a.t.Context(), prefix, "") {
 		if err != nil {
 			a.t.Fatal(err)

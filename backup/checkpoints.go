@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/ledger"
 )
@@ -18,7 +19,7 @@ const mostNamed = 20
 // checkpoints holds what lies in the place of the published heads of the control log against what was read of it. Whoever
 // may write to the store can leave rubbish there: it is reported, and breaks nothing.
 func (v *verifier) checkpoints(ctx context.Context) error {
-	var all []Version
+	var all []worm.Version
 	for at, err := range v.a.store.Versions(ctx, ledger.HeadsPrefix, "") {
 		if err != nil {
 			return err
@@ -60,14 +61,14 @@ func (v *verifier) checkpoints(ctx context.Context) error {
 
 // readCheckpoint judges one version. size is 0 for what is no checkpoint, or not where it should be, and err says so; else
 // err says how it contradicts the log.
-func (v *verifier) readCheckpoint(ctx context.Context, at Version) (size uint64, err, readErr error) {
+func (v *verifier) readCheckpoint(ctx context.Context, at worm.Version) (size uint64, err, readErr error) {
 	switch {
 	case at.Deleted:
 		return 0, errors.New("marker: a delete marker"), nil
 	case at.Size > ledger.MaxCheckpoint:
 		return 0, fmt.Errorf("squat: %d bytes are too many for a checkpoint", at.Size), nil
 	}
-	file, readErr := v.a.store.Read(ctx, at.Key, at.ID, Range{})
+	file, readErr := v.a.store.Read(ctx, at.Key, at.ID, worm.Range{})
 	if readErr != nil {
 		return 0, nil, readErr
 	}

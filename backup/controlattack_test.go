@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -109,7 +110,7 @@ func (a *testArchive) sequence(kind string, body any, by note.Signer) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.store.Create(a.t.Context(), fmt.Sprintf("control/log/%020d", len(objects)), data, Lock{})
+	_, err = a.store.Create(a.t.Context(), fmt.Sprintf("control/log/%020d", len(objects)), data, worm.Lock{})
 	return err
 }
 

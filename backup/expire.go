@@ -12,19 +12,19 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
 // ExpireConfig says what may be removed, and by whose time. Store and Trust are required, Deleter and Identity too but with
 // DryRun.
 type ExpireConfig struct {
-	Store    Store
-	Deleter  objstore.Deleter
+	Store    worm.Store
+	Deleter  worm.Deleter
 	Trust    []byte    // content of trust.stele
 	Identity []byte    // content of compactor.stele: what goes is first said in the control log
 	Trusted  time.Time // the present, on the word of whoever runs this, only where the trust file wants no witnesses; the entries say so
@@ -178,7 +178,7 @@ func (e *expirer) past(o *commit.Object) bool { return o.Until != nil && !o.Unti
 
 // locked reports whether the store holds an object for longer than its commit says: somebody has extended its lock.
 func (e *expirer) locked(ctx context.Context, o *commit.Object) (bool, error) {
-	r, ok := e.cfg.Store.(LockReader)
+	r, ok := e.cfg.Store.(worm.LockReader)
 	if !ok {
 		return false, nil
 	}
@@ -285,7 +285,7 @@ func (e *expirer) entries(objects []expiredObject, author note.Signer) (entries 
 
 // remove removes all versions and markers of a key, the newest first: a version that is left is never hidden.
 func (e *expirer) remove(ctx context.Context, key string) error {
-	var all []Version
+	var all []worm.Version
 	for v, err := range e.cfg.Store.Versions(ctx, key, "") {
 		if err != nil {
 			return err
@@ -294,7 +294,7 @@ func (e *expirer) remove(ctx context.Context, key string) error {
 			all = append(all, v)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Version) int { return cmp.Compare(b.Modified.UnixNano(), a.Modified.UnixNano()) })
+	slices.SortStableFunc(all, func(a, b worm.Version) int { return cmp.Compare(b.Modified.UnixNano(), a.Modified.UnixNano()) })
 	for _, v := range all {
 		if err := e.cfg.Deleter.Delete(ctx, key, v.ID); err != nil {
 			return err

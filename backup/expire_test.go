@@ -18,6 +18,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/cosign"
@@ -74,7 +75,7 @@ func (a *timed) mustExpire() *Expiry {
 
 // expiring is an archive of two logs with three segments of five records, the first of which is over.
 func expiring(t *testing.T) (*timed, []testRecord) {
-	a := newTimedLocked(t, LockGovernance)
+	a := newTimedLocked(t, worm.LockGovernance)
 	s, records := a.stream(keyscope.Link{}), some(15)
 	for i := range 3 {
 		s.send(records[5*i : 5*i+5]...)

@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
@@ -79,7 +80,7 @@ func failCall(a *testArchive, records []testRecord, n int, way string) {
 }
 
 // failing is a store whose call n fails in a way: the process of a compaction that dies is one that is cancelled.
-func failing(store Store, n int, way string, cancel func()) *storetest.Faulty {
+func failing(store worm.Store, n int, way string, cancel func()) *storetest.Faulty {
 	f := &storetest.Faulty{Store: store}
 	switch way {
 	case "lost", "reply lost":
@@ -124,7 +125,7 @@ func failing(store Store, n int, way string, cancel func()) *storetest.Faulty {
 // TestVerifyOfAStoreThatFails: an unreadable store is no damaged archive, and no sound one.
 func TestVerifyOfAStoreThatFails(t *testing.T) {
 	a, store, _, _ := built(t)
-	verify := func(s Store) (*Report, error) {
+	verify := func(s worm.Store) (*Report, error) {
 		ar, err := OpenArchive(t.Context(), s, a.trust())
 		if err != nil {
 			return nil, err

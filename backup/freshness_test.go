@@ -10,6 +10,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/backup/tiles"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
 )
@@ -22,9 +23,9 @@ func (a *testArchive) copyOf(m *storetest.Memory) (*testArchive, *storetest.Memo
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		data, err := m.Read(a.t.Context(), v.Key, v.ID, Range{})
+		data, err := m.Read(a.t.Context(), v.Key, v.ID, worm.Range{})
 		if err == nil {
-			_, err = to.Create(a.t.Context(), v.Key, data, Lock{Mode: LockNone})
+			_, err = to.Create(a.t.Context(), v.Key, data, worm.Lock{Mode: worm.LockNone})
 		}
 		if err != nil {
 			a.t.Fatal(err)

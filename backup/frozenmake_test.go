@@ -20,6 +20,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/spool"
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/event"
@@ -56,7 +57,7 @@ func TestMakeFrozen(t *testing.T) {
 type frozenMaker struct {
 	t     *testing.T
 	dir   string
-	store backup.Store
+	store worm.Store
 	keys  *keys.Service
 	lines []byte
 }
@@ -77,7 +78,7 @@ func (m *frozenMaker) init() {
 	m.store, err = dirstore.Open(filepath.Join(m.dir, "archive"), dirstore.Options{Create: true})
 	m.must(err)
 	_, err = admin.Init(m.t.Context(), admin.InitConfig{Store: m.store, Name: "frozen-v1", To: "file:///var/spool/stele",
-		Dir: m.dir, Lock: backup.LockAdvisory})
+		Dir: m.dir, Lock: worm.LockAdvisory})
 	m.must(err)
 	m.must(os.Mkdir(m.spool(), 0o700))
 	m.keys, err = keys.Open(m.t.Context(), keys.Config{Store: m.store, Trust: m.file("trust.stele"),

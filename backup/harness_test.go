@@ -13,11 +13,12 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // compact runs a compactor on all that is there, over another store, with a changed configuration.
-func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store Store, edit func(*compact.Config)) (*compact.Compactor, error) {
+func (a *testArchive) compact(ctx context.Context, keys *keys.Service, store worm.Store, edit func(*compact.Config)) (*compact.Compactor, error) {
 	cfg := compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Keys: keys}
 	if edit != nil {
 		edit(&cfg)
@@ -35,7 +36,7 @@ func segmentsOf(n int64) func(*compact.Config) {
 }
 
 // keysOf lists the keys under a prefix that are no markers, each once.
-func keysOf(t *testing.T, s Store, prefix string) (keys []string) {
+func keysOf(t *testing.T, s worm.Store, prefix string) (keys []string) {
 	t.Helper()
 	for v, err := range s.Versions(t.Context(), prefix, "") {
 		if err != nil {
@@ -48,9 +49,9 @@ func keysOf(t *testing.T, s Store, prefix string) (keys []string) {
 	return keys
 }
 
-func read(t *testing.T, s Store, key string) []byte {
+func read(t *testing.T, s worm.Store, key string) []byte {
 	t.Helper()
-	data, err := s.Read(t.Context(), key, "", Range{})
+	data, err := s.Read(t.Context(), key, "", worm.Range{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -38,7 +39,7 @@ func (a *aged) file(name string) []byte {
 
 func newAged(t *testing.T) *aged {
 	a := &aged{t, t.TempDir(), storetest.NewMemory()}
-	_, err := admin.Init(t.Context(), admin.InitConfig{Store: a.store, Name: "acme", To: "file://" + filepath.Join(a.dir, "spool"), Dir: a.dir, Lock: LockNone})
+	_, err := admin.Init(t.Context(), admin.InitConfig{Store: a.store, Name: "acme", To: "file://" + filepath.Join(a.dir, "spool"), Dir: a.dir, Lock: worm.LockNone})
 	if err == nil {
 		err = os.Mkdir(filepath.Join(a.dir, "spool"), 0o700)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/custodian/byurl"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -70,7 +71,7 @@ func (a *aged) drop(kind string, body any, by note.Signer) string {
 	entry, err := control.Sign(trust.Archive, kind, time.Now(), body, by)
 	if err == nil {
 		sum := commit.Hash([]byte(entry))
-		_, err = a.store.Create(a.t.Context(), "control/inbox/"+sum.String(), []byte(entry), Lock{Mode: LockNone})
+		_, err = a.store.Create(a.t.Context(), "control/inbox/"+sum.String(), []byte(entry), worm.Lock{Mode: worm.LockNone})
 	}
 	if err != nil {
 		a.t.Fatal(err)

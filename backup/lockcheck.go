@@ -6,13 +6,14 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 )
 
 // locks checks that each object is held as its commit says.
 func (v *verifier) locks(ctx context.Context, c *logCommit) error {
-	reader, ok := v.a.store.(LockReader)
+	reader, ok := v.a.store.(worm.LockReader)
 	if v.lockModes == nil {
 		v.lockModes = map[string]int{}
 	}
@@ -23,7 +24,7 @@ func (v *verifier) locks(ctx context.Context, c *logCommit) error {
 			continue
 		}
 		v.lockModes[o.Lock]++
-		if o.Lock == string(LockNone) {
+		if o.Lock == string(worm.LockNone) {
 			v.unlocked++
 			continue
 		}
@@ -40,11 +41,11 @@ func (v *verifier) locks(ctx context.Context, c *logCommit) error {
 		case err != nil:
 			v.r.notice(locking, o.Key, "its lock cannot be read: %v", err)
 			v.unreadLocks++
-		case lock.Mode == LockAdvisory:
+		case lock.Mode == worm.LockAdvisory:
 			v.unlocked++
-		case (lock.Mode == LockNone || lock.Mode == "") && v.plainCopy():
+		case (lock.Mode == worm.LockNone || lock.Mode == "") && v.plainCopy():
 			v.unreadLocks++
-		case weaker(lock.Mode, LockMode(o.Lock)) || o.Until != nil && lock.Until.Before(*o.Until) && v.opt.Now.Before(*o.Until):
+		case weaker(lock.Mode, worm.LockMode(o.Lock)) || o.Until != nil && lock.Until.Before(*o.Until) && v.opt.Now.Before(*o.Until):
 			v.r.fault(locking, o.Key, "the commit says %s until %s, the store says %s until %s",
 				o.Lock, o.Until.Format(time.RFC3339), lock.Mode, lock.Until.Format(time.RFC3339))
 		default:
@@ -97,11 +98,11 @@ func (v *verifier) leftOver(ctx context.Context, l *openLog) error {
 
 // plainCopy reports whether the store is one that holds nothing by itself, such as a directory.
 func (v *verifier) plainCopy() bool {
-	s, ok := v.a.store.(interface{ Advisory() bool })
+	s, ok := v.a.store.(worm.Advisory)
 	return ok && s.Advisory()
 }
 
-func weaker(have, want LockMode) bool {
-	rank := map[LockMode]int{LockNone: 0, LockAdvisory: 1, LockGovernance: 2, LockCompliance: 3}
+func weaker(have, want worm.LockMode) bool {
+	rank := map[worm.LockMode]int{worm.LockNone: 0, worm.LockAdvisory: 1, worm.LockGovernance: 2, worm.LockCompliance: 3}
 	return rank[have] < rank[want]
 }

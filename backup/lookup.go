@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
@@ -21,7 +22,7 @@ const (
 
 // fetchParts reads ranges of an object. check says whether what was read is right; where it is not, other versions of the
 // object are tried.
-func fetchParts(ctx context.Context, store Store, obj *commit.Object, parts []Range, check func(i int, data []byte) bool) ([][]byte, error) {
+func fetchParts(ctx context.Context, store worm.Store, obj *commit.Object, parts []worm.Range, check func(i int, data []byte) bool) ([][]byte, error) {
 	order := make([]int, len(parts))
 	for i := range order {
 		order[i] = i
@@ -60,7 +61,7 @@ func fetchParts(ctx context.Context, store Store, obj *commit.Object, parts []Ra
 
 // lookup finds the runs of scopes in the segment of one commit, without its index. It keeps what it has read.
 type lookup struct {
-	store Store
+	store worm.Store
 	c     *logCommit
 	dir   *segment.Directory
 	parts map[segment.Part][]byte // lists and groups, checked
@@ -75,7 +76,7 @@ type run struct {
 	rows  []segment.RunRow
 }
 
-func openLookup(ctx context.Context, store Store, c *logCommit) (*lookup, error) {
+func openLookup(ctx context.Context, store worm.Store, c *logCommit) (*lookup, error) {
 	data, _, err := datalog.FetchSpan(ctx, store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionScopes])
 	if err != nil {
 		return nil, err
@@ -86,12 +87,12 @@ func openLookup(ctx context.Context, store Store, c *logCommit) (*lookup, error)
 }
 
 // section is the range of a part of a section in the proof object.
-func (u *lookup) section(number int, p segment.Part) (r Range, err error) {
+func (u *lookup) section(number int, p segment.Part) (r worm.Range, err error) {
 	s := u.c.Proof[number]
 	if p.Off < 0 || p.Len <= 0 || p.Off > s.Len || p.Len > s.Len-p.Off {
 		return r, &segment.Error{Object: "proof", Offset: p.Off, Reason: "a part of a section lies outside it"}
 	}
-	return Range{Off: s.Off + p.Off, Len: p.Len}, nil
+	return worm.Range{Off: s.Off + p.Off, Len: p.Len}, nil
 }
 
 // candidate is a run that may be of a scope.
@@ -129,7 +130,7 @@ func (u *lookup) find(ctx context.Context, candidates []candidate) ([]*run, erro
 		return nil, err
 	}
 	var runs, missing []*run
-	var places []Range
+	var places []worm.Range
 	for _, c := range candidates {
 		_, group := u.dir.Parts(c.run)
 		place, ok := u.dir.Place(c.run, c.scope, u.parts[group])
@@ -164,7 +165,7 @@ func (u *lookup) find(ctx context.Context, candidates []candidate) ([]*run, erro
 // read reads parts of the groups' section that were not read before.
 func (u *lookup) read(ctx context.Context, wanted map[segment.Part]int, fits func(run int, b []byte) bool) error {
 	var parts []segment.Part
-	var ranges []Range
+	var ranges []worm.Range
 	for p := range wanted {
 		if u.parts[p] != nil {
 			continue

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -71,8 +72,8 @@ func TestByRunsWrongSeq(t *testing.T) {
 			forged[key] = wrongSeqs(t, proof, change)
 		}
 		w.mu.Lock()
-		w.alter = func(key string, r Range, data []byte) []byte {
-			if f := forged[key]; f != nil && r != (Range{}) {
+		w.alter = func(key string, r worm.Range, data []byte) []byte {
+			if f := forged[key]; f != nil && r != (worm.Range{}) {
 				return f[r.Off:][:r.Len]
 			}
 			return data

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
@@ -26,7 +27,7 @@ const (
 // segment itself, which is where a proof under its own head lies, three reads of up to 256 hashes hold all levels. Nodes are not checked: a proof
 // made of wrong ones does not lead to the root. Safe for concurrent use.
 type treeNodes struct {
-	store Store
+	store worm.Store
 	l     *openLog
 
 	mu    sync.Mutex
@@ -34,7 +35,7 @@ type treeNodes struct {
 	lone  map[merkle.Node]merkle.Hash // that begin in another segment than they end in
 }
 
-func newTreeNodes(store Store, l *openLog) *treeNodes {
+func newTreeNodes(store worm.Store, l *openLog) *treeNodes {
 	return &treeNodes{store: store, l: l, tiles: map[tileAt]*hashTile{}, lone: map[merkle.Node]merkle.Hash{}}
 }
 
@@ -160,12 +161,12 @@ type wantedReads struct {
 }
 
 type commitReads struct {
-	ranges []Range
+	ranges []worm.Range
 	then   []func(data []byte)
 	tiles  map[tileAt]bool
 }
 
-func (w *wantedReads) add(c *logCommit, r Range, then func(data []byte)) *commitReads {
+func (w *wantedReads) add(c *logCommit, r worm.Range, then func(data []byte)) *commitReads {
 	reads := w.by[c]
 	if reads == nil {
 		reads = &commitReads{tiles: map[tileAt]bool{}}
@@ -176,13 +177,13 @@ func (w *wantedReads) add(c *logCommit, r Range, then func(data []byte)) *commit
 }
 
 // rowAt is where nodes [from, to) of a level lie in a segment.
-func rowAt(c *logCommit, level int, from, to uint64) Range {
+func rowAt(c *logCommit, level int, from, to uint64) worm.Range {
 	section, off := c.Proof[segment.SectionLeaves], int64(from-c.Tree.First)*merkle.HashSize
 	if level > 0 {
 		section = c.Proof[segment.SectionNodes]
 		off, _ = segment.NodeOffset(c.Tree.First, c.Tree.Size, level, from)
 	}
-	return Range{Off: section.Off + off, Len: int64(to-from) * merkle.HashSize}
+	return worm.Range{Off: section.Off + off, Len: int64(to-from) * merkle.HashSize}
 }
 
 // tile notes a part of a tile, that of a segment which completes at least one of its nodes.

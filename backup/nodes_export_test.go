@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/segment"
@@ -36,7 +37,7 @@ func (t *Tree) Sizes() (sizes []uint64) {
 }
 
 // LargeTree is the tree of a log of equal segments that no store holds: store gives the proof objects, whose sections 2 and 3 have these places.
-func LargeTree(store Store, origin string, segments int, leaves uint64, before func(i int) []merkle.Hash) *Tree {
+func LargeTree(store worm.Store, origin string, segments int, leaves uint64, before func(i int) []merkle.Hash) *Tree {
 	l := &openLog{chain: &datalog.Chain{Origin: origin}}
 	nodes := int64(0)
 	for level := segment.LowestNode; leaves>>level > 0; level++ {

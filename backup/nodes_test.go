@@ -7,17 +7,18 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
 )
 
 // countingStore counts reads.
 type countingStore struct {
-	Store
+	worm.Store
 	reads, bytes atomic.Int64
 }
 
-func (c *countingStore) Read(ctx context.Context, key, version string, r Range) ([]byte, error) {
+func (c *countingStore) Read(ctx context.Context, key, version string, r worm.Range) ([]byte, error) {
 	data, err := c.Store.Read(ctx, key, version, r)
 	c.reads.Add(1)
 	c.bytes.Add(int64(len(data)))

@@ -13,23 +13,23 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // refusing reads from one store and writes to another one while broken is set.
 type refusing struct {
-	Store
-	writes Store
+	worm.Store
+	writes worm.Store
 	broken atomic.Bool
 }
 
-func (r *refusing) Create(ctx context.Context, key string, data []byte, lock Lock) (Version, error) {
+func (r *refusing) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	if r.broken.Load() {
 		return r.writes.Create(ctx, key, data, lock)
 	}
@@ -37,7 +37,7 @@ func (r *refusing) Create(ctx context.Context, key string, data []byte, lock Loc
 }
 
 // answering is a bucket whose service has one answer to everything but listings.
-func answering(t *testing.T, status int, code string) Store {
+func answering(t *testing.T, status int, code string) worm.Store {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -57,7 +57,7 @@ func answering(t *testing.T, status int, code string) Store {
 }
 
 // waiting is an archive with records in its spool that are not committed.
-func waiting(t *testing.T, store Store) (*testArchive, *keys.Service, []testRecord) {
+func waiting(t *testing.T, store worm.Store) (*testArchive, *keys.Service, []testRecord) {
 	t.Helper()
 	a := newTestArchive(t, store)
 	keys := a.keys()
@@ -116,7 +116,7 @@ func givesUp(t *testing.T, a *testArchive, keys *keys.Service, says ...string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err := a.compact(ctx, keys, a.store, nil)
-	if !errors.Is(err, ErrPermanent) || ctx.Err() != nil {
+	if !errors.Is(err, worm.ErrPermanent) || ctx.Err() != nil {
 		t.Fatalf("%v, want an error that says that trying again does not mend it", err)
 	}
 	for _, s := range says {
@@ -168,7 +168,7 @@ func TestRunSaysWhatFails(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
 	soon(t, "word of the failure", func() bool { return c.Stats().Failing["partition 0"] != nil })
-	if err := c.Stats().Failing["partition 0"]; !errors.Is(err, ErrPermanent) {
+	if err := c.Stats().Failing["partition 0"]; !errors.Is(err, worm.ErrPermanent) {
 		t.Errorf("partition 0 fails with %v", err)
 	}
 	store.broken.Store(false)

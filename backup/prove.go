@@ -10,6 +10,7 @@ import (
 	"sort"
 
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
@@ -203,7 +204,7 @@ func (p *prover) findIn(ctx context.Context, l *openLog, c *logCommit, left map[
 }
 
 // eachBatch reads the index of a commit batch by batch, each checked against the commit. first is the leaf of row 0.
-func eachBatch(ctx context.Context, store Store, c *logCommit, visit func(b *segment.Batch, first uint64) error) error {
+func eachBatch(ctx context.Context, store worm.Store, c *logCommit, visit func(b *segment.Batch, first uint64) error) error {
 	obj := c.Object(commit.KindIndex, "")
 	head, _, err := datalog.FetchSpan(ctx, store, obj, c.Index.Head)
 	if err != nil {

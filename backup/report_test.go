@@ -6,6 +6,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
@@ -22,7 +23,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 	wantExit(t, a.verify(VerifyOptions{}), 0, "integrity")
 	for i := range squats {
-		if _, err := store.Create(t.Context(), fmt.Sprintf("control/log/%020d", 10_000+i), []byte("mine"), Lock{Mode: LockNone}); err != nil {
+		if _, err := store.Create(t.Context(), fmt.Sprintf("control/log/%020d", 10_000+i), []byte("mine"), worm.Lock{Mode: worm.LockNone}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/spool"
@@ -32,9 +33,9 @@ type timed struct {
 
 const quarter = 93 * 24 * time.Hour
 
-func newTimed(t *testing.T) *timed { return newTimedLocked(t, LockNone) }
+func newTimed(t *testing.T) *timed { return newTimedLocked(t, worm.LockNone) }
 
-func newTimedLocked(t *testing.T, lock LockMode) *timed {
+func newTimedLocked(t *testing.T, lock worm.LockMode) *timed {
 	mem := storetest.NewMemory()
 	a := &timed{testArchive: newLockedArchive(t, mem, lock), mem: mem}
 	a.spoolOptions.Now = func() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
@@ -61,7 +62,7 @@ func (a *timed) pass(d time.Duration) {
 
 func (a *timed) now() time.Time { return time.Now().Add(time.Duration(a.compactor.Load())) }
 
-func (a *timed) compactAt(ctx context.Context, store Store, now func() time.Time, edit func(*compact.Config)) (*compact.Compactor, error) {
+func (a *timed) compactAt(ctx context.Context, store worm.Store, now func() time.Time, edit func(*compact.Config)) (*compact.Compactor, error) {
 	cfg := compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"), From: a.url(), Now: now}
 	if edit != nil {
 		edit(&cfg)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -25,11 +26,11 @@ func ReadForRun(ctx context.Context, size int64, rows int, length uint32) int64 
 
 // longStore counts what is read, and makes none of it.
 type longStore struct {
-	Store
+	worm.Store
 	read atomic.Int64
 }
 
-func (s *longStore) Read(_ context.Context, _, _ string, r Range) ([]byte, error) {
+func (s *longStore) Read(_ context.Context, _, _ string, r worm.Range) ([]byte, error) {
 	s.read.Add(r.Len)
 	return make([]byte, r.Len), nil
 }

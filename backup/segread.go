@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/sha256mb"
@@ -15,7 +16,7 @@ const pieceBytes = 4 << 20
 // objectReader reads an object that a commit names from front to back. Whoever reads also hashes all of it, in the order
 // in which it came.
 type objectReader struct {
-	store   Store
+	store   worm.Store
 	obj     *commit.Object
 	version string
 	piece   int64 // bytes that are read at a time
@@ -48,10 +49,10 @@ func (o *objectReader) next(ctx context.Context, n int64) ([]byte, error) {
 
 func (o *objectReader) read(ctx context.Context, n int64) (data []byte, err error) {
 	if o.obj.Size > o.piece {
-		return o.store.Read(ctx, o.obj.Key, o.version, Range{Off: o.at, Len: n})
+		return o.store.Read(ctx, o.obj.Key, o.version, worm.Range{Off: o.at, Len: n})
 	}
 	if o.small == nil {
-		o.small, err = o.store.Read(ctx, o.obj.Key, o.version, Range{})
+		o.small, err = o.store.Read(ctx, o.obj.Key, o.version, worm.Range{})
 	}
 	if err != nil || int64(len(o.small)) != o.obj.Size {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/spool"
 )
@@ -45,7 +46,7 @@ func tamperArchive(t *testing.T) (*testArchive, string) {
 }
 
 // copyOf copies an archive but for one object, which is as given; nil leaves it out.
-func copyOf(t *testing.T, from, key string, data []byte) Store {
+func copyOf(t *testing.T, from, key string, data []byte) worm.Store {
 	to := t.TempDir()
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(from, path)
@@ -121,7 +122,7 @@ type tampering struct {
 }
 
 // tamperings are what is done to each object of a kind but flipping bits.
-func tamperings(t *testing.T, s Store, kind string, keys []string) map[string]tampering {
+func tamperings(t *testing.T, s worm.Store, kind string, keys []string) map[string]tampering {
 	out := map[string]tampering{}
 	for i, key := range keys {
 		data := read(t, s, key)
@@ -138,7 +139,7 @@ func tamperings(t *testing.T, s Store, kind string, keys []string) map[string]ta
 }
 
 // tampered checks that verify finds something wrong and names the object.
-func tampered(t *testing.T, a *testArchive, s Store, name, key string) {
+func tampered(t *testing.T, a *testArchive, s worm.Store, name, key string) {
 	ar, err := OpenArchive(t.Context(), s, a.trust())
 	if err != nil {
 		if !strings.Contains(err.Error(), "no archive here") || !strings.Contains(key, "control/log/") {
@@ -173,16 +174,16 @@ func judged(t *testing.T, ar *Archive, name, key string) {
 
 // altered is a store in which one object has other content.
 type altered struct {
-	Store
+	worm.Store
 	key  string
 	data []byte
 }
 
-func (s *altered) Read(ctx context.Context, key, id string, r Range) ([]byte, error) {
+func (s *altered) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	if key != s.key {
 		return s.Store.Read(ctx, key, id, r)
 	}
-	if r == (Range{}) {
+	if r == (worm.Range{}) {
 		return s.data, nil
 	}
 	if r.Off+r.Len > int64(len(s.data)) {

@@ -19,6 +19,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
@@ -33,7 +34,7 @@ import (
 // testArchive is a new archive over a spool, with all its roles.
 type testArchive struct {
 	t     *testing.T
-	store Store
+	store worm.Store
 	dir   string // of the roles
 	spool string
 	setup *admin.Setup
@@ -41,12 +42,12 @@ type testArchive struct {
 	spoolOptions spool.Options // of the writers
 }
 
-func newTestArchive(t *testing.T, store Store) *testArchive {
+func newTestArchive(t *testing.T, store worm.Store) *testArchive {
 	t.Helper()
-	return newLockedArchive(t, store, LockNone)
+	return newLockedArchive(t, store, worm.LockNone)
 }
 
-func newLockedArchive(t *testing.T, store Store, lock LockMode) *testArchive {
+func newLockedArchive(t *testing.T, store worm.Store, lock worm.LockMode) *testArchive {
 	t.Helper()
 	a := &testArchive{t: t, store: store, dir: t.TempDir(), spool: t.TempDir()}
 	var err error
@@ -100,7 +101,7 @@ func (a *testArchive) keys() *keys.Service {
 	return k
 }
 
-func (a *testArchive) compactor(store Store, keys *keys.Service) *compact.Compactor {
+func (a *testArchive) compactor(store worm.Store, keys *keys.Service) *compact.Compactor {
 	a.t.Helper()
 	c, err := compact.Open(a.t.Context(), compact.Config{Store: store, Trust: a.trust(), Identity: a.file("compactor", "compactor.stele"),
 		From: a.url(), Keys: keys})

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/s3store"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -57,7 +57,7 @@ func BenchmarkLatency(b *testing.B) {
 
 // course is what records go through.
 type course struct {
-	store backup.Store
+	store worm.Store
 	roles string
 	to    string
 }
@@ -69,7 +69,7 @@ func embedded(b *testing.B) *course {
 		b.Fatal(err)
 	}
 	c := &course{store, filepath.Join(b.TempDir(), "roles"), "file://" + b.TempDir()}
-	c.init(b, backup.LockAdvisory)
+	c.init(b, worm.LockAdvisory)
 	return c
 }
 
@@ -85,11 +85,11 @@ func services(b *testing.B) *course {
 	if err := (admin.Topics{URL: c.to}).Create(b.Context(), 1, 1); err != nil {
 		b.Fatal(err)
 	}
-	c.init(b, backup.LockGovernance)
+	c.init(b, worm.LockGovernance)
 	return c
 }
 
-func (c *course) init(b *testing.B, lock backup.LockMode) {
+func (c *course) init(b *testing.B, lock worm.LockMode) {
 	b.Helper()
 	_, err := admin.Init(b.Context(), admin.InitConfig{Store: c.store, Name: "latency", To: c.to, Dir: c.roles, Lock: lock})
 	if err != nil {

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/segment"
 )
 
 // counted is a store that counts what is read through it, and takes so long for each read as one far away would.
 type counted struct {
-	backup.Store
+	worm.Store
 	wait time.Duration
 
 	mu       sync.Mutex
@@ -21,7 +22,7 @@ type counted struct {
 	requests int
 }
 
-func (c *counted) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+func (c *counted) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	if c.wait > 0 {
 		select {
 		case <-time.After(c.wait):
@@ -64,7 +65,7 @@ func (m *meter) rowBytes() float64 {
 		if kindOf(v.Key) != "proof" {
 			continue
 		}
-		data, err := m.s.store.Read(m.t.Context(), v.Key, v.ID, backup.Range{})
+		data, err := m.s.store.Read(m.t.Context(), v.Key, v.ID, worm.Range{})
 		if err != nil {
 			m.t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/event"
 )
@@ -69,7 +70,7 @@ func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{t: t, store: storetest.NewMemory(), roles: t.TempDir(), spool: t.TempDir()}
 	_, err := admin.Init(t.Context(), admin.InitConfig{Store: s.store, Name: "bench", To: "file://" + s.spool, Dir: s.roles,
-		Lock: backup.LockNone, Partitions: 1})
+		Lock: worm.LockNone, Partitions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Admin changes the access policy. It holds the policy root.
@@ -27,7 +27,7 @@ type Admin struct {
 }
 
 // Open opens the control log with the identity of the policy root: the contents of trust.stele and root.stele.
-func Open(ctx context.Context, store objstore.Store, trust, rootIdentity []byte) (*Admin, error) {
+func Open(ctx context.Context, store worm.Store, trust, rootIdentity []byte) (*Admin, error) {
 	a := new(Admin)
 	var t identity.Trust
 	if err := t.UnmarshalText(trust); err != nil {
@@ -118,7 +118,7 @@ func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
 
 // LogProbe puts what a store was seen to enforce into the control log.
 func (a *Admin) LogProbe(ctx context.Context, results []probe.Result) error {
-	p := probeEntry(objstore.LockMode(a.control.Policy().Lock.Mode), results)
+	p := probeEntry(worm.LockMode(a.control.Policy().Lock.Mode), results)
 	e, err := control.Sign(a.root.Archive, control.TypeProbe, time.Now(), p, a.signer)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -31,15 +32,15 @@ const intakeWeeks = 26
 
 // InitConfig describes a new archive. Store, Name, To and Dir are required.
 type InitConfig struct {
-	Store      objstore.Store
-	Name       string            // of the archive: 1 to 63 of a–z 0–9 . -
-	To         string            // URL of the transport, written into credentials
-	Dir        string            // where the trust file, credentials and role directories go; must not hold an archive yet
-	Lock       objstore.LockMode // how objects are held; governance if empty
-	Keep       time.Duration     // how long objects are locked at least, in whole days; 30 days if 0
-	Partitions int               // 1 if 0
-	Period     string            // after which a log is closed and the next begun: year, quarter, month (day, hour, minute for tests); quarter if empty
-	Probe      []probe.Result    // what the store was seen to enforce; goes into the control log
+	Store      worm.Store
+	Name       string         // of the archive: 1 to 63 of a–z 0–9 . -
+	To         string         // URL of the transport, written into credentials
+	Dir        string         // where the trust file, credentials and role directories go; must not hold an archive yet
+	Lock       worm.LockMode  // how objects are held; governance if empty
+	Keep       time.Duration  // how long objects are locked at least, in whole days; 30 days if 0
+	Partitions int            // 1 if 0
+	Period     string         // after which a log is closed and the next begun: year, quarter, month (day, hour, minute for tests); quarter if empty
+	Probe      []probe.Result // what the store was seen to enforce; goes into the control log
 	// Custodians hold the top key of the key store. Without any it is a file in Dir/keys/custodian: for development, whoever
 	// keeps a copy of it can undo every erasure.
 	Custodians keys.Custodians
@@ -62,7 +63,7 @@ func Init(ctx context.Context, cfg InitConfig) (*Setup, error) {
 		return nil, fmt.Errorf("archive name %q: use 1 to 63 of a–z 0–9 . -", cfg.Name)
 	}
 	if cfg.Lock == "" {
-		cfg.Lock = objstore.LockGovernance
+		cfg.Lock = worm.LockGovernance
 	}
 	if cfg.Keep <= 0 {
 		cfg.Keep = 30 * 24 * time.Hour
@@ -300,7 +301,7 @@ func (n *newKeys) bootstrap(ctx context.Context, cfg InitConfig) error {
 func (n *newKeys) log(ctx context.Context, cfg InitConfig) (*ledger.Log, error) {
 	log, err := ledger.Open(ctx, cfg.Store, n.trust)
 	if err == nil {
-		log.LockWith(func() objstore.Lock { return objstore.LockFor(string(cfg.Lock), n.policy.Longest(), time.Now()) })
+		log.LockWith(func() worm.Lock { return objstore.LockFor(string(cfg.Lock), n.policy.Longest(), time.Now()) })
 	}
 	return log, err
 }
@@ -338,7 +339,7 @@ func DefaultCustodian(dir string) string {
 	return "file://" + filepath.ToSlash(filepath.Join(dir, "keys", "custodian"))
 }
 
-func probeEntry(mode objstore.LockMode, results []probe.Result) control.Probe {
+func probeEntry(mode worm.LockMode, results []probe.Result) control.Probe {
 	p := control.Probe{Lock: string(mode)}
 	for _, r := range results {
 		p.Results = append(p.Results, control.ProbeResult(r))

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -28,7 +29,7 @@ import (
 
 // Config configures a [Compactor]. Store, Trust, Identity and From are required.
 type Config struct {
-	Store    objstore.Store
+	Store    worm.Store
 	Trust    []byte // content of trust.stele
 	Identity []byte // content of compactor.stele
 	From     string // transport to read: kafka://host:port[,host:port]/topic or file:///spool
@@ -368,7 +369,7 @@ func (c *Compactor) Stats() Stats {
 }
 
 // lockNow is the lock of a commit made now.
-func (c *Compactor) lockNow() objstore.Lock {
+func (c *Compactor) lockNow() worm.Lock {
 	p := c.control.Policy()
 	return objstore.LockFor(p.Lock.Mode, p.Longest(), c.now())
 }

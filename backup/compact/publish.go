@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -125,7 +126,7 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 	type put struct {
 		obj  commit.Object
 		data []byte
-		lock objstore.Lock
+		lock worm.Lock
 	}
 	var puts []put
 	add := func(kind, class, suffix string, data []byte, sum commit.Hex32, keep time.Duration) {
@@ -164,8 +165,8 @@ func (w *worker) upload(ctx context.Context, seg *segment.Segment, c *commit.Com
 
 // store makes one object. One that is there with the same content is ours, from an attempt that did not get far; its
 // lock is made to last.
-func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, lock objstore.Lock) error {
-	var v objstore.Version
+func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, lock worm.Lock) error {
+	var v worm.Version
 	err := w.retry(ctx, func() (err error) {
 		v, err = w.c.cfg.Store.Create(ctx, obj.Key, data, lock)
 		if errors.Is(err, fs.ErrExist) {
@@ -177,7 +178,7 @@ func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, loc
 		return fmt.Errorf("upload %s: %w", obj.Key, err)
 	}
 	obj.Version, obj.Lock = v.ID, string(lock.Mode)
-	if lock.Mode != objstore.LockNone {
+	if lock.Mode != worm.LockNone {
 		obj.Until = &lock.Until
 	}
 	w.c.stats.uploaded.Add(uint64(len(data)))
@@ -185,26 +186,26 @@ func (w *worker) store(ctx context.Context, obj *commit.Object, data []byte, loc
 }
 
 // adopt finds the version of key that holds data and extends its lock.
-func (w *worker) adopt(ctx context.Context, key string, data []byte, lock objstore.Lock) (objstore.Version, error) {
+func (w *worker) adopt(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	for v, err := range w.c.cfg.Store.Versions(ctx, key, "") {
 		if err != nil {
-			return objstore.Version{}, err
+			return worm.Version{}, err
 		}
 		if v.Key != key || v.Deleted || v.Size != int64(len(data)) {
 			continue
 		}
-		got, err := w.c.cfg.Store.Read(ctx, key, v.ID, objstore.Range{})
+		got, err := w.c.cfg.Store.Read(ctx, key, v.ID, worm.Range{})
 		if err != nil {
-			return objstore.Version{}, err
+			return worm.Version{}, err
 		}
 		if bytes.Equal(got, data) {
-			if lock.Mode == objstore.LockNone {
+			if lock.Mode == worm.LockNone {
 				return v, nil
 			}
 			return v, w.c.cfg.Store.Extend(ctx, key, v.ID, lock)
 		}
 	}
-	return objstore.Version{}, fmt.Errorf("something else lies at %s", key)
+	return worm.Version{}, fmt.Errorf("something else lies at %s", key)
 }
 
 // try puts the commit at its number until it is decided who won.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/objstore"
 )
 
@@ -12,7 +13,7 @@ import (
 // waits until somebody has.
 func (w *worker) retry(ctx context.Context, f func() error) error {
 	err := objstore.Persist(ctx, f, func(err error, wait time.Duration) bool {
-		if objstore.Permanent(err) && !w.patient {
+		if worm.Permanent(err) && !w.patient {
 			return false
 		}
 		w.c.fails(w.name(), err)

@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/backup/worm"
 )
 
-// Deleter is a objstore.Deleter on a directory. It keeps to the recorded locks, though nothing forces it.
+// Deleter is a worm.Deleter on a directory. It keeps to the recorded locks, though nothing forces it.
 type Deleter struct {
 	store *Store
 	now   func() time.Time
 }
 
-var _ objstore.Deleter = Deleter{}
+var _ worm.Deleter = Deleter{}
 
 // OpenDeleter opens the directory dir to remove what has expired.
 func OpenDeleter(dir string) (Deleter, error) {
@@ -26,7 +26,7 @@ func OpenDeleter(dir string) (Deleter, error) {
 	return Deleter{s, time.Now}, err
 }
 
-// Delete implements objstore.Deleter. The object goes before its lock, so that a crash leaves no object without one.
+// Delete implements worm.Deleter. The object goes before its lock, so that a crash leaves no object without one.
 func (d Deleter) Delete(ctx context.Context, key, id string) error {
 	if err := d.delete(ctx, key, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail("delete "+key, err)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 func TestDelete(t *testing.T) {
@@ -19,9 +19,9 @@ func TestDelete(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	for _, key := range []string{"a/locked", "a/free"} {
-		lock := backup.Lock{}
+		lock := worm.Lock{}
 		if key == "a/locked" {
-			lock = backup.Lock{Mode: backup.LockGovernance, Until: until}
+			lock = worm.Lock{Mode: worm.LockGovernance, Until: until}
 		}
 		if _, err := s.Create(t.Context(), key, []byte("x"), lock); err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestDelete(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := s.Read(t.Context(), "a/free", "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Read(t.Context(), "a/free", "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("read: %v", err)
 	}
 	d.now = func() time.Time { return until.Add(time.Second) }

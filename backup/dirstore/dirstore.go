@@ -5,7 +5,7 @@
 // download of a bucket, which then has no recorded locks. docs/formats/stores.md has the details.
 //
 // A directory cannot stop its owner from deleting files, so locks are advisory: every lock is reported as
-// [backup.LockAdvisory], whatever mode was asked for.
+// [worm.LockAdvisory], whatever mode was asked for.
 package dirstore
 
 import (
@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable"
 	"github.com/stelelog/stele/internal/durable/objkey"
 )
@@ -48,7 +48,7 @@ type Options struct {
 	fs durable.FS // for tests
 }
 
-// Store is a [backup.Store] and [backup.LockReader] on a directory. It is safe for concurrent use, also by
+// Store is a [worm.Store] and [worm.LockReader] on a directory. It is safe for concurrent use, also by
 // several processes, and keeps no open files between calls. A Store has one version of every key, with
 // the empty id, and no delete markers.
 type Store struct {
@@ -60,8 +60,8 @@ type Store struct {
 }
 
 var (
-	_ backup.Store      = (*Store)(nil)
-	_ backup.LockReader = (*Store)(nil)
+	_ worm.Store      = (*Store)(nil)
+	_ worm.LockReader = (*Store)(nil)
 )
 
 // Open returns the store in the directory dir. Without Options.Create it only reads, so a directory on
@@ -90,39 +90,39 @@ func Open(dir string, options Options) (*Store, error) {
 	return s, nil
 }
 
-// Create implements [backup.Store]. The lock is recorded before the object appears, so that no crash
+// Create implements [worm.Store]. The lock is recorded before the object appears, so that no crash
 // leaves an object without its lock; hence of two callers that race for one key the loser, too, may have
 // moved the recorded date, never to an earlier one. An error of the file system is an *fs.PathError with
 // the path and the step that failed, and wraps the errno.
-func (s *Store) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (s *Store) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	v, err := s.create(ctx, key, data, lock)
 	if err != nil {
-		return backup.Version{}, fail("create "+key, err)
+		return worm.Version{}, fail("create "+key, err)
 	}
 	return v, nil
 }
 
-func (s *Store) create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (s *Store) create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	until, locked, err := endOf(lock)
 	if err != nil {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	if int64(len(data)) > s.maxObject {
-		return backup.Version{}, fmt.Errorf("%d bytes are more than the limit of %d", len(data), s.maxObject)
+		return worm.Version{}, fmt.Errorf("%d bytes are more than the limit of %d", len(data), s.maxObject)
 	}
 	path, info, err := s.find(ctx, key)
 	if err == nil {
-		return backup.Version{}, s.exists(path, info)
+		return worm.Version{}, s.exists(path, info)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	if err := s.folder(filepath.Dir(path)); err != nil {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	if locked {
 		if err := s.record(key, until); err != nil {
-			return backup.Version{}, err
+			return worm.Version{}, err
 		}
 	}
 	err = s.fs.Create(path, data, filePerm)
@@ -130,14 +130,14 @@ func (s *Store) create(ctx context.Context, key string, data []byte, lock backup
 		s.ready.Delete(filepath.Dir(path)) // somebody removed the folder: make it again next time
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	info, statErr := os.Lstat(path)
 	switch {
 	case statErr != nil:
-		return backup.Version{}, statErr
+		return worm.Version{}, statErr
 	case err != nil:
-		return backup.Version{}, s.exists(path, info)
+		return worm.Version{}, s.exists(path, info)
 	}
 	return version(key, info), nil
 }
@@ -154,8 +154,8 @@ func (s *Store) exists(path string, info fs.FileInfo) error {
 	return fs.ErrExist
 }
 
-// Read implements [backup.Store]. A range is one pread(2).
-func (s *Store) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+// Read implements [worm.Store]. A range is one pread(2).
+func (s *Store) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	data, err := s.read(ctx, key, id, r)
 	if err != nil {
 		return nil, fail("read "+key, err)
@@ -163,7 +163,7 @@ func (s *Store) Read(ctx context.Context, key, id string, r backup.Range) ([]byt
 	return data, nil
 }
 
-func (s *Store) read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+func (s *Store) read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	path, _, err := s.object(ctx, key, id)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (s *Store) read(ctx context.Context, key, id string, r backup.Range) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	if r == (backup.Range{}) {
+	if r == (worm.Range{}) {
 		r.Len = info.Size()
 	} else if r.Off < 0 || r.Len <= 0 || r.Len > info.Size() || r.Off > info.Size()-r.Len {
 		return nil, fmt.Errorf("range of %d bytes from %d is not inside the object of %d bytes", r.Len, r.Off, info.Size())
@@ -252,8 +252,8 @@ func (s *Store) folder(dir string) error {
 	return nil
 }
 
-func version(key string, info fs.FileInfo) backup.Version {
-	return backup.Version{Key: key, Size: info.Size(), Modified: info.ModTime().UTC()}
+func version(key string, info fs.FileInfo) worm.Version {
+	return worm.Version{Key: key, Size: info.Size(), Modified: info.ModTime().UTC()}
 }
 
 // Advisory says that nothing here holds an object by force: locks are dates that are written down.

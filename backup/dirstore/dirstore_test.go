@@ -11,15 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable"
 )
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) backup.Store {
+	storetest.Run(t, func(t *testing.T) worm.Store {
 		return mustOpen(t, t.TempDir(), Options{})
-	}, storetest.Options{Lock: backup.LockGovernance, Reported: backup.LockAdvisory})
+	}, storetest.Options{Lock: worm.LockGovernance, Reported: worm.LockAdvisory})
 }
 
 func mustOpen(t *testing.T, dir string, options Options) *Store {
@@ -53,7 +53,7 @@ func keys(t *testing.T, s *Store, prefix string) string {
 	return strings.Join(all, " ")
 }
 
-var inAnHour = backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+var inAnHour = worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
@@ -77,7 +77,7 @@ func TestOpen(t *testing.T) {
 func TestLayout(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
-	lock := backup.Lock{Mode: backup.LockCompliance, Until: time.Date(2026, 12, 22, 10, 0, 0, 1, time.UTC)}
+	lock := worm.Lock{Mode: worm.LockCompliance, Until: time.Date(2026, 12, 22, 10, 0, 0, 1, time.UTC)}
 	if _, err := s.Create(t.Context(), "logs/p0/commits/1", []byte("x"), lock); err != nil {
 		t.Fatal(err)
 	}
@@ -107,17 +107,17 @@ func TestCopies(t *testing.T) {
 	}
 	c := mustOpen(t, copied, Options{})
 	lock, err := c.ReadLock(ctx, "a/2", "")
-	if want := (backup.Lock{Mode: backup.LockAdvisory, Until: inAnHour.Until}); err != nil || lock != want {
+	if want := (worm.Lock{Mode: worm.LockAdvisory, Until: inAnHour.Until}); err != nil || lock != want {
 		t.Errorf("lock in the copy: %+v, %v", lock, err)
 	}
 	if err := os.RemoveAll(filepath.Join(copied, ".stele")); err != nil {
 		t.Fatal(err)
 	}
 	lock, err = c.ReadLock(ctx, "a/2", "")
-	if err != nil || lock != (backup.Lock{}) {
+	if err != nil || lock != (worm.Lock{}) {
 		t.Errorf("lock without sidecar: %+v, %v", lock, err)
 	}
-	if data, err := c.Read(ctx, "a/2", "", backup.Range{}); err != nil || string(data) != "a/2" {
+	if data, err := c.Read(ctx, "a/2", "", worm.Range{}); err != nil || string(data) != "a/2" {
 		t.Errorf("%q, %v", data, err)
 	}
 	if got := keys(t, c, ""); got != "a/1 a/2 b" {
@@ -146,7 +146,7 @@ func TestForeignFiles(t *testing.T) {
 		t.Errorf("keys %s", got)
 	}
 	for _, key := range []string{"a/link", "a/loop/ok", "up/x", "a/broken", "a/fifo"} {
-		if data, err := s.Read(ctx, key, "", backup.Range{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if data, err := s.Read(ctx, key, "", worm.Range{}); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read %s: %q, %v; want a plain error", key, data, err)
 		}
 		if _, err := s.Create(ctx, key, nil, inAnHour); err == nil || errors.Is(err, fs.ErrExist) {
@@ -160,7 +160,7 @@ func TestNesting(t *testing.T) {
 	ctx := t.Context()
 	s := mustOpen(t, t.TempDir(), Options{})
 	for _, key := range []string{"a/b", "c"} {
-		if _, err := s.Create(ctx, key, nil, backup.Lock{}); err != nil {
+		if _, err := s.Create(ctx, key, nil, worm.Lock{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,7 +168,7 @@ func TestNesting(t *testing.T) {
 		if _, err := s.Create(ctx, key, nil, inAnHour); err == nil || errors.Is(err, fs.ErrExist) {
 			t.Errorf("create %s: %v; want a plain error", key, err)
 		}
-		if _, err := s.Read(ctx, key, "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, key, "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read %s: %v", key, err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestNesting(t *testing.T) {
 func TestMaxObject(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := mustOpen(t, dir, Options{MaxObject: 10})
-	if _, err := s.Create(ctx, "big", make([]byte, 11), backup.Lock{}); err == nil {
+	if _, err := s.Create(ctx, "big", make([]byte, 11), worm.Lock{}); err == nil {
 		t.Error("stored more than the limit")
 	}
 	// A sparse file costs who plants it nothing.
@@ -188,12 +188,12 @@ func TestMaxObject(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "huge"), 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []backup.Range{{}, {Off: 1, Len: 1 << 39}} {
+	for _, r := range []worm.Range{{}, {Off: 1, Len: 1 << 39}} {
 		if _, err := s.Read(ctx, "huge", "", r); err == nil {
 			t.Errorf("read %+v", r)
 		}
 	}
-	if data, err := s.Read(ctx, "huge", "", backup.Range{Off: 1 << 39, Len: 10}); err != nil || len(data) != 10 {
+	if data, err := s.Read(ctx, "huge", "", worm.Range{Off: 1 << 39, Len: 10}); err != nil || len(data) != 10 {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
 }
@@ -202,7 +202,7 @@ func TestMaxObject(t *testing.T) {
 func TestLockFile(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := mustOpen(t, dir, Options{})
-	if _, err := s.Create(ctx, "k", nil, backup.Lock{}); err != nil {
+	if _, err := s.Create(ctx, "k", nil, worm.Lock{}); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, ".stele/locks/k")
@@ -219,7 +219,7 @@ func TestLockFile(t *testing.T) {
 		if got, err := s.recorded("k"); err != nil || !got.Equal(want) {
 			t.Errorf("%q: %v, %v; want %v", content, got, err, want)
 		}
-		if err := s.Extend(ctx, "k", "", backup.Lock{Mode: backup.LockAdvisory, Until: later}); err != nil {
+		if err := s.Extend(ctx, "k", "", worm.Lock{Mode: worm.LockAdvisory, Until: later}); err != nil {
 			t.Errorf("%q: %v", content, err)
 		}
 		if lock, err := s.ReadLock(ctx, "k", ""); err != nil || !lock.Until.Equal(later) {
@@ -238,7 +238,7 @@ func TestStaleFiles(t *testing.T) {
 	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-2*staleAge)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mustOpen(t, dir, Options{}).Create(t.Context(), "a/b", nil, backup.Lock{}); err != nil {
+	if _, err := mustOpen(t, dir, Options{}).Create(t.Context(), "a/b", nil, worm.Lock{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
@@ -289,7 +289,7 @@ func TestFailingSteps(t *testing.T) {
 				t.Errorf("%s: error %v passes for fs.ErrExist", name, err)
 			}
 			s := mustOpen(t, dir, Options{})
-			data, err := s.Read(ctx, "a/b/c", "", backup.Range{})
+			data, err := s.Read(ctx, "a/b/c", "", worm.Range{})
 			if err == nil {
 				mustBeWhole(t, name, s, data)
 			} else if !errors.Is(err, fs.ErrNotExist) {
@@ -298,7 +298,7 @@ func TestFailingSteps(t *testing.T) {
 			if _, again := s.Create(ctx, "a/b/c", []byte("data"), inAnHour); (err == nil) != errors.Is(again, fs.ErrExist) {
 				t.Errorf("%s: then create: %v", name, again)
 			}
-			data, err = s.Read(ctx, "a/b/c", "", backup.Range{})
+			data, err = s.Read(ctx, "a/b/c", "", worm.Range{})
 			if err != nil {
 				t.Errorf("%s: in the end: %v", name, err)
 			}

@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
-// fail says which operation failed. Where somebody must act first it wraps backup.ErrPermanent and says what to do.
+// fail says which operation failed. Where somebody must act first it wraps worm.ErrPermanent and says what to do.
 func fail(operation string, err error) error {
 	if remedy := remedyFor(err); remedy != "" {
-		return fmt.Errorf("dirstore: %s: %w (%w: %s)", operation, err, backup.ErrPermanent, remedy)
+		return fmt.Errorf("dirstore: %s: %w (%w: %s)", operation, err, worm.ErrPermanent, remedy)
 	}
 	return fmt.Errorf("dirstore: %s: %w", operation, err)
 }

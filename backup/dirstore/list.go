@@ -11,20 +11,20 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable/objkey"
 )
 
-// Versions implements [backup.Store]. It reads only folders that can hold a key with the prefix and after
+// Versions implements [worm.Store]. It reads only folders that can hold a key with the prefix and after
 // after, one after the other, each whole: memory is proportional to the largest folder. Files whose path
 // is no key (hidden and temporary ones among them) and symbolic links are passed over.
-func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[backup.Version, error] {
-	return func(yield func(backup.Version, error) bool) {
+func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[worm.Version, error] {
+	return func(yield func(worm.Version, error) bool) {
 		l := lister{store: s, prefix: prefix, after: after, yield: yield}
 		// The prefix leads straight to the folder that holds everything that starts with it.
 		err := l.start(ctx, prefix[:strings.LastIndexByte(prefix, '/')+1])
 		if err != nil && !errors.Is(err, errStopped) {
-			yield(backup.Version{}, fail(fmt.Sprintf("list %q", prefix), err))
+			yield(worm.Version{}, fail(fmt.Sprintf("list %q", prefix), err))
 		}
 	}
 }
@@ -35,7 +35,7 @@ var errStopped = errors.New("stopped")
 type lister struct {
 	store         *Store
 	prefix, after string
-	yield         func(backup.Version, error) bool
+	yield         func(worm.Version, error) bool
 }
 
 // start walks the folder dir, which is empty or ends with '/', if it is there.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // lockDir mirrors the objects: the file lockDir/key has one line for every date to which the lock of key
@@ -24,30 +24,30 @@ const lockLine = "2006-01-02T15:04:05Z\n"
 // maxLockFile bounds what is read of a lock file: 48,000 dates, and what fits beyond is not ours.
 const maxLockFile = 1 << 20
 
-// ReadLock implements [backup.LockReader]. It returns the zero Lock for an object without a recorded lock.
-func (s *Store) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
+// ReadLock implements [worm.LockReader]. It returns the zero Lock for an object without a recorded lock.
+func (s *Store) ReadLock(ctx context.Context, key, id string) (worm.Lock, error) {
 	if _, _, err := s.object(ctx, key, id); err != nil {
-		return backup.Lock{}, fail("read lock "+key, err)
+		return worm.Lock{}, fail("read lock "+key, err)
 	}
 	until, err := s.recorded(key)
 	if err != nil {
-		return backup.Lock{}, fail("read lock "+key, err)
+		return worm.Lock{}, fail("read lock "+key, err)
 	}
 	if until.IsZero() {
-		return backup.Lock{}, nil
+		return worm.Lock{}, nil
 	}
-	return backup.Lock{Mode: backup.LockAdvisory, Until: until}, nil
+	return worm.Lock{Mode: worm.LockAdvisory, Until: until}, nil
 }
 
-// Extend implements [backup.Store]. The mode of lock must not be none; it is recorded as advisory.
-func (s *Store) Extend(ctx context.Context, key, id string, lock backup.Lock) error {
+// Extend implements [worm.Store]. The mode of lock must not be none; it is recorded as advisory.
+func (s *Store) Extend(ctx context.Context, key, id string, lock worm.Lock) error {
 	if err := s.extend(ctx, key, id, lock); err != nil {
 		return fail("extend "+key, err)
 	}
 	return nil
 }
 
-func (s *Store) extend(ctx context.Context, key, id string, lock backup.Lock) error {
+func (s *Store) extend(ctx context.Context, key, id string, lock worm.Lock) error {
 	until, locked, err := endOf(lock)
 	if err != nil {
 		return err
@@ -117,14 +117,14 @@ func (s *Store) lockPath(key string) string {
 }
 
 // endOf returns the end of lock in whole seconds, rounded up, and whether it asks for a lock at all.
-func endOf(lock backup.Lock) (until time.Time, locked bool, err error) {
+func endOf(lock worm.Lock) (until time.Time, locked bool, err error) {
 	switch lock.Mode {
-	case "", backup.LockNone:
+	case "", worm.LockNone:
 		if !lock.Until.IsZero() {
 			return until, false, errors.New("lock with an end but without a mode")
 		}
 		return until, false, nil
-	case backup.LockAdvisory, backup.LockGovernance, backup.LockCompliance:
+	case worm.LockAdvisory, worm.LockGovernance, worm.LockCompliance:
 	default:
 		return until, false, fmt.Errorf("unknown lock mode %q", lock.Mode)
 	}

@@ -9,9 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/sys/unix"
-
-	"github.com/stelelog/stele/backup"
 )
 
 // asNobody runs f with the file permissions of an ordinary user, also where the tests run as root.
@@ -54,21 +53,21 @@ func TestPermissions(t *testing.T) {
 	s := mustOpen(t, dir, Options{})
 	asNobody(t, func() {
 		var pathErr *fs.PathError
-		_, err := s.Create(ctx, "a/2", nil, backup.Lock{})
+		_, err := s.Create(ctx, "a/2", nil, worm.Lock{})
 		if !errors.Is(err, syscall.EACCES) || !errors.Is(err, fs.ErrPermission) || !errors.As(err, &pathErr) ||
 			filepath.Dir(pathErr.Path) != filepath.Join(dir, "a") || pathErr.Op == "" {
 			t.Errorf("create in a closed folder: %v", err)
 		}
-		if _, err := s.Create(ctx, "new/1", nil, backup.Lock{}); !errors.Is(err, syscall.EACCES) {
+		if _, err := s.Create(ctx, "new/1", nil, worm.Lock{}); !errors.Is(err, syscall.EACCES) {
 			t.Errorf("create a folder: %v", err)
 		}
-		if _, err := s.Create(ctx, "a/1", nil, backup.Lock{}); !errors.Is(err, fs.ErrExist) {
+		if _, err := s.Create(ctx, "a/1", nil, worm.Lock{}); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("existing object: %v", err)
 		}
 		if err := s.Extend(ctx, "a/1", "", inAnHour); !errors.Is(err, syscall.EACCES) {
 			t.Errorf("extend: %v", err)
 		}
-		if _, err := s.Read(ctx, "z/1", "", backup.Range{}); !errors.Is(err, syscall.EACCES) || errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, "z/1", "", worm.Range{}); !errors.Is(err, syscall.EACCES) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read: %v", err)
 		}
 		var listErr error

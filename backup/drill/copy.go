@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 )
 
@@ -110,7 +111,7 @@ func digest(f *backup.Found) commit.Hex32 {
 }
 
 // copyKeys copies the key store, all that it ever was.
-func copyKeys(ctx context.Context, from, to backup.Store) error {
+func copyKeys(ctx context.Context, from, to worm.Store) error {
 	for v, err := range from.Versions(ctx, keysPrefix, "") {
 		if err != nil {
 			return err
@@ -118,7 +119,7 @@ func copyKeys(ctx context.Context, from, to backup.Store) error {
 		if v.Deleted {
 			continue
 		}
-		data, err := from.Read(ctx, v.Key, v.ID, backup.Range{})
+		data, err := from.Read(ctx, v.Key, v.ID, worm.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -132,8 +133,8 @@ func copyKeys(ctx context.Context, from, to backup.Store) error {
 	return nil
 }
 
-func keep(ctx context.Context, to backup.Store, key string, data []byte) error {
-	_, err := to.Create(ctx, key, data, backup.Lock{Mode: backup.LockNone})
+func keep(ctx context.Context, to worm.Store, key string, data []byte) error {
+	_, err := to.Create(ctx, key, data, worm.Lock{Mode: worm.LockNone})
 	if errors.Is(err, fs.ErrExist) {
 		return nil // the oldest version counts, and comes first
 	}
@@ -142,8 +143,8 @@ func keep(ctx context.Context, to backup.Store, key string, data []byte) error {
 
 // copying is a store that copies each object that is read, whole.
 type copying struct {
-	backup.Store
-	to   backup.Store
+	worm.Store
+	to   worm.Store
 	mu   sync.Mutex // guards last: parts of one object are read one after the other
 	last struct {
 		key, id string
@@ -151,12 +152,12 @@ type copying struct {
 	}
 }
 
-// Read implements backup.Store.
-func (c *copying) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+// Read implements worm.Store.
+func (c *copying) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last.data == nil || c.last.key != key || c.last.id != id {
-		data, err := c.Store.Read(ctx, key, id, backup.Range{})
+		data, err := c.Store.Read(ctx, key, id, worm.Range{})
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +168,7 @@ func (c *copying) Read(ctx context.Context, key, id string, r backup.Range) ([]b
 		}
 		c.last.key, c.last.id, c.last.data = key, id, data
 	}
-	if r == (backup.Range{}) {
+	if r == (worm.Range{}) {
 		return append([]byte{}, c.last.data...), nil
 	}
 	if r.Off < 0 || r.Len < 0 || r.Off > int64(len(c.last.data)) || r.Len > int64(len(c.last.data))-r.Off {

@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/logpipe"
 )
 
 // Config configures [Erasure]. All but Approvers, Sample and Wait is required.
 type Config struct {
-	Store      backup.Store
+	Store      worm.Store
 	Trust      []byte          // content of trust.stele
 	Reader     []byte          // content of a reader's role file
 	Approvers  [][]byte        // contents of role files of those who approve; the policy root's while there are not two

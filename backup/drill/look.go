@@ -10,6 +10,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/durable"
@@ -123,7 +124,7 @@ func (r *Result) fail(format string, args ...any) {
 }
 
 // reread reads the copy with the keys of today.
-func (d *drill) reread(ctx context.Context, copied backup.Store, r *Result) error {
+func (d *drill) reread(ctx context.Context, copied worm.Store, r *Result) error {
 	archive, err := backup.OpenArchive(ctx, copied, d.cfg.Trust)
 	if err != nil {
 		return fmt.Errorf("the restored copy: %w", err)

@@ -9,12 +9,12 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Desk is an archive's control log as one person sees it and writes to it. Its methods are safe for concurrent use.
@@ -22,7 +22,7 @@ import (
 // inbox into the log as well, else a compactor does, within seconds.
 type Desk struct {
 	trust   identity.Trust
-	store   objstore.Store
+	store   worm.Store
 	log     *ledger.Log
 	me      note.Signer // nil: who only looks
 	sealer  note.Signer // the control key, if this is the policy root
@@ -34,7 +34,7 @@ type Desk struct {
 
 // Open opens the control log of the archive of a trust file. who is the content of the role file of an approver, a
 // holder, a reader or the policy root; nil only looks.
-func Open(ctx context.Context, store objstore.Store, trust, who []byte) (*Desk, error) {
+func Open(ctx context.Context, store worm.Store, trust, who []byte) (*Desk, error) {
 	d := &Desk{store: store, now: time.Now}
 	if err := d.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)

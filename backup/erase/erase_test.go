@@ -14,10 +14,10 @@ import (
 	"github.com/stelelog/stele/backup/admin"
 	. "github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // place is an archive with the people around it.
@@ -32,7 +32,7 @@ type place struct {
 func newPlace(t *testing.T, people ...string) *place {
 	t.Helper()
 	p := &place{t: t, store: storetest.NewMemory(), dir: t.TempDir(), files: map[string][]byte{}}
-	setup, err := admin.Init(t.Context(), admin.InitConfig{Store: p.store, Dir: p.dir, Name: "test", To: "file:///nowhere", Lock: objstore.LockNone})
+	setup, err := admin.Init(t.Context(), admin.InitConfig{Store: p.store, Dir: p.dir, Name: "test", To: "file:///nowhere", Lock: worm.LockNone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (p *place) refused(err error, why string) {
 func (p *place) drop(entry []byte) string {
 	p.t.Helper()
 	sum := commit.Hash(entry)
-	if _, err := p.store.Create(p.t.Context(), "control/inbox/"+sum.String(), entry, objstore.Lock{}); err != nil {
+	if _, err := p.store.Create(p.t.Context(), "control/inbox/"+sum.String(), entry, worm.Lock{}); err != nil {
 		p.t.Fatal(err)
 	}
 	p.sequence()
@@ -201,7 +201,7 @@ func TestNothingPersonal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := p.store.Read(t.Context(), v.Key, v.ID, objstore.Range{})
+		data, err := p.store.Read(t.Context(), v.Key, v.ID, worm.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Target is what is to be erased, or held. One of Tenant, Subject, Session, Class and Scopes is set; holds take one of
@@ -134,7 +134,7 @@ func (d *Desk) seal(ctx context.Context, t *Target) (*control.Selection, []byte,
 		return nil, nil, err
 	}
 	sum := sha256.Sum256(blob)
-	_, err = d.store.Create(ctx, fmt.Sprintf("%s%x", SealedPrefix, sum), blob, objstore.Lock{Mode: objstore.LockNone})
+	_, err = d.store.Create(ctx, fmt.Sprintf("%s%x", SealedPrefix, sum), blob, worm.Lock{Mode: worm.LockNone})
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, nil, fmt.Errorf("sealed selection: %w", err)
 	}

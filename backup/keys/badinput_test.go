@@ -12,12 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // While a custodian is away an approved request waits, with nothing half done, and says so; then it goes on by itself.
@@ -58,13 +57,13 @@ func TestErasureWaitsForCustodian(t *testing.T) {
 
 // fullStore has no room for packs while it is full.
 type fullStore struct {
-	backup.Store
+	worm.Store
 	full atomic.Bool
 }
 
-func (f *fullStore) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (f *fullStore) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	if f.full.Load() && strings.HasPrefix(key, "keys/packs/") {
-		return backup.Version{}, fmt.Errorf("create %s: %w: %w", key, syscall.ENOSPC, objstore.ErrPermanent)
+		return worm.Version{}, fmt.Errorf("create %s: %w: %w", key, syscall.ENOSPC, worm.ErrPermanent)
 	}
 	return f.Store.Create(ctx, key, data, lock)
 }

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 var errCrash = errors.New("crash")
@@ -193,9 +193,9 @@ func TestCopiesFromBefore(t *testing.T) {
 	older := storetest.NewMemory()
 	for v, err := range w.store.Versions(t.Context(), "", "") {
 		w.must(err)
-		data, err := w.store.Read(t.Context(), v.Key, v.ID, backup.Range{})
+		data, err := w.store.Read(t.Context(), v.Key, v.ID, worm.Range{})
 		w.must(err)
-		_, err = older.Create(t.Context(), v.Key, data, backup.Lock{Mode: backup.LockNone})
+		_, err = older.Create(t.Context(), v.Key, data, worm.Lock{Mode: worm.LockNone})
 		w.must(err)
 	}
 	reads := w.config()

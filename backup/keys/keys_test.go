@@ -8,9 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
@@ -178,7 +178,7 @@ func TestAttacksOnTheStore(t *testing.T) {
 }
 
 func mustRead(w *world, key string) []byte {
-	data, err := w.store.Read(w.t.Context(), key, "", backup.Range{})
+	data, err := w.store.Read(w.t.Context(), key, "", worm.Range{})
 	w.must(err)
 	return data
 }
@@ -241,7 +241,7 @@ func TestErasedByPolicy(t *testing.T) {
 // The locks of packs that the newest record names never end while it names them.
 func TestLocksAreExtended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newLocked(t, backup.LockGovernance)
+		w := newLocked(t, worm.LockGovernance)
 		s := w.open(w.config())
 		defer s.Close()
 		w.granter().grant(4, "ada")
@@ -250,7 +250,7 @@ func TestLocksAreExtended(t *testing.T) {
 			for _, key := range w.keysOf("keys/packs/") {
 				lock, err := w.store.ReadLock(t.Context(), key, "")
 				w.must(err)
-				if left := time.Until(lock.Until); left < 15*24*time.Hour || lock.Mode != backup.LockGovernance {
+				if left := time.Until(lock.Until); left < 15*24*time.Hour || lock.Mode != worm.LockGovernance {
 					t.Errorf("%s is locked %v for %v", key, lock.Mode, left)
 				}
 			}

@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/custodian/byurl"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // childEnv makes the test binary a key service, to be killed: its value says of which archive, and what it does.
@@ -107,14 +107,14 @@ func diskConfig(dir string) (cfg keys.Config, err error) {
 
 // tellingStore says when it writes, and when it has.
 type tellingStore struct {
-	backup.Store
+	worm.Store
 	say func(string) error
 }
 
-func (s tellingStore) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (s tellingStore) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	what := key[:strings.LastIndexByte(key, '/')+1]
 	if err := s.say("write " + what); err != nil {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	v, err := s.Store.Create(ctx, key, data, lock)
 	return v, errors.Join(err, s.say("written "+what))
@@ -151,7 +151,7 @@ func newDiskWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), sets: [][]string{{"a", "b"}, {"a", "c"}, {"b", "c"}}}
 	w.onDisk()
-	w.found(backup.LockNone)
+	w.found(worm.LockNone)
 	return w
 }
 

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keydepot"
@@ -40,7 +40,7 @@ func (w *world) gone(names ...string) (back func()) {
 	}
 	return func() {
 		for key, data := range kept {
-			_, err := w.store.Create(w.t.Context(), key, data, backup.Lock{Mode: backup.LockNone})
+			_, err := w.store.Create(w.t.Context(), key, data, worm.Lock{Mode: worm.LockNone})
 			w.must(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -37,7 +38,7 @@ func (w *world) forge(from *keyroot.Record, recovery keyroot.Recovery) {
 	w.must(err)
 	file, err := note.Sign(&note.Note{Text: string(line)}, signer)
 	w.must(err)
-	_, err = w.store.Create(w.t.Context(), fmt.Sprintf("%s%020d", keydepot.Roots, r.N), file, backup.Lock{Mode: backup.LockNone})
+	_, err = w.store.Create(w.t.Context(), fmt.Sprintf("%s%020d", keydepot.Roots, r.N), file, worm.Lock{Mode: worm.LockNone})
 	w.must(err)
 	if _, now := w.depot().State().Last(); now != keyroot.Hash(file) {
 		w.t.Fatal("the forged record does not count")

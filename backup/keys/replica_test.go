@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 )
@@ -33,23 +33,23 @@ func (w *world) mirror() *mirror {
 	return &mirror{Store: store}
 }
 
-func (m *mirror) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (m *mirror) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	if m.away.Load() || m.readOnly.Load() {
-		return backup.Version{}, errAway
+		return worm.Version{}, errAway
 	}
 	return m.Store.Create(ctx, key, data, lock)
 }
 
-func (m *mirror) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+func (m *mirror) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	if m.away.Load() {
 		return nil, errAway
 	}
 	return m.Store.Read(ctx, key, id, r)
 }
 
-func (m *mirror) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
+func (m *mirror) ReadLock(ctx context.Context, key, id string) (worm.Lock, error) {
 	if m.away.Load() {
-		return backup.Lock{}, errAway
+		return worm.Lock{}, errAway
 	}
 	return m.Store.ReadLock(ctx, key, id)
 }
@@ -66,9 +66,9 @@ func (w *world) generation(n uint64) custodian.State {
 func (w *world) same(m *mirror) {
 	w.t.Helper()
 	for _, key := range w.keysOf("keys/") {
-		want, err := w.store.Read(w.t.Context(), key, "", backup.Range{})
+		want, err := w.store.Read(w.t.Context(), key, "", worm.Range{})
 		w.must(err)
-		if got, err := m.Store.Read(w.t.Context(), key, "", backup.Range{}); err != nil || !bytes.Equal(got, want) {
+		if got, err := m.Store.Read(w.t.Context(), key, "", worm.Range{}); err != nil || !bytes.Equal(got, want) {
 			w.t.Errorf("the replica has %d bytes of %s, %v", len(got), key, err)
 		}
 		if lock, err := m.Store.ReadLock(w.t.Context(), key, ""); err != nil || lock.Until.IsZero() {
@@ -80,7 +80,7 @@ func (w *world) same(m *mirror) {
 // A replica gets what the key store writes. While it is away an erasure waits, with nothing half done, and says why; a key
 // store opens from it alone, and what was erased stays dead there.
 func TestReplica(t *testing.T) {
-	w := newLocked(t, backup.LockGovernance)
+	w := newLocked(t, worm.LockGovernance)
 	m := w.mirror()
 	cfg := w.config()
 	cfg.Replica = m
@@ -121,15 +121,15 @@ func TestReplica(t *testing.T) {
 	alone := w.config()
 	alone.Identity, alone.From = nil, ""
 	copied := storetest.NewMemory() // the control log, and the key store of the replica
-	for _, from := range []backup.Store{w.store, m.Store} {
+	for _, from := range []worm.Store{w.store, m.Store} {
 		for v, err := range from.Versions(t.Context(), "", "") {
 			w.must(err)
 			if strings.HasPrefix(v.Key, "keys/") != (from == m.Store) {
 				continue
 			}
-			data, err := from.Read(t.Context(), v.Key, v.ID, backup.Range{})
+			data, err := from.Read(t.Context(), v.Key, v.ID, worm.Range{})
 			w.must(err)
-			_, err = copied.Create(t.Context(), v.Key, data, backup.Lock{Mode: backup.LockNone})
+			_, err = copied.Create(t.Context(), v.Key, data, worm.Lock{Mode: worm.LockNone})
 			w.must(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -38,7 +39,7 @@ func (w *world) forged(role []byte, control_ uint64) bool {
 	w.must(err)
 	file, err := note.Sign(&note.Note{Text: string(line)}, signer)
 	w.must(err)
-	_, err = w.store.Create(w.t.Context(), fmt.Sprintf("%s%020d", keydepot.Roots, r.N), file, backup.Lock{Mode: backup.LockNone})
+	_, err = w.store.Create(w.t.Context(), fmt.Sprintf("%s%020d", keydepot.Roots, r.N), file, worm.Lock{Mode: worm.LockNone})
 	w.must(err)
 	_, now := w.depot().State().Last()
 	return now == keyroot.Hash(file)

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -32,13 +33,13 @@ import (
 
 // Config configures a [Service]. Store, Trust and Custodians are required.
 type Config struct {
-	Store      objstore.Store
+	Store      worm.Store
 	Trust      []byte // content of trust.stele
 	Custodians Custodians
 
 	// Replica is a second store, at another place and under other hands, that gets all that the key store writes. Nothing is
 	// destroyed, and no grant removed, before it was read back from there; nil if there is none.
-	Replica objstore.Store
+	Replica worm.Store
 
 	// Identity is the content of keyservice.stele. Without it the service reads: it answers, and never writes.
 	Identity []byte
@@ -228,10 +229,10 @@ func (s *Service) keepers(size uint64) (vs note.Verifiers, err error) {
 }
 
 // lock is that of an object made now.
-func (s *Service) lock(keep time.Duration) objstore.Lock {
+func (s *Service) lock(keep time.Duration) worm.Lock {
 	p := s.control.Policy()
 	if p == nil {
-		return objstore.Lock{Mode: objstore.LockNone}
+		return worm.Lock{Mode: worm.LockNone}
 	}
 	if keep == 0 {
 		keep = p.Longest()

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/custodian/custodiantest"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
@@ -28,7 +28,7 @@ import (
 type world struct {
 	t       testing.TB
 	store   *storetest.Memory
-	disk    backup.Store // instead of store, if processes share the archive
+	disk    worm.Store // instead of store, if processes share the archive
 	dir     string
 	devices map[string]*custodiantest.Memory
 	sets    [][]string
@@ -39,10 +39,10 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return newLocked(t, backup.LockNone)
+	return newLocked(t, worm.LockNone)
 }
 
-func newLocked(t testing.TB, lock backup.LockMode) *world {
+func newLocked(t testing.TB, lock worm.LockMode) *world {
 	t.Helper()
 	w := &world{t: t, store: storetest.NewMemory(), dir: t.TempDir(), devices: map[string]*custodiantest.Memory{},
 		sets: [][]string{{"a", "b"}, {"a", "c"}, {"b", "c"}}}
@@ -54,7 +54,7 @@ func newLocked(t testing.TB, lock backup.LockMode) *world {
 }
 
 // at is where the archive lies.
-func (w *world) at() backup.Store {
+func (w *world) at() worm.Store {
 	if w.disk != nil {
 		return w.disk
 	}
@@ -62,7 +62,7 @@ func (w *world) at() backup.Store {
 }
 
 // found makes the archive.
-func (w *world) found(lock backup.LockMode) {
+func (w *world) found(lock worm.LockMode) {
 	t := w.t
 	t.Helper()
 	_, err := admin.Init(t.Context(), admin.InitConfig{Store: w.at(), Name: "acme", To: "file://" + w.path("spool"), Dir: w.dir,

@@ -18,6 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -36,7 +37,7 @@ type Local struct {
 
 	dir   string
 	opt   Options
-	store backup.Store
+	store worm.Store
 	trust []byte
 }
 
@@ -77,7 +78,7 @@ func (l *Local) init(ctx context.Context) error {
 	if name == "" {
 		name = "local"
 	}
-	_, err := admin.Init(ctx, admin.InitConfig{Store: l.store, Name: name, To: l.spool(), Dir: l.dir, Lock: backup.LockAdvisory, Keep: l.opt.Keep})
+	_, err := admin.Init(ctx, admin.InitConfig{Store: l.store, Name: name, To: l.spool(), Dir: l.dir, Lock: worm.LockAdvisory, Keep: l.opt.Keep})
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,9 @@ import (
 	"io/fs"
 	"net/http"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/s3store"
-	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // Options change how a store is opened. The zero Options are right for nearly everybody.
@@ -32,7 +31,7 @@ type Options struct {
 
 // Open opens the store of an archive that exists, and asks it something, so that a wrong URL shows at once. The error
 // says what to change; it wraps fs.ErrNotExist if the directory or the bucket is missing.
-func Open(ctx context.Context, rawURL string, options Options) (backup.Store, error) {
+func Open(ctx context.Context, rawURL string, options Options) (worm.Store, error) {
 	p, err := parse(rawURL)
 	if err != nil {
 		return nil, err
@@ -46,7 +45,7 @@ func Open(ctx context.Context, rawURL string, options Options) (backup.Store, er
 // Create opens the store for a new archive. It makes the directory, or the bucket with versions and object lock, if it
 // is missing. A bucket that is there is taken as it is, but without object lock it is refused for any lock but none.
 // What lies in the store already is for the caller to judge.
-func Create(ctx context.Context, rawURL string, lock backup.LockMode, options Options) (backup.Store, error) {
+func Create(ctx context.Context, rawURL string, lock worm.LockMode, options Options) (worm.Store, error) {
 	p, err := parse(rawURL)
 	if err != nil {
 		return nil, err
@@ -61,7 +60,7 @@ func Create(ctx context.Context, rawURL string, lock backup.LockMode, options Op
 		}
 		store, err = p.openBucket(ctx, options)
 	}
-	if err != nil || lock == "" || lock == backup.LockNone {
+	if err != nil || lock == "" || lock == worm.LockNone {
 		return store, err
 	}
 	b, err := store.(*s3store.Store).Describe(ctx)
@@ -77,12 +76,12 @@ func Create(ctx context.Context, rawURL string, lock backup.LockMode, options Op
 }
 
 // OpenDeleter opens the store of an archive to remove what has expired, with credentials that may.
-func OpenDeleter(ctx context.Context, rawURL string, options Options) (objstore.Deleter, error) {
+func OpenDeleter(ctx context.Context, rawURL string, options Options) (worm.Deleter, error) {
 	p, err := parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	var d objstore.Deleter
+	var d worm.Deleter
 	if p.dir != "" {
 		d, err = dirstore.OpenDeleter(p.dir)
 	} else {
@@ -96,18 +95,18 @@ func OpenDeleter(ctx context.Context, rawURL string, options Options) (objstore.
 
 // DefaultLock is the strongest lock that a new archive at rawURL gets without being asked: governance in a bucket,
 // advisory in a directory, which has no other.
-func DefaultLock(rawURL string) (backup.LockMode, error) {
+func DefaultLock(rawURL string) (worm.LockMode, error) {
 	p, err := parse(rawURL)
 	if err != nil {
 		return "", err
 	}
 	if p.dir != "" {
-		return backup.LockAdvisory, nil
+		return worm.LockAdvisory, nil
 	}
-	return backup.LockGovernance, nil
+	return worm.LockGovernance, nil
 }
 
-func (p *place) openDir(options dirstore.Options) (backup.Store, error) {
+func (p *place) openDir(options dirstore.Options) (worm.Store, error) {
 	store, err := dirstore.Open(p.dir, options)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && options.Create:
@@ -122,7 +121,7 @@ func (p *place) openDir(options dirstore.Options) (backup.Store, error) {
 	return store, nil
 }
 
-func (p *place) openBucket(ctx context.Context, options Options) (backup.Store, error) {
+func (p *place) openBucket(ctx context.Context, options Options) (worm.Store, error) {
 	store, err := s3store.Open(ctx, p.config(options))
 	var answer *s3store.Error
 	switch {

@@ -12,8 +12,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -62,7 +62,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 		"s3://bucket?path_style=0&endpoint=http://h:9000":  "leave it out",
 	} {
 		_, err := location.Open(t.Context(), rawURL, location.Options{})
-		_, createErr := location.Create(t.Context(), rawURL, backup.LockNone, location.Options{})
+		_, createErr := location.Create(t.Context(), rawURL, worm.LockNone, location.Options{})
 		_, lockErr := location.DefaultLock(rawURL)
 		for _, err := range []error{err, createErr, lockErr} {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -128,11 +128,11 @@ func TestDirectory(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("Open has made the directory")
 	}
-	store, err := location.Create(t.Context(), rawURL, backup.LockGovernance, location.Options{})
+	store, err := location.Create(t.Context(), rawURL, worm.LockGovernance, location.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Create(t.Context(), "a", []byte("x"), backup.Lock{}); err != nil {
+	if _, err := store.Create(t.Context(), "a", []byte("x"), worm.Lock{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "a")); err != nil {
@@ -141,13 +141,13 @@ func TestDirectory(t *testing.T) {
 	if store, err = location.Open(t.Context(), rawURL, location.Options{MaxObject: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Create(t.Context(), "b", []byte("xx"), backup.Lock{}); err == nil {
+	if _, err := store.Create(t.Context(), "b", []byte("xx"), worm.Lock{}); err == nil {
 		t.Error("MaxObject is not passed on")
 	}
 	if _, err := location.Open(t.Context(), rawURL+"/a", location.Options{}); err == nil || !strings.Contains(err.Error(), "is a file") {
 		t.Errorf("a file gives %v", err)
 	}
-	if lock, err := location.DefaultLock(rawURL); lock != backup.LockAdvisory || err != nil {
+	if lock, err := location.DefaultLock(rawURL); lock != worm.LockAdvisory || err != nil {
 		t.Errorf("default lock %q, %v", lock, err)
 	}
 }
@@ -169,11 +169,11 @@ func testBucket(t *testing.T, service *testbed.S3) {
 		t.Errorf("a missing bucket gives %v", err)
 	}
 	for range 2 { // made, then found
-		store, err := location.Create(t.Context(), rawURL, backup.LockGovernance, location.Options{})
+		store, err := location.Create(t.Context(), rawURL, worm.LockGovernance, location.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		lock := backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}
+		lock := worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}
 		if _, err := store.Create(t.Context(), "k", []byte("x"), lock); err != nil && !errors.Is(err, fs.ErrExist) {
 			t.Fatal(err)
 		}
@@ -182,10 +182,10 @@ func testBucket(t *testing.T, service *testbed.S3) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := store.Read(t.Context(), "a/b/k", "", backup.Range{}); string(data) != "x" {
+	if data, err := store.Read(t.Context(), "a/b/k", "", worm.Range{}); string(data) != "x" {
 		t.Errorf("under the prefix lies %q, %v", data, err)
 	}
-	if lock, err := location.DefaultLock(rawURL); lock != backup.LockGovernance || err != nil {
+	if lock, err := location.DefaultLock(rawURL); lock != worm.LockGovernance || err != nil {
 		t.Errorf("default lock %q, %v", lock, err)
 	}
 	testBareBucket(t, service)
@@ -209,11 +209,11 @@ func testBareBucket(t *testing.T, service *testbed.S3) {
 		t.Fatal(err)
 	}
 	rawURL := "s3://" + bucket + "?endpoint=" + service.Endpoint
-	_, err = location.Create(t.Context(), rawURL, backup.LockCompliance, location.Options{})
+	_, err = location.Create(t.Context(), rawURL, worm.LockCompliance, location.Options{})
 	if err == nil || !strings.Contains(err.Error(), "no object lock") {
 		t.Errorf("a bucket without object lock gives %v", err)
 	}
-	if _, err := location.Create(t.Context(), rawURL, backup.LockNone, location.Options{}); err != nil {
+	if _, err := location.Create(t.Context(), rawURL, worm.LockNone, location.Options{}); err != nil {
 		t.Errorf("without a lock: %v", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // locked stores the canary under lock, and reads back and extends the lock.
@@ -16,7 +16,7 @@ func (r *run) locked(ctx context.Context) error {
 		return nil
 	}
 	key := r.prefix + "locked"
-	r.asked = backup.Lock{Mode: r.lock, Until: time.Now().UTC().Add(r.hold).Truncate(time.Second)}
+	r.asked = worm.Lock{Mode: r.lock, Until: time.Now().UTC().Add(r.hold).Truncate(time.Second)}
 	v, err := r.store.Create(ctx, key, r.text(), r.asked)
 	if err != nil {
 		r.report("lock", false, "nothing can be stored under a %s lock: %v", r.lock, err)
@@ -33,7 +33,7 @@ func (r *run) locked(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	longer := backup.Lock{Mode: r.lock, Until: r.asked.Until.Add(time.Minute)}
+	longer := worm.Lock{Mode: r.lock, Until: r.asked.Until.Add(time.Minute)}
 	if err := r.store.Extend(ctx, key, v.ID, longer); err != nil {
 		r.report("extend", false, "a lock cannot be extended: %v", err)
 		return nil
@@ -68,7 +68,7 @@ func inDays(d time.Duration) string {
 	return "1 day"
 }
 
-func show(l backup.Lock) string {
+func show(l worm.Lock) string {
 	if l.Mode == "" {
 		return "no lock"
 	}
@@ -78,7 +78,7 @@ func show(l backup.Lock) string {
 // enforceable reports whether there is a lock to attack, and a way to.
 func (r *run) enforceable() (Attacker, bool) {
 	a, ok := r.store.(Attacker)
-	held := r.inForce.Mode == backup.LockGovernance || r.inForce.Mode == backup.LockCompliance
+	held := r.inForce.Mode == worm.LockGovernance || r.inForce.Mode == worm.LockCompliance
 	return a, ok && held
 }
 
@@ -93,7 +93,7 @@ func (r *run) attack(ctx context.Context) error {
 	if err := r.control(ctx, a); err != nil {
 		return err
 	}
-	strict := r.inForce.Mode == backup.LockCompliance
+	strict := r.inForce.Mode == worm.LockCompliance
 	half := r.inForce.Until.Add(-r.hold / 2).Truncate(time.Second)
 	if time.Until(half) < maxSkew {
 		return fmt.Errorf("the probe is too slow for locks of %s", r.hold)
@@ -105,12 +105,12 @@ func (r *run) attack(ctx context.Context) error {
 	tries := []try{
 		{"delete locked", func() error { return a.TryDelete(ctx, r.canary.Key, r.canary.ID, strict) }},
 		{"shorten", func() error {
-			return a.TryLock(ctx, r.canary.Key, r.canary.ID, backup.Lock{Mode: r.inForce.Mode, Until: half}, strict)
+			return a.TryLock(ctx, r.canary.Key, r.canary.ID, worm.Lock{Mode: r.inForce.Mode, Until: half}, strict)
 		}},
 	}
 	if strict {
 		tries = append(tries, try{"weaken", func() error {
-			return a.TryLock(ctx, r.canary.Key, r.canary.ID, backup.Lock{Mode: backup.LockGovernance, Until: r.inForce.Until}, true)
+			return a.TryLock(ctx, r.canary.Key, r.canary.ID, worm.Lock{Mode: worm.LockGovernance, Until: r.inForce.Until}, true)
 		}})
 	}
 	tries = append(tries, try{"overwrite", func() error { return a.TryOverwrite(ctx, r.canary.Key, []byte("overwritten")) }})
@@ -167,7 +167,7 @@ func (r *run) withstands(ctx context.Context, name string, answer error) error {
 
 // control finds out whether a refusal means the lock: it deletes what is not locked.
 func (r *run) control(ctx context.Context, a Attacker) error {
-	v, err := r.store.Create(ctx, r.prefix+"free", r.text(), backup.Lock{})
+	v, err := r.store.Create(ctx, r.prefix+"free", r.text(), worm.Lock{})
 	if err != nil {
 		return fmt.Errorf("canary without a lock: %w", err)
 	}
@@ -201,7 +201,7 @@ func (r *run) marker(ctx context.Context) error {
 	if err := r.withstands(ctx, "delete marker", a.TryMark(ctx, r.canary.Key)); err != nil {
 		return err
 	}
-	_, err := r.store.Create(ctx, r.canary.Key, []byte("behind the marker"), backup.Lock{})
+	_, err := r.store.Create(ctx, r.canary.Key, []byte("behind the marker"), worm.Lock{})
 	switch {
 	case err == nil:
 		err = r.withstands(ctx, "create behind marker", nil)
@@ -214,10 +214,10 @@ func (r *run) marker(ctx context.Context) error {
 // bypass tells whether these credentials can lift governance locks.
 func (r *run) bypass(ctx context.Context) error {
 	a, ok := r.enforceable()
-	if !ok || r.inForce.Mode != backup.LockGovernance {
+	if !ok || r.inForce.Mode != worm.LockGovernance {
 		return nil
 	}
-	lock := backup.Lock{Mode: r.lock, Until: time.Now().Add(r.hold)}
+	lock := worm.Lock{Mode: r.lock, Until: time.Now().Add(r.hold)}
 	v, err := r.store.Create(ctx, r.prefix+"lifted", r.text(), lock)
 	if err != nil {
 		return fmt.Errorf("another locked canary: %w", err)

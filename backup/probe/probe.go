@@ -14,7 +14,7 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // Prefix is where all canaries lie. Nothing of an archive does.
@@ -34,7 +34,7 @@ type Attacker interface {
 	// TryDelete deletes one version for good. bypass uses the permission to lift governance locks, if there is one.
 	TryDelete(ctx context.Context, key, id string, bypass bool) error
 	// TryLock sets the lock of one version, also to an earlier end or a weaker mode.
-	TryLock(ctx context.Context, key, id string, lock backup.Lock, bypass bool) error
+	TryLock(ctx context.Context, key, id string, lock worm.Lock, bypass bool) error
 	// TryMark deletes a key without naming a version, which leaves a delete marker in a bucket with versions.
 	TryMark(ctx context.Context, key string) error
 	// TryOverwrite stores data under a key that exists.
@@ -43,10 +43,10 @@ type Attacker interface {
 
 // Bucket is how a store is set up.
 type Bucket struct {
-	Versions bool            // every write makes a version
-	Locks    bool            // versions can be locked
-	Rule     backup.LockMode // of the default rule for what is stored without a lock of its own; empty if there is none
-	RuleKeep time.Duration   // how long the default rule locks
+	Versions bool          // every write makes a version
+	Locks    bool          // versions can be locked
+	Rule     worm.LockMode // of the default rule for what is stored without a lock of its own; empty if there is none
+	RuleKeep time.Duration // how long the default rule locks
 }
 
 // Describer is implemented by stores that can say how they are set up.
@@ -56,8 +56,8 @@ type Describer interface {
 
 // Options say what to expect of the store. The zero Options expect no locks.
 type Options struct {
-	// Lock is the mode that the archive will ask for. With [backup.LockAdvisory] a plain directory passes.
-	Lock backup.LockMode
+	// Lock is the mode that the archive will ask for. With [worm.LockAdvisory] a plain directory passes.
+	Lock worm.LockMode
 	// Hold is how long canaries are locked, 15 minutes if 0, at most a day. Until then they cannot be cleared away,
 	// and the probe itself must be done in less than half of it.
 	Hold time.Duration
@@ -73,9 +73,9 @@ const (
 // this store would not be what was asked for. Run returns an error only if it could not find out, together with what
 // it has seen so far. What it wrote stays: [Prefix] may be cleared once its locks have ended. It takes seconds; ctx
 // bounds it.
-func Run(ctx context.Context, store backup.Store, o Options) ([]Result, error) {
+func Run(ctx context.Context, store worm.Store, o Options) ([]Result, error) {
 	switch o.Lock {
-	case "", backup.LockNone, backup.LockAdvisory, backup.LockGovernance, backup.LockCompliance:
+	case "", worm.LockNone, worm.LockAdvisory, worm.LockGovernance, worm.LockCompliance:
 	default:
 		return nil, fmt.Errorf("probe: unknown lock mode %q", o.Lock)
 	}
@@ -103,17 +103,17 @@ type Result struct {
 
 // run is one probe.
 type run struct {
-	store   backup.Store
-	lock    backup.LockMode
+	store   worm.Store
+	lock    worm.LockMode
 	hold    time.Duration
 	prefix  string
 	bucket  *Bucket // nil if the store does not say
 	results []Result
 
-	canary   backup.Version // the locked one
-	asked    backup.Lock    // what was asked for it
-	inForce  backup.Lock    // what the store says
-	untried  string         // why attacks say nothing about the lock, if they do not
+	canary   worm.Version // the locked one
+	asked    worm.Lock    // what was asked for it
+	inForce  worm.Lock    // what the store says
+	untried  string       // why attacks say nothing about the lock, if they do not
 	attacked bool
 	lost     bool // the canary is gone: there is nothing left to attack
 	listed   int  // versions of its key so far
@@ -133,7 +133,7 @@ func (r *run) allOK() bool {
 	return true
 }
 
-func (r *run) wantsLock() bool { return r.lock != "" && r.lock != backup.LockNone }
+func (r *run) wantsLock() bool { return r.lock != "" && r.lock != worm.LockNone }
 
 // verdict says in one line what the locks are worth.
 func (r *run) verdict() {
@@ -141,8 +141,8 @@ func (r *run) verdict() {
 	switch {
 	case !r.wantsLock():
 		r.report(WORM, true, "none asked for: who may delete in this store can delete the archive")
-	case mode == backup.LockAdvisory:
-		r.report(WORM, r.lock == backup.LockAdvisory && r.allOK(),
+	case mode == worm.LockAdvisory:
+		r.report(WORM, r.lock == worm.LockAdvisory && r.allOK(),
 			"advisory (plain directory): who owns the files can delete them; a copy elsewhere under object lock cannot be deleted")
 	case mode == "":
 		r.report(WORM, false, "not enforced: asked for %s, no lock is in force", r.lock)
@@ -158,7 +158,7 @@ func (r *run) verdict() {
 }
 
 // versions lists what lies under one key, oldest first.
-func (r *run) versions(ctx context.Context, key string) (all []backup.Version, err error) {
+func (r *run) versions(ctx context.Context, key string) (all []worm.Version, err error) {
 	for v, err := range r.store.Versions(ctx, key, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", key, err)
@@ -171,8 +171,8 @@ func (r *run) versions(ctx context.Context, key string) (all []backup.Version, e
 }
 
 // holds reports whether a version still has its content.
-func (r *run) holds(ctx context.Context, v backup.Version, want []byte) (bool, error) {
-	got, err := r.store.Read(ctx, v.Key, v.ID, backup.Range{})
+func (r *run) holds(ctx context.Context, v worm.Version, want []byte) (bool, error) {
+	got, err := r.store.Read(ctx, v.Key, v.ID, worm.Range{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -180,10 +180,10 @@ func (r *run) holds(ctx context.Context, v backup.Version, want []byte) (bool, e
 }
 
 // lockOf reads a lock back; a store that cannot say has none.
-func (r *run) lockOf(ctx context.Context, v backup.Version) (backup.Lock, error) {
-	reader, ok := r.store.(backup.LockReader)
+func (r *run) lockOf(ctx context.Context, v worm.Version) (worm.Lock, error) {
+	reader, ok := r.store.(worm.LockReader)
 	if !ok {
-		return backup.Lock{}, errors.New("the store cannot say what lock is in force")
+		return worm.Lock{}, errors.New("the store cannot say what lock is in force")
 	}
 	return reader.ReadLock(ctx, v.Key, v.ID)
 }

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -28,7 +28,7 @@ type bucket struct {
 	flaws flaws
 
 	mu    sync.Mutex
-	locks map[string]backup.Lock // those that were changed, by version
+	locks map[string]worm.Lock // those that were changed, by version
 }
 
 type flaws struct {
@@ -36,12 +36,12 @@ type flaws struct {
 
 	skew  time.Duration
 	fault string // attack that cannot be tried
-	rule  backup.LockMode
+	rule  worm.LockMode
 }
 
 var errWire = errors.New("connection reset")
 
-func (b *bucket) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (b *bucket) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	v, err := b.Memory.Create(ctx, key, data, lock)
 	if errors.Is(err, fs.ErrExist) && b.flaws.createOverwrites {
 		v, err = b.Overwrite(key, data), nil
@@ -50,7 +50,7 @@ func (b *bucket) Create(ctx context.Context, key string, data []byte, lock backu
 	return v, err
 }
 
-func (b *bucket) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
+func (b *bucket) ReadLock(ctx context.Context, key, id string) (worm.Lock, error) {
 	lock, err := b.Memory.ReadLock(ctx, key, id)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,14 +59,14 @@ func (b *bucket) ReadLock(ctx context.Context, key, id string) (backup.Lock, err
 	}
 	switch {
 	case b.flaws.hidesLock:
-		lock = backup.Lock{}
+		lock = worm.Lock{}
 	case b.flaws.wrongMode && lock.Mode != "":
-		lock.Mode = backup.LockGovernance
+		lock.Mode = worm.LockGovernance
 	}
 	return lock, err
 }
 
-func (b *bucket) Extend(ctx context.Context, key, id string, lock backup.Lock) error {
+func (b *bucket) Extend(ctx context.Context, key, id string, lock worm.Lock) error {
 	if b.flaws.noExtend {
 		return fs.ErrPermission
 	}
@@ -79,7 +79,7 @@ func (b *bucket) Describe(context.Context) (probe.Bucket, error) {
 
 func (b *bucket) TryDelete(ctx context.Context, key, id string, bypass bool) error {
 	lock, _ := b.ReadLock(ctx, key, id)
-	held := lock.Mode == backup.LockCompliance || lock.Mode == backup.LockGovernance && !bypass
+	held := lock.Mode == worm.LockCompliance || lock.Mode == worm.LockGovernance && !bypass
 	switch {
 	case b.flaws.fault == "delete":
 		return errWire
@@ -90,7 +90,7 @@ func (b *bucket) TryDelete(ctx context.Context, key, id string, bypass bool) err
 	return nil
 }
 
-func (b *bucket) TryLock(ctx context.Context, key, id string, lock backup.Lock, bypass bool) error {
+func (b *bucket) TryLock(ctx context.Context, key, id string, lock worm.Lock, bypass bool) error {
 	now, err := b.ReadLock(ctx, key, id)
 	if err != nil {
 		return err
@@ -121,23 +121,23 @@ func (b *bucket) TryOverwrite(_ context.Context, key string, data []byte) error 
 }
 
 // plain is a store that tells nothing of itself.
-type plain struct{ backup.Store }
+type plain struct{ worm.Store }
 
-func (p plain) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
-	return p.Store.(backup.LockReader).ReadLock(ctx, key, id)
+func (p plain) ReadLock(ctx context.Context, key, id string) (worm.Lock, error) {
+	return p.Store.(worm.LockReader).ReadLock(ctx, key, id)
 }
 
 func TestRun(t *testing.T) {
-	const gov, com = backup.LockGovernance, backup.LockCompliance
+	const gov, com = worm.LockGovernance, worm.LockCompliance
 	for name, c := range map[string]struct {
 		flaws  flaws
-		lock   backup.LockMode
+		lock   worm.LockMode
 		failed string // results that are not OK
 		worm   string
 	}{
 		"governance":        {flaws{}, gov, "", "governance, enforced"},
 		"compliance":        {flaws{}, com, "", "compliance, enforced"},
-		"none":              {flaws{}, backup.LockNone, "", "none asked for"},
+		"none":              {flaws{}, worm.LockNone, "", "none asked for"},
 		"none, unversioned": {flaws{noVersions: true}, "", "", "none asked for"},
 		"may not delete":    {flaws{noDelete: true}, gov, "", "governance, read back; these credentials may delete nothing"},
 		"default rule":      {flaws{noDelete: true, rule: gov}, gov, "", "governance, read back; the default rule"},
@@ -156,7 +156,7 @@ func TestRun(t *testing.T) {
 		"clock a bit off":   {flaws{skew: 50 * time.Second}, gov, "", "governance, enforced"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := &bucket{Memory: storetest.NewMemory(), flaws: c.flaws, locks: map[string]backup.Lock{}}
+			store := &bucket{Memory: storetest.NewMemory(), flaws: c.flaws, locks: map[string]worm.Lock{}}
 			results, err := probe.Run(t.Context(), store, probe.Options{Lock: c.lock})
 			if err != nil {
 				t.Fatal(err)
@@ -182,9 +182,9 @@ func check(t *testing.T, results []probe.Result, failed, worm string) {
 }
 
 func TestNothingOfTheArchiveIsTouched(t *testing.T) {
-	store := &bucket{Memory: storetest.NewMemory(), locks: map[string]backup.Lock{}}
+	store := &bucket{Memory: storetest.NewMemory(), locks: map[string]worm.Lock{}}
 	for range 2 {
-		if _, err := probe.Run(t.Context(), store, probe.Options{Lock: backup.LockCompliance}); err != nil {
+		if _, err := probe.Run(t.Context(), store, probe.Options{Lock: worm.LockCompliance}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestNothingOfTheArchiveIsTouched(t *testing.T) {
 
 // A store whose locks are shown and never tried does not pass for one that enforces them.
 func TestStoreThatCannotBeAttacked(t *testing.T) {
-	results, err := probe.Run(t.Context(), plain{storetest.NewMemory()}, probe.Options{Lock: backup.LockGovernance})
+	results, err := probe.Run(t.Context(), plain{storetest.NewMemory()}, probe.Options{Lock: worm.LockGovernance})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,8 +208,8 @@ func TestStoreThatCannotBeAttacked(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
-	for lock, failed := range map[backup.LockMode]string{
-		backup.LockAdvisory: "", backup.LockNone: "", backup.LockGovernance: "lock WORM", backup.LockCompliance: "lock WORM",
+	for lock, failed := range map[worm.LockMode]string{
+		worm.LockAdvisory: "", worm.LockNone: "", worm.LockGovernance: "lock WORM", worm.LockCompliance: "lock WORM",
 	} {
 		store, err := dirstore.Open(t.TempDir(), dirstore.Options{})
 		if err != nil {
@@ -219,15 +219,15 @@ func TestDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		check(t, results, failed, map[bool]string{true: "none asked for", false: "advisory (plain directory)"}[lock == backup.LockNone])
+		check(t, results, failed, map[bool]string{true: "none asked for", false: "advisory (plain directory)"}[lock == worm.LockNone])
 	}
 }
 
 // An attack that the network swallowed proves nothing.
 func TestFaultsAreNoVerdict(t *testing.T) {
 	for _, fault := range []string{"delete", "lock"} {
-		store := &bucket{Memory: storetest.NewMemory(), flaws: flaws{fault: fault}, locks: map[string]backup.Lock{}}
-		if results, err := probe.Run(t.Context(), store, probe.Options{Lock: backup.LockGovernance}); !errors.Is(err, errWire) {
+		store := &bucket{Memory: storetest.NewMemory(), flaws: flaws{fault: fault}, locks: map[string]worm.Lock{}}
+		if results, err := probe.Run(t.Context(), store, probe.Options{Lock: worm.LockGovernance}); !errors.Is(err, errWire) {
 			t.Errorf("%s: %v after %v", fault, err, results)
 		}
 	}
@@ -254,25 +254,25 @@ func TestFaultsAreNoVerdict(t *testing.T) {
 type liar struct {
 	*s3store.Store
 	mu    sync.Mutex
-	shown map[string]backup.Lock
+	shown map[string]worm.Lock
 }
 
-func (l *liar) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
-	v, err := l.Store.Create(ctx, key, data, backup.Lock{})
+func (l *liar) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
+	v, err := l.Store.Create(ctx, key, data, worm.Lock{})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shown[v.ID] = lock
 	return v, err
 }
 
-func (l *liar) Extend(_ context.Context, _, id string, lock backup.Lock) error {
+func (l *liar) Extend(_ context.Context, _, id string, lock worm.Lock) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shown[id] = lock
 	return nil
 }
 
-func (l *liar) ReadLock(_ context.Context, _, id string) (backup.Lock, error) {
+func (l *liar) ReadLock(_ context.Context, _, id string) (worm.Lock, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.shown[id], nil
@@ -289,18 +289,18 @@ func TestServices(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, lock := range []backup.LockMode{backup.LockGovernance, backup.LockCompliance} {
+			for _, lock := range []worm.LockMode{worm.LockGovernance, worm.LockCompliance} {
 				results, err := probe.Run(t.Context(), store, probe.Options{Lock: lock})
 				if err != nil {
 					t.Fatal(err)
 				}
 				check(t, results, "", string(lock)+", enforced")
 				bypass := slices.ContainsFunc(results, func(r probe.Result) bool { return r.Name == "bypass" })
-				if bypass != (lock == backup.LockGovernance) {
+				if bypass != (lock == worm.LockGovernance) {
 					t.Errorf("%s: bypass tried: %t", lock, bypass)
 				}
 			}
-			results, err := probe.Run(t.Context(), &liar{Store: store, shown: map[string]backup.Lock{}}, probe.Options{Lock: backup.LockCompliance})
+			results, err := probe.Run(t.Context(), &liar{Store: store, shown: map[string]worm.Lock{}}, probe.Options{Lock: worm.LockCompliance})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,25 +9,25 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // create tries that what is stored reads back, that a second create is refused, and compares the clocks.
 func (r *run) create(ctx context.Context) error {
 	key, data := r.prefix+"once", []byte("first writer of "+r.prefix)
 	before := time.Now()
-	v, err := r.store.Create(ctx, key, data, backup.Lock{})
+	v, err := r.store.Create(ctx, key, data, worm.Lock{})
 	if err != nil {
 		return fmt.Errorf("nothing can be stored: %w", err)
 	}
 	r.clock(before, v.Modified, time.Now())
 
-	if _, err := r.store.Create(ctx, key, []byte("second writer"), backup.Lock{}); !errors.Is(err, fs.ErrExist) {
+	if _, err := r.store.Create(ctx, key, []byte("second writer"), worm.Lock{}); !errors.Is(err, fs.ErrExist) {
 		r.report("create-only", false, "a second create of the same key ends with %v, not with a refusal: two compactors would both commit", err)
 	} else {
 		r.report("create-only", true, "a second create of the same key is refused")
 	}
-	part, err := r.store.Read(ctx, key, v.ID, backup.Range{Off: 6, Len: 6})
+	part, err := r.store.Read(ctx, key, v.ID, worm.Range{Off: 6, Len: 6})
 	ranges := err == nil && bytes.Equal(part, data[6:12])
 	listed, err := r.versions(ctx, key)
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *run) race(ctx context.Context) error {
 	var wait sync.WaitGroup
 	for i := range racers {
 		wait.Go(func() {
-			_, err := r.store.Create(ctx, key, racer(i), backup.Lock{})
+			_, err := r.store.Create(ctx, key, racer(i), worm.Lock{})
 			won[i] = err == nil
 		})
 	}

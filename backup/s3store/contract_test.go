@@ -4,9 +4,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/s3store"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -45,8 +45,8 @@ func open(t *testing.T, c s3store.Config) *s3store.Store {
 
 func TestContract(t *testing.T) {
 	onServices(t, func(t *testing.T, service *testbed.S3) {
-		storetest.Run(t, func(t *testing.T) backup.Store {
+		storetest.Run(t, func(t *testing.T) worm.Store {
 			return open(t, config(service, service.Bucket(t)))
-		}, storetest.Options{Lock: backup.LockGovernance, Keys: 1200})
+		}, storetest.Options{Lock: worm.LockGovernance, Keys: 1200})
 	})
 }

@@ -8,15 +8,14 @@ import (
 	"net/http"
 
 	"github.com/minio/minio-go/v7"
-
-	"github.com/stelelog/stele/internal/objstore"
+	"github.com/stelelog/stele/backup/worm"
 )
 
-// Deleter is a objstore.Deleter on a bucket. It needs s3:DeleteObjectVersion, which no role has that writes, and never asks
+// Deleter is a worm.Deleter on a bucket. It needs s3:DeleteObjectVersion, which no role has that writes, and never asks
 // to bypass governance. It is safe for concurrent use.
 type Deleter struct{ store *Store }
 
-var _ objstore.Deleter = Deleter{}
+var _ worm.Deleter = Deleter{}
 
 // OpenDeleter opens what [Open] opens, to remove what has expired.
 func OpenDeleter(ctx context.Context, config Config) (Deleter, error) {
@@ -24,7 +23,7 @@ func OpenDeleter(ctx context.Context, config Config) (Deleter, error) {
 	return Deleter{s}, err
 }
 
-// Delete implements objstore.Deleter.
+// Delete implements worm.Deleter.
 func (d Deleter) Delete(ctx context.Context, key, id string) error {
 	s := d.store
 	name, err := s.name(key)

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/s3store"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -20,20 +20,20 @@ func TestDelete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, mode := range []backup.LockMode{backup.LockGovernance, backup.LockCompliance} {
-			v, err := s.Create(ctx, "held/"+string(mode), []byte("x"), backup.Lock{Mode: mode, Until: time.Now().Add(time.Hour)})
+		for _, mode := range []worm.LockMode{worm.LockGovernance, worm.LockCompliance} {
+			v, err := s.Create(ctx, "held/"+string(mode), []byte("x"), worm.Lock{Mode: mode, Until: time.Now().Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := d.Delete(ctx, v.Key, v.ID); !errors.Is(err, fs.ErrPermission) {
 				t.Errorf("%s: %v", mode, err)
 			}
-			if _, err := s.Read(ctx, v.Key, v.ID, backup.Range{}); err != nil {
+			if _, err := s.Read(ctx, v.Key, v.ID, worm.Range{}); err != nil {
 				t.Errorf("%s: %v", mode, err)
 			}
 		}
 		until := time.Now().Add(3 * time.Second)
-		v, err := s.Create(ctx, "over", []byte("x"), backup.Lock{Mode: backup.LockCompliance, Until: until})
+		v, err := s.Create(ctx, "over", []byte("x"), worm.Lock{Mode: worm.LockCompliance, Until: until})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestDelete(t *testing.T) {
 		if err != nil || time.Now().Before(until) {
 			t.Errorf("removed at %s, lock until %s: %v", time.Now(), until, err)
 		}
-		if _, err := s.Read(ctx, v.Key, v.ID, backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, v.Key, v.ID, worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read: %v", err)
 		}
 		if err := d.Delete(ctx, v.Key, v.ID); err != nil {

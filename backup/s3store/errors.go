@@ -10,13 +10,12 @@ import (
 	"strings"
 
 	"github.com/minio/minio-go/v7"
-
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // Error is a failed operation. It wraps fs.ErrExist or fs.ErrNotExist where the contract of the store says
 // so, fs.ErrPermission where credentials are refused, and otherwise what went wrong on the way. It is a
-// [backup.ErrPermanent] if the service answered, and somebody must do what Hint says first. It holds
+// [worm.ErrPermanent] if the service answered, and somebody must do what Hint says first. It holds
 // neither credentials nor signatures.
 type Error struct {
 	Op     string // "open", "create", "read back", "read", "list", "extend", "read lock" or "create bucket"
@@ -50,8 +49,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is [backup.ErrPermanent] and e is one.
-func (e *Error) Is(target error) bool { return e.permanent && target == backup.ErrPermanent }
+// Is reports whether target is [worm.ErrPermanent] and e is one.
+func (e *Error) Is(target error) bool { return e.permanent && target == worm.ErrPermanent }
 
 // wrap makes an *Error of what the client returned. id is the version that was asked for, if any.
 func (s *Store) wrap(ctx context.Context, op, key, id string, err error) error {

@@ -11,22 +11,22 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable/objkey"
 )
 
 // pageSize is how many versions one request lists; no service gives more.
 const pageSize = 1000
 
-// Versions implements [backup.Store] with ListObjectVersions. It holds one page and all versions of one
+// Versions implements [worm.Store] with ListObjectVersions. It holds one page and all versions of one
 // key in memory. Keys in the bucket that are no keys of a store are passed over.
 //
 // S3 lists the newest version of a key first; the group is turned round. Among versions, and among delete
 // markers, the order of the service is never changed. How the two mix is decided by their times in whole
 // seconds, and in the same second by the listing, because some services list the two kinds apart.
-func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[backup.Version, error] {
-	return func(yield func(backup.Version, error) bool) {
-		fail := func(err error) { yield(backup.Version{}, s.wrap(ctx, "list", prefix, "", err)) }
+func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[worm.Version, error] {
+	return func(yield func(worm.Version, error) bool) {
+		fail := func(err error) { yield(worm.Version{}, s.wrap(ctx, "list", prefix, "", err)) }
 		if err := objkey.CheckPrefix(prefix); err != nil {
 			fail(err)
 			return
@@ -71,12 +71,12 @@ func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[ba
 }
 
 // version turns an entry of a listing into ours, if its key can be one.
-func (s *Store) version(info minio.ObjectInfo) (backup.Version, bool) {
+func (s *Store) version(info minio.ObjectInfo) (worm.Version, bool) {
 	key, ok := strings.CutPrefix(info.Key, s.prefix)
 	if !ok || objkey.Check(key) != nil {
-		return backup.Version{}, false
+		return worm.Version{}, false
 	}
-	return backup.Version{
+	return worm.Version{
 		Key: key, ID: info.VersionID, Size: info.Size, Modified: info.LastModified.UTC(), Deleted: info.IsDeleteMarker,
 	}, true
 }
@@ -85,9 +85,9 @@ func (s *Store) version(info minio.ObjectInfo) (backup.Version, bool) {
 // service may list versions and markers apart; a key may go on from one page to the next, and the first
 // entry of a page may repeat the last one of the page before.
 type grouper struct {
-	yield   func(backup.Version, error) bool
-	group   []backup.Version // of one key, newest first, not yet complete
-	page    []backup.Version
+	yield   func(worm.Version, error) bool
+	group   []worm.Version // of one key, newest first, not yet complete
+	page    []worm.Version
 	last    string // key that was shown last
 	stopped bool   // the consumer wants no more
 	err     error
@@ -95,7 +95,7 @@ type grouper struct {
 
 // endPage takes in the page, shows the groups that it completes and says whether to go on.
 func (g *grouper) endPage() bool {
-	slices.SortStableFunc(g.page, func(a, b backup.Version) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(g.page, func(a, b worm.Version) int { return strings.Compare(a.Key, b.Key) })
 	for _, v := range g.page {
 		if len(g.group) > 0 && v.Key != g.group[0].Key && !g.show() {
 			return false
@@ -104,7 +104,7 @@ func (g *grouper) endPage() bool {
 			g.err = fmt.Errorf("the service lists %q after %q: out of order", v.Key, g.last)
 			return false
 		}
-		same := func(w backup.Version) bool { return w.ID == v.ID && w.Deleted == v.Deleted }
+		same := func(w worm.Version) bool { return w.ID == v.ID && w.Deleted == v.Deleted }
 		if !slices.ContainsFunc(g.group, same) {
 			g.group = append(g.group, v)
 		}
@@ -134,8 +134,8 @@ func (g *grouper) show() bool {
 
 // oldestFirst orders the entries of one key, of which each kind is listed newest first, by merging the two
 // kinds: by time, and in the same second as they are listed.
-func oldestFirst(group []backup.Version) []backup.Version {
-	oldest := make([]backup.Version, 0, len(group))
+func oldestFirst(group []worm.Version) []worm.Version {
+	oldest := make([]worm.Version, 0, len(group))
 	next := func(i int, deleted bool) int {
 		for i--; i >= 0 && group[i].Deleted != deleted; i-- {
 		}
@@ -157,4 +157,4 @@ func oldestFirst(group []backup.Version) []backup.Version {
 	return oldest
 }
 
-func second(v backup.Version) time.Time { return v.Modified.Truncate(time.Second) }
+func second(v worm.Version) time.Time { return v.Modified.Truncate(time.Second) }

@@ -15,20 +15,19 @@ import (
 	"sync"
 
 	"github.com/minio/minio-go/v7"
-
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // metaSHA256 is the user metadata (x-amz-meta-sha256) that holds the SHA-256 of the object in hex.
 const metaSHA256 = "sha256"
 
-// Create implements [backup.Store]: one PUT, then one HEAD that reads size, time and retention back (and a
+// Create implements [worm.Store]: one PUT, then one HEAD that reads size, time and retention back (and a
 // GET of the retention where HEAD does not show it). The service checks Content-MD5 and the signed
 // SHA-256 before it stores anything; the SHA-256 stays in x-amz-meta-sha256.
 //
 // A PUT whose reply is lost may be sent again and then meets its own object. So an error that wraps
 // fs.ErrExist says only that an object is visible: callers that can have written it compare its content.
-func (s *Store) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+func (s *Store) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	name, err := s.name(key)
 	if err == nil {
 		err = ctx.Err()
@@ -38,7 +37,7 @@ func (s *Store) Create(ctx context.Context, key string, data []byte, lock backup
 	}
 	mode, until, lockErr := retention(lock)
 	if err = errors.Join(err, lockErr); err != nil {
-		return backup.Version{}, s.wrap(ctx, "create", key, "", err)
+		return worm.Version{}, s.wrap(ctx, "create", key, "", err)
 	}
 	options := minio.PutObjectOptions{
 		DisableContentSha256: true, // that is, no chunked signature: the hash of the whole is signed
@@ -55,31 +54,31 @@ func (s *Store) Create(ctx context.Context, key string, data []byte, lock backup
 	put, err := s.core.PutObject(ctx, s.bucket, name, body, int64(len(data)),
 		base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(sha[:]), options)
 	if err != nil {
-		return backup.Version{}, s.wrap(ctx, "create", key, "", err)
+		return worm.Version{}, s.wrap(ctx, "create", key, "", err)
 	}
 	v, got, err := s.stat(ctx, name, put.VersionID)
 	if err != nil {
-		return backup.Version{}, s.wrap(ctx, "read back", key, "", plain(err))
+		return worm.Version{}, s.wrap(ctx, "read back", key, "", plain(err))
 	}
 	if v.Size != int64(len(data)) {
-		return backup.Version{}, s.wrap(ctx, "read back", key, "", fmt.Errorf("size is %d, not %d", v.Size, len(data)))
+		return worm.Version{}, s.wrap(ctx, "read back", key, "", fmt.Errorf("size is %d, not %d", v.Size, len(data)))
 	}
 	if err := holds(got, mode, until); err != nil {
-		return backup.Version{}, s.wrap(ctx, "read back", key, "", err)
+		return worm.Version{}, s.wrap(ctx, "read back", key, "", err)
 	}
 	v.Key = key
 	return v, nil
 }
 
-// Read implements [backup.Store] with one GET. A body that breaks off is asked for again.
-func (s *Store) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+// Read implements [worm.Store] with one GET. A body that breaks off is asked for again.
+func (s *Store) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	name, err := s.name(key)
 	if err == nil {
 		err = ctx.Err()
 	}
 	var options minio.GetObjectOptions
 	options.VersionID = id
-	if err == nil && r != (backup.Range{}) {
+	if err == nil && r != (worm.Range{}) {
 		if r.Off < 0 || r.Len <= 0 || r.Off > 1<<62 || r.Len > s.maxObject {
 			err = fmt.Errorf("range of %d bytes from %d (limit %d)", r.Len, r.Off, s.maxObject)
 		} else {
@@ -105,7 +104,7 @@ func (s *Store) Read(ctx context.Context, key, id string, r backup.Range) ([]byt
 // errBroken marks a body that ended too early; it does not leave this file.
 var errBroken = errors.New("body broke off")
 
-func (s *Store) get(ctx context.Context, name string, r backup.Range, options minio.GetObjectOptions) ([]byte, error) {
+func (s *Store) get(ctx context.Context, name string, r worm.Range, options minio.GetObjectOptions) ([]byte, error) {
 	content, info, _, err := s.core.GetObject(ctx, s.bucket, name, options)
 	if err != nil {
 		return nil, err
@@ -129,12 +128,12 @@ const unversioned = "null"
 
 // stat returns what the service says of one version (without the key), the newest if id is empty, and its
 // lock.
-func (s *Store) stat(ctx context.Context, name, id string) (backup.Version, backup.Lock, error) {
+func (s *Store) stat(ctx context.Context, name, id string) (worm.Version, worm.Lock, error) {
 	info, err := s.core.StatObject(ctx, s.bucket, name, minio.StatObjectOptions{VersionID: id})
 	if err != nil {
-		return backup.Version{}, backup.Lock{}, s.reason(ctx, name, id, err)
+		return worm.Version{}, worm.Lock{}, s.reason(ctx, name, id, err)
 	}
-	v := backup.Version{ID: cmp.Or(info.VersionID, unversioned), Size: info.Size, Modified: info.LastModified.UTC()}
+	v := worm.Version{ID: cmp.Or(info.VersionID, unversioned), Size: info.Size, Modified: info.LastModified.UTC()}
 	lock, err := s.lockOf(ctx, name, v.ID, info.Metadata)
 	return v, lock, err
 }

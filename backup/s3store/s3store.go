@@ -16,7 +16,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable/objkey"
 )
 
@@ -65,7 +65,7 @@ func (c Credentials) String() string { return "access key " + c.AccessKey }
 // GoString hides the secrets.
 func (c Credentials) GoString() string { return c.String() }
 
-// Store is a [backup.Store] and [backup.LockReader] on a bucket. It is safe for concurrent use.
+// Store is a [worm.Store] and [worm.LockReader] on a bucket. It is safe for concurrent use.
 type Store struct {
 	core      minio.Core
 	bucket    string
@@ -74,8 +74,8 @@ type Store struct {
 }
 
 var (
-	_ backup.Store      = (*Store)(nil)
-	_ backup.LockReader = (*Store)(nil)
+	_ worm.Store      = (*Store)(nil)
+	_ worm.LockReader = (*Store)(nil)
 )
 
 // Open connects to a bucket and lists one version in it, so that wrong settings show at once: the error,

@@ -15,8 +15,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/s3store"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -39,7 +39,7 @@ func TestCompliance(t *testing.T) {
 		s := open(t, config(service, bucket))
 		until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 		data := []byte("what is written stays")
-		v, err := s.Create(ctx, "logs/1", data, backup.Lock{Mode: backup.LockCompliance, Until: until})
+		v, err := s.Create(ctx, "logs/1", data, worm.Lock{Mode: worm.LockCompliance, Until: until})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,14 +65,14 @@ func TestCompliance(t *testing.T) {
 
 		later := until.Add(time.Hour)
 		// The mode asked for is weaker, but the version has one.
-		if err := s.Extend(ctx, "logs/1", v.ID, backup.Lock{Mode: backup.LockGovernance, Until: later}); err != nil {
+		if err := s.Extend(ctx, "logs/1", v.ID, worm.Lock{Mode: worm.LockGovernance, Until: later}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Extend(ctx, "logs/1", v.ID, backup.Lock{Mode: backup.LockCompliance, Until: until}); err != nil {
+		if err := s.Extend(ctx, "logs/1", v.ID, worm.Lock{Mode: worm.LockCompliance, Until: until}); err != nil {
 			t.Fatal(err)
 		}
 		lock, err := s.ReadLock(ctx, "logs/1", v.ID)
-		if want := (backup.Lock{Mode: backup.LockCompliance, Until: later}); err != nil || lock != want {
+		if want := (worm.Lock{Mode: worm.LockCompliance, Until: later}); err != nil || lock != want {
 			t.Errorf("lock %+v, %v; want %+v", lock, err, want)
 		}
 		refused("delete after all that", deleteVersion(true))
@@ -91,14 +91,14 @@ func TestHiddenVersions(t *testing.T) {
 		ctx, bucket, attacker := t.Context(), service.Bucket(t), root(t, service)
 		s := open(t, config(service, bucket))
 		until := time.Now().Add(time.Hour)
-		lock := backup.Lock{Mode: backup.LockCompliance, Until: until}
+		lock := worm.Lock{Mode: worm.LockCompliance, Until: until}
 		for _, key := range []string{"c/1", "c/2", "c/3"} {
 			if _, err := s.Create(ctx, key, []byte("honest"), lock); err != nil {
 				t.Fatal(err)
 			}
 		}
 		first, err := s.ReadLock(ctx, "c/2", "")
-		if err != nil || first.Mode != backup.LockCompliance {
+		if err != nil || first.Mode != worm.LockCompliance {
 			t.Fatalf("lock %+v, %v", first, err)
 		}
 		const name = "archive/one/c/2"
@@ -116,7 +116,7 @@ func TestHiddenVersions(t *testing.T) {
 			}
 		}
 		mark()
-		if _, err := s.Read(ctx, "c/2", "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, "c/2", "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("newest visible version behind a marker: %v", err)
 		}
 		if _, err := s.ReadLock(ctx, "c/2", ""); !errors.Is(err, fs.ErrNotExist) {
@@ -126,7 +126,7 @@ func TestHiddenVersions(t *testing.T) {
 		forge("forged again")
 		mark()
 
-		var group []backup.Version
+		var group []worm.Version
 		var contents []string
 		var keys []string
 		for v, err := range s.Versions(ctx, "c/", "") {
@@ -138,7 +138,7 @@ func TestHiddenVersions(t *testing.T) {
 				continue
 			}
 			group = append(group, v)
-			data, err := s.Read(ctx, v.Key, v.ID, backup.Range{})
+			data, err := s.Read(ctx, v.Key, v.ID, worm.Range{})
 			if v.Deleted != errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("read %+v: %v", v, err)
 			}
@@ -149,14 +149,14 @@ func TestHiddenVersions(t *testing.T) {
 		if want := []string{"c/1", "c/2", "c/2", "c/2", "c/2", "c/2", "c/3"}; !slices.Equal(keys, want) {
 			t.Errorf("keys %q, want %q", keys, want)
 		}
-		later := backup.Lock{Mode: backup.LockCompliance, Until: first.Until.Add(time.Hour)}
+		later := worm.Lock{Mode: worm.LockCompliance, Until: first.Until.Add(time.Hour)}
 		if err := s.Extend(ctx, "c/2", group[0].ID, later); err != nil {
 			t.Errorf("extend a hidden version: %v", err)
 		}
 		if lock, err := s.ReadLock(ctx, "c/2", group[0].ID); err != nil || lock != later {
 			t.Errorf("lock of a hidden version: %+v, %v; want %+v", lock, err, later)
 		}
-		markers := func(v backup.Version) bool { return v.Deleted }
+		markers := func(v worm.Version) bool { return v.Deleted }
 		all := slices.Clone(group)
 		if got := slices.DeleteFunc(group, markers); len(all)-len(got) != 2 {
 			t.Errorf("%d markers, want 2", len(all)-len(got))
@@ -183,14 +183,14 @@ func TestCreateBehindMarker(t *testing.T) {
 	onServices(t, func(t *testing.T, service *testbed.S3) {
 		ctx, bucket := t.Context(), service.Bucket(t)
 		s := open(t, config(service, bucket))
-		first, err := s.Create(ctx, "k", []byte("first"), backup.Lock{})
+		first, err := s.Create(ctx, "k", []byte("first"), worm.Lock{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := root(t, service).RemoveObject(ctx, bucket, "archive/one/k", minio.RemoveObjectOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		_, err = s.Create(ctx, "k", []byte("second"), backup.Lock{})
+		_, err = s.Create(ctx, "k", []byte("second"), worm.Lock{})
 		if exists := errors.Is(err, fs.ErrExist); exists != strings.HasSuffix(t.Name(), "versitygw") || err != nil && !exists {
 			t.Errorf("error %v", err)
 		}
@@ -200,7 +200,7 @@ func TestCreateBehindMarker(t *testing.T) {
 			}
 			break
 		}
-		if data, err := s.Read(ctx, "k", first.ID, backup.Range{}); err != nil || string(data) != "first" {
+		if data, err := s.Read(ctx, "k", first.ID, worm.Range{}); err != nil || string(data) != "first" {
 			t.Errorf("read %q, %v", data, err)
 		}
 	})
@@ -212,7 +212,7 @@ func TestManyVersions(t *testing.T) {
 		ctx, bucket, attacker := t.Context(), service.Bucket(t), root(t, service)
 		s := open(t, config(service, bucket))
 		for _, key := range []string{"a", "b", "c"} {
-			if _, err := s.Create(ctx, key, []byte("honest"), backup.Lock{}); err != nil {
+			if _, err := s.Create(ctx, key, []byte("honest"), worm.Lock{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -228,7 +228,7 @@ func TestManyVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var all []backup.Version
+		var all []worm.Version
 		for v, err := range s.Versions(ctx, "", "") {
 			if err != nil {
 				t.Fatal(err)
@@ -243,7 +243,7 @@ func TestManyVersions(t *testing.T) {
 			t.Fatalf("%d entries, %d different, want %d", len(all), len(ids), 3+more)
 		}
 		oldest := all[1]
-		if data, err := s.Read(ctx, "b", oldest.ID, backup.Range{}); oldest.Key != "b" || err != nil || string(data) != "honest" {
+		if data, err := s.Read(ctx, "b", oldest.ID, worm.Range{}); oldest.Key != "b" || err != nil || string(data) != "honest" {
 			t.Errorf("oldest version %+v: %q, %v", oldest, data, err)
 		}
 	})
@@ -281,7 +281,7 @@ func TestBucketWithoutLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := open(t, c)
-		_, err := s.Create(ctx, "k", nil, backup.Lock{Mode: backup.LockCompliance, Until: time.Now().Add(time.Hour)})
+		_, err := s.Create(ctx, "k", nil, worm.Lock{Mode: worm.LockCompliance, Until: time.Now().Add(time.Hour)})
 		mustHint(t, "create", err, "no object lock")
 	})
 }
@@ -295,7 +295,7 @@ func TestCreateBucket(t *testing.T) {
 		if err := s3store.CreateBucket(t.Context(), c); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("second time: %v, want fs.ErrExist", err)
 		}
-		lock := backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}
+		lock := worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}
 		if _, err := open(t, c).Create(t.Context(), "k", nil, lock); err != nil {
 			t.Error(err)
 		}
@@ -307,21 +307,21 @@ func TestLimits(t *testing.T) {
 	onServices(t, func(t *testing.T, service *testbed.S3) {
 		ctx := t.Context()
 		c := config(service, service.Bucket(t))
-		if _, err := open(t, c).Create(ctx, "k", make([]byte, 1000), backup.Lock{}); err != nil {
+		if _, err := open(t, c).Create(ctx, "k", make([]byte, 1000), worm.Lock{}); err != nil {
 			t.Fatal(err)
 		}
 		c.MaxObject = 999
 		s := open(t, c)
-		if _, err := s.Create(ctx, "k2", make([]byte, 1000), backup.Lock{}); err == nil {
+		if _, err := s.Create(ctx, "k2", make([]byte, 1000), worm.Lock{}); err == nil {
 			t.Error("stored more than the limit")
 		}
-		if _, err := s.Read(ctx, "k", "", backup.Range{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, "k", "", worm.Range{}); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("read more than the limit: %v", err)
 		}
-		if data, err := s.Read(ctx, "k", "", backup.Range{Off: 1, Len: 999}); err != nil || len(data) != 999 {
+		if data, err := s.Read(ctx, "k", "", worm.Range{Off: 1, Len: 999}); err != nil || len(data) != 999 {
 			t.Errorf("range under the limit: %d, %v", len(data), err)
 		}
-		_, err := s.Create(ctx, "k3", nil, backup.Lock{Mode: backup.LockAdvisory, Until: time.Now().Add(time.Hour)})
+		_, err := s.Create(ctx, "k3", nil, worm.Lock{Mode: worm.LockAdvisory, Until: time.Now().Add(time.Hour)})
 		if err == nil {
 			t.Error("S3 took an advisory lock")
 		}

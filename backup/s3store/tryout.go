@@ -16,8 +16,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // What this file can do to a bucket it does under probe.Prefix only: no object of an archive is within its reach.
@@ -37,7 +37,7 @@ func (s *Store) TryDelete(ctx context.Context, key, id string, bypass bool) erro
 }
 
 // TryLock implements [probe.Attacker]. It needs s3:PutObjectRetention.
-func (s *Store) TryLock(ctx context.Context, key, id string, lock backup.Lock, bypass bool) error {
+func (s *Store) TryLock(ctx context.Context, key, id string, lock worm.Lock, bypass bool) error {
 	name, err := s.canary(key, id)
 	if err != nil {
 		return s.answered(ctx, "try to lock", key, id, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -20,13 +20,13 @@ func TestTriesStayAmongCanaries(t *testing.T) {
 	onServices(t, func(t *testing.T, service *testbed.S3) {
 		s := open(t, config(service, service.Bucket(t)))
 		for _, key := range []string{"commits/1", "probes/1", "a/probe/1"} {
-			v, err := s.Create(t.Context(), key, []byte("evidence"), backup.Lock{})
+			v, err := s.Create(t.Context(), key, []byte("evidence"), worm.Lock{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for name, err := range map[string]error{
 				"delete":    s.TryDelete(t.Context(), key, v.ID, true),
-				"lock":      s.TryLock(t.Context(), key, v.ID, backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}, true),
+				"lock":      s.TryLock(t.Context(), key, v.ID, worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}, true),
 				"mark":      s.TryMark(t.Context(), key),
 				"overwrite": s.TryOverwrite(t.Context(), key, []byte("x")),
 			} {
@@ -34,7 +34,7 @@ func TestTriesStayAmongCanaries(t *testing.T) {
 					t.Errorf("%s of %s: %v", name, key, err)
 				}
 			}
-			if data, err := s.Read(t.Context(), key, v.ID, backup.Range{}); err != nil || string(data) != "evidence" {
+			if data, err := s.Read(t.Context(), key, v.ID, worm.Range{}); err != nil || string(data) != "evidence" {
 				t.Errorf("%s: %q, %v", key, data, err)
 			}
 		}
@@ -67,7 +67,7 @@ func TestDescribe(t *testing.T) {
 		if err := client.SetObjectLockConfig(t.Context(), locked, &mode, &validity, &unit); err != nil {
 			t.Fatal(err)
 		}
-		want := probe.Bucket{Versions: true, Locks: true, Rule: backup.LockGovernance, RuleKeep: 48 * time.Hour}
+		want := probe.Bucket{Versions: true, Locks: true, Rule: worm.LockGovernance, RuleKeep: 48 * time.Hour}
 		if got := describe(locked); got != want {
 			t.Errorf("bucket with a default rule: %+v, want %+v", got, want)
 		}

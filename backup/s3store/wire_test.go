@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/s3store"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -69,12 +69,12 @@ func TestLostReply(t *testing.T) {
 		c := config(service, service.Bucket(t))
 		c.Transport = transport
 		s := open(t, c)
-		lock := backup.Lock{Mode: backup.LockCompliance, Until: time.Now().Add(time.Hour)}
+		lock := worm.Lock{Mode: worm.LockCompliance, Until: time.Now().Add(time.Hour)}
 		_, err := s.Create(t.Context(), "commits/1", []byte("mine"), lock)
 		if !errors.Is(err, fs.ErrExist) || transport.puts.Load() != 2 {
 			t.Errorf("error %v after %d requests, want fs.ErrExist after 2", err, transport.puts.Load())
 		}
-		if data, err := s.Read(t.Context(), "commits/1", "", backup.Range{}); err != nil || string(data) != "mine" {
+		if data, err := s.Read(t.Context(), "commits/1", "", worm.Range{}); err != nil || string(data) != "mine" {
 			t.Errorf("read back %q, %v", data, err)
 		}
 	})
@@ -91,11 +91,11 @@ func TestAmbiguous(t *testing.T) {
 	} {
 		c := config(service, bucket)
 		c.Transport = &lossy{next: http.DefaultTransport, drop: drop}
-		_, err := open(t, c).Create(t.Context(), "commits/"+name, []byte(name), backup.Lock{})
+		_, err := open(t, c).Create(t.Context(), "commits/"+name, []byte(name), worm.Lock{})
 		if err == nil || errors.Is(err, fs.ErrNotExist) || name == "head" && errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: error %v", name, err)
 		}
-		data, err := open(t, config(service, bucket)).Read(t.Context(), "commits/"+name, "", backup.Range{})
+		data, err := open(t, config(service, bucket)).Read(t.Context(), "commits/"+name, "", worm.Range{})
 		if err != nil || string(data) != name {
 			t.Errorf("%s: read back %q, %v", name, data, err)
 		}
@@ -144,7 +144,7 @@ func TestAnswers(t *testing.T) {
 		if test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v does not wrap %v", test.code, err, test.is)
 		}
-		if errors.Is(err, backup.ErrPermanent) != test.permanent {
+		if errors.Is(err, worm.ErrPermanent) != test.permanent {
 			t.Errorf("%s: that trying again does not mend it is %v, want %v", test.code, !test.permanent, test.permanent)
 		}
 	}
@@ -159,7 +159,7 @@ func TestConflict(t *testing.T) {
 		}
 		refuse(409, "ConditionalRequestConflict", "conflicting conditional operation")(w, r)
 	})
-	_, err := open(t, c).Create(t.Context(), "k", nil, backup.Lock{})
+	_, err := open(t, c).Create(t.Context(), "k", nil, worm.Lock{})
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want a plain one", err)
 	}
@@ -186,7 +186,7 @@ func TestUnenforcedLock(t *testing.T) {
 				w.Header().Set("Content-Length", "0")
 			}
 		})
-		lock := backup.Lock{Mode: backup.LockCompliance, Until: time.Now().AddDate(1, 0, 0)}
+		lock := worm.Lock{Mode: worm.LockCompliance, Until: time.Now().AddDate(1, 0, 0)}
 		_, err := open(t, c).Create(t.Context(), "k", nil, lock)
 		if err == nil || !strings.Contains(err.Error(), "does not enforce") {
 			t.Errorf("%s: error %v", name, err)
@@ -278,7 +278,7 @@ func TestBrokenBody(t *testing.T) {
 			}
 			io.WriteString(w, "complete")
 		})
-		data, err := open(t, c).Read(t.Context(), "k", "", backup.Range{})
+		data, err := open(t, c).Read(t.Context(), "k", "", worm.Range{})
 		if good != (err == nil && string(data) == "complete") || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("after %d failures: %q, %v", failures, data, err)
 		}
@@ -303,7 +303,7 @@ func TestDataNotRetained(t *testing.T) {
 	})
 	k := &keeper{}
 	c.Transport = k
-	if _, err := open(t, c).Create(t.Context(), "k", []byte("mine again"), backup.Lock{}); err == nil {
+	if _, err := open(t, c).Create(t.Context(), "k", []byte("mine again"), worm.Lock{}); err == nil {
 		t.Error("no error")
 	}
 	if late, err := io.ReadAll(k.body); len(late) != 0 || err != nil {
@@ -325,7 +325,7 @@ func TestDeadline(t *testing.T) {
 	s := open(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := s.Create(ctx, "k", make([]byte, 1<<20), backup.Lock{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Create(ctx, "k", make([]byte, 1<<20), worm.Lock{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"iter"
 	"sync/atomic"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // ErrFault is wrapped by every error that a [Faulty] makes up.
@@ -37,7 +37,7 @@ type Call struct {
 // its functions are called by the caller's goroutine and may block or panic, to stop a process at a
 // chosen moment. It is safe for concurrent use if they are.
 type Faulty struct {
-	Store backup.Store
+	Store worm.Store
 
 	// Script chooses the fault of a call; nil means None for all.
 	Script func(Call) Fault
@@ -49,8 +49,8 @@ type Faulty struct {
 }
 
 var (
-	_ backup.Store      = (*Faulty)(nil)
-	_ backup.LockReader = (*Faulty)(nil)
+	_ worm.Store      = (*Faulty)(nil)
+	_ worm.LockReader = (*Faulty)(nil)
 )
 
 // do passes one call on, or not, and returns its error or the injected one.
@@ -76,20 +76,20 @@ func (f *Faulty) do(op, key string, pass func() error) error {
 	return err
 }
 
-// Create implements [backup.Store].
-func (f *Faulty) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (v backup.Version, err error) {
+// Create implements [worm.Store].
+func (f *Faulty) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (v worm.Version, err error) {
 	err = f.do("Create", key, func() (err error) {
 		v, err = f.Store.Create(ctx, key, data, lock)
 		return err
 	})
 	if err != nil {
-		return backup.Version{}, err
+		return worm.Version{}, err
 	}
 	return v, nil
 }
 
-// Read implements [backup.Store].
-func (f *Faulty) Read(ctx context.Context, key, id string, r backup.Range) (data []byte, err error) {
+// Read implements [worm.Store].
+func (f *Faulty) Read(ctx context.Context, key, id string, r worm.Range) (data []byte, err error) {
 	err = f.do("Read", key, func() (err error) {
 		data, err = f.Store.Read(ctx, key, id, r)
 		return err
@@ -100,9 +100,9 @@ func (f *Faulty) Read(ctx context.Context, key, id string, r backup.Range) (data
 	return data, nil
 }
 
-// Versions implements [backup.Store]. Every iteration is one call.
-func (f *Faulty) Versions(ctx context.Context, prefix, after string) iter.Seq2[backup.Version, error] {
-	return func(yield func(backup.Version, error) bool) {
+// Versions implements [worm.Store]. Every iteration is one call.
+func (f *Faulty) Versions(ctx context.Context, prefix, after string) iter.Seq2[worm.Version, error] {
+	return func(yield func(worm.Version, error) bool) {
 		stopped := false
 		err := f.do("Versions", prefix, func() error {
 			for v, err := range f.Store.Versions(ctx, prefix, after) {
@@ -117,20 +117,20 @@ func (f *Faulty) Versions(ctx context.Context, prefix, after string) iter.Seq2[b
 			return nil
 		})
 		if err != nil && !stopped {
-			yield(backup.Version{}, err)
+			yield(worm.Version{}, err)
 		}
 	}
 }
 
-// Extend implements [backup.Store].
-func (f *Faulty) Extend(ctx context.Context, key, id string, lock backup.Lock) error {
+// Extend implements [worm.Store].
+func (f *Faulty) Extend(ctx context.Context, key, id string, lock worm.Lock) error {
 	return f.do("Extend", key, func() error { return f.Store.Extend(ctx, key, id, lock) })
 }
 
-// ReadLock implements [backup.LockReader]. If the store does not, the error wraps errors.ErrUnsupported.
-func (f *Faulty) ReadLock(ctx context.Context, key, id string) (lock backup.Lock, err error) {
+// ReadLock implements [worm.LockReader]. If the store does not, the error wraps errors.ErrUnsupported.
+func (f *Faulty) ReadLock(ctx context.Context, key, id string) (lock worm.Lock, err error) {
 	err = f.do("ReadLock", key, func() (err error) {
-		r, ok := f.Store.(backup.LockReader)
+		r, ok := f.Store.(worm.LockReader)
 		if !ok {
 			return fmt.Errorf("faulty: read lock %s: %w", key, errors.ErrUnsupported)
 		}

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/sync/errgroup"
 )
 
 // testList makes many keys, in random order, and lists them by prefix and from a position.
-func testList(t *testing.T, s backup.Store, count int) {
+func testList(t *testing.T, s worm.Store, count int) {
 	keys := trickyKeys(count)
 	sizes := make(map[string]int64, len(keys))
 	var g errgroup.Group
@@ -23,7 +23,7 @@ func testList(t *testing.T, s backup.Store, count int) {
 		data := make([]byte, i%7)
 		sizes[keys[i]] = int64(len(data))
 		g.Go(func() error {
-			_, err := s.Create(t.Context(), keys[i], data, backup.Lock{})
+			_, err := s.Create(t.Context(), keys[i], data, worm.Lock{})
 			return err
 		})
 	}
@@ -76,7 +76,7 @@ func trickyKeys(count int) []string {
 
 // testListWhileWriting: a key that was there before a listing began is in it, whatever is written during
 // the listing, and nothing comes twice or out of order.
-func testListWhileWriting(t *testing.T, s backup.Store) {
+func testListWhileWriting(t *testing.T, s worm.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var old []string
@@ -87,7 +87,7 @@ func testListWhileWriting(t *testing.T, s backup.Store) {
 	done := make(chan error, 1)
 	go func() {
 		for i := 0; ctx.Err() == nil && i < 500; i++ {
-			_, err := s.Create(t.Context(), fmt.Sprintf("k/%02d/%c%d", i%50, 'a'+i%26, i), nil, backup.Lock{})
+			_, err := s.Create(t.Context(), fmt.Sprintf("k/%02d/%c%d", i%50, 'a'+i%26, i), nil, worm.Lock{})
 			if err != nil {
 				done <- err
 				return
@@ -98,7 +98,7 @@ func testListWhileWriting(t *testing.T, s backup.Store) {
 	for range 5 {
 		versions := list(t, s, "k/", "")
 		for _, key := range old {
-			if !slices.ContainsFunc(versions, func(v backup.Version) bool { return v.Key == key }) {
+			if !slices.ContainsFunc(versions, func(v worm.Version) bool { return v.Key == key }) {
 				t.Errorf("%s is missing", key)
 			}
 		}
@@ -109,7 +109,7 @@ func testListWhileWriting(t *testing.T, s backup.Store) {
 	}
 }
 
-func mustListKeys(t *testing.T, s backup.Store, prefix, after string, want []string) {
+func mustListKeys(t *testing.T, s worm.Store, prefix, after string, want []string) {
 	t.Helper()
 	var got []string
 	for _, v := range list(t, s, prefix, after) {
@@ -127,7 +127,7 @@ func mustListKeys(t *testing.T, s backup.Store, prefix, after string, want []str
 }
 
 // list returns all versions and fails the test if there is an error or if they are out of order.
-func list(t *testing.T, s backup.Store, prefix, after string) []backup.Version {
+func list(t *testing.T, s worm.Store, prefix, after string) []worm.Version {
 	t.Helper()
 	all, err := collect(t.Context(), s, prefix, after)
 	if err != nil {
@@ -136,8 +136,8 @@ func list(t *testing.T, s backup.Store, prefix, after string) []backup.Version {
 	return all
 }
 
-func collect(ctx context.Context, s backup.Store, prefix, after string) ([]backup.Version, error) {
-	var all []backup.Version
+func collect(ctx context.Context, s worm.Store, prefix, after string) ([]worm.Version, error) {
+	var all []worm.Version
 	var errs []error
 	for v, err := range s.Versions(ctx, prefix, after) {
 		if len(errs) > 0 {

@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/durable/objkey"
 )
 
-// Memory is a [backup.Store] and [backup.LockReader] in memory that keeps versions and delete markers as
+// Memory is a [worm.Store] and [worm.LockReader] in memory that keeps versions and delete markers as
 // an S3 bucket does. Overwrite, Mark and Remove do to it what somebody with the credentials of the bucket
 // could do. It is safe for concurrent use.
 type Memory struct {
@@ -26,14 +26,14 @@ type Memory struct {
 }
 
 type memoryVersion struct {
-	backup.Version
+	worm.Version
 	data []byte
-	lock backup.Lock
+	lock worm.Lock
 }
 
 var (
-	_ backup.Store      = (*Memory)(nil)
-	_ backup.LockReader = (*Memory)(nil)
+	_ worm.Store      = (*Memory)(nil)
+	_ worm.LockReader = (*Memory)(nil)
 )
 
 // NewMemory returns an empty store.
@@ -53,25 +53,25 @@ func (m *Memory) Clone() *Memory {
 	return c
 }
 
-// Create implements [backup.Store]. As on S3, it succeeds where a delete marker hides what was there.
-func (m *Memory) Create(ctx context.Context, key string, data []byte, lock backup.Lock) (backup.Version, error) {
+// Create implements [worm.Store]. As on S3, it succeeds where a delete marker hides what was there.
+func (m *Memory) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
 	lock, err := normalLock(lock)
 	if err == nil {
 		err = check(ctx, key)
 	}
 	if err != nil {
-		return backup.Version{}, fmt.Errorf("memory: create %s: %w", key, err)
+		return worm.Version{}, fmt.Errorf("memory: create %s: %w", key, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v := m.find(key, ""); v != nil {
-		return backup.Version{}, fmt.Errorf("memory: create %s: %w", key, fs.ErrExist)
+		return worm.Version{}, fmt.Errorf("memory: create %s: %w", key, fs.ErrExist)
 	}
 	return m.add(key, data, lock, false), nil
 }
 
-// Read implements [backup.Store].
-func (m *Memory) Read(ctx context.Context, key, id string, r backup.Range) ([]byte, error) {
+// Read implements [worm.Store].
+func (m *Memory) Read(ctx context.Context, key, id string, r worm.Range) ([]byte, error) {
 	if err := check(ctx, key); err != nil {
 		return nil, fmt.Errorf("memory: read %s: %w", key, err)
 	}
@@ -81,7 +81,7 @@ func (m *Memory) Read(ctx context.Context, key, id string, r backup.Range) ([]by
 	if v == nil {
 		return nil, fmt.Errorf("memory: read %s: %w", key, fs.ErrNotExist)
 	}
-	if r == (backup.Range{}) {
+	if r == (worm.Range{}) {
 		return bytes.Clone(v.data), nil
 	}
 	if r.Off < 0 || r.Len <= 0 || r.Len > v.Size || r.Off > v.Size-r.Len {
@@ -90,16 +90,16 @@ func (m *Memory) Read(ctx context.Context, key, id string, r backup.Range) ([]by
 	return bytes.Clone(v.data[r.Off : r.Off+r.Len]), nil
 }
 
-// Versions implements [backup.Store]. It shows the state at the start of the iteration.
-func (m *Memory) Versions(ctx context.Context, prefix, after string) iter.Seq2[backup.Version, error] {
-	return func(yield func(backup.Version, error) bool) {
+// Versions implements [worm.Store]. It shows the state at the start of the iteration.
+func (m *Memory) Versions(ctx context.Context, prefix, after string) iter.Seq2[worm.Version, error] {
+	return func(yield func(worm.Version, error) bool) {
 		if err := errors.Join(objkey.CheckPrefix(prefix), ctx.Err()); err != nil {
-			yield(backup.Version{}, fmt.Errorf("memory: list %q: %w", prefix, err))
+			yield(worm.Version{}, fmt.Errorf("memory: list %q: %w", prefix, err))
 			return
 		}
 		for _, v := range m.snapshot(prefix, after) {
 			if err := ctx.Err(); err != nil {
-				yield(backup.Version{}, fmt.Errorf("memory: list %q: %w", prefix, err))
+				yield(worm.Version{}, fmt.Errorf("memory: list %q: %w", prefix, err))
 				return
 			}
 			if !yield(v, nil) {
@@ -109,10 +109,10 @@ func (m *Memory) Versions(ctx context.Context, prefix, after string) iter.Seq2[b
 	}
 }
 
-func (m *Memory) snapshot(prefix, after string) []backup.Version {
+func (m *Memory) snapshot(prefix, after string) []worm.Version {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []backup.Version
+	var all []worm.Version
 	for key, versions := range m.versions {
 		if strings.HasPrefix(key, prefix) && key > after {
 			for _, v := range versions {
@@ -120,12 +120,12 @@ func (m *Memory) snapshot(prefix, after string) []backup.Version {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b backup.Version) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortStableFunc(all, func(a, b worm.Version) int { return strings.Compare(a.Key, b.Key) })
 	return all
 }
 
-// Extend implements [backup.Store].
-func (m *Memory) Extend(ctx context.Context, key, id string, lock backup.Lock) error {
+// Extend implements [worm.Store].
+func (m *Memory) Extend(ctx context.Context, key, id string, lock worm.Lock) error {
 	lock, err := normalLock(lock)
 	if err == nil && lock.Until.IsZero() {
 		err = errors.New("lock without a mode")
@@ -151,32 +151,32 @@ func (m *Memory) Extend(ctx context.Context, key, id string, lock backup.Lock) e
 	return nil
 }
 
-// ReadLock implements [backup.LockReader].
-func (m *Memory) ReadLock(ctx context.Context, key, id string) (backup.Lock, error) {
+// ReadLock implements [worm.LockReader].
+func (m *Memory) ReadLock(ctx context.Context, key, id string) (worm.Lock, error) {
 	if err := check(ctx, key); err != nil {
-		return backup.Lock{}, fmt.Errorf("memory: read lock %s: %w", key, err)
+		return worm.Lock{}, fmt.Errorf("memory: read lock %s: %w", key, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := m.find(key, id)
 	if v == nil {
-		return backup.Lock{}, fmt.Errorf("memory: read lock %s: %w", key, fs.ErrNotExist)
+		return worm.Lock{}, fmt.Errorf("memory: read lock %s: %w", key, fs.ErrNotExist)
 	}
 	return v.lock, nil
 }
 
 // Overwrite adds a newer version of key, whether or not one is there.
-func (m *Memory) Overwrite(key string, data []byte) backup.Version {
+func (m *Memory) Overwrite(key string, data []byte) worm.Version {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.add(key, data, backup.Lock{}, false)
+	return m.add(key, data, worm.Lock{}, false)
 }
 
 // Mark adds a delete marker, which hides the versions of key from plain readers.
-func (m *Memory) Mark(key string) backup.Version {
+func (m *Memory) Mark(key string) worm.Version {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.add(key, nil, backup.Lock{}, true)
+	return m.add(key, nil, worm.Lock{}, true)
 }
 
 // Remove removes one version or delete marker for good, locked or not, and says whether it was there.
@@ -189,9 +189,9 @@ func (m *Memory) Remove(key, id string) bool {
 	return len(m.versions[key]) < before
 }
 
-func (m *Memory) add(key string, data []byte, lock backup.Lock, deleted bool) backup.Version {
+func (m *Memory) add(key string, data []byte, lock worm.Lock, deleted bool) worm.Version {
 	m.lastID++
-	v := &memoryVersion{data: bytes.Clone(data), lock: lock, Version: backup.Version{
+	v := &memoryVersion{data: bytes.Clone(data), lock: lock, Version: worm.Version{
 		Key: key, ID: fmt.Sprintf("v%d", m.lastID), Size: int64(len(data)),
 		Modified: time.Now().UTC().Truncate(time.Millisecond), Deleted: deleted,
 	}}
@@ -220,17 +220,17 @@ func check(ctx context.Context, key string) error {
 }
 
 // normalLock returns lock in whole seconds of UTC, rounded up, and no lock as the zero Lock.
-func normalLock(lock backup.Lock) (backup.Lock, error) {
+func normalLock(lock worm.Lock) (worm.Lock, error) {
 	switch lock.Mode {
-	case "", backup.LockNone:
+	case "", worm.LockNone:
 		if lock.Until.IsZero() {
-			return backup.Lock{}, nil
+			return worm.Lock{}, nil
 		}
-	case backup.LockAdvisory, backup.LockGovernance, backup.LockCompliance:
+	case worm.LockAdvisory, worm.LockGovernance, worm.LockCompliance:
 		if !lock.Until.IsZero() {
 			end := lock.Until.Add(time.Second - time.Nanosecond).UTC().Truncate(time.Second)
-			return backup.Lock{Mode: lock.Mode, Until: end}, nil
+			return worm.Lock{Mode: lock.Mode, Until: end}, nil
 		}
 	}
-	return backup.Lock{}, fmt.Errorf("lock %q until %s", lock.Mode, lock.Until)
+	return worm.Lock{}, fmt.Errorf("lock %q until %s", lock.Mode, lock.Until)
 }

@@ -1,4 +1,4 @@
-// Package storetest tests implementations of [backup.Store], and offers two that tests can play with: an
+// Package storetest tests implementations of [worm.Store], and offers two that tests can play with: an
 // in-memory store with an attacker's abilities, and a wrapper that fails calls by a script.
 //
 // It is a package for tests: nothing else may import it.
@@ -15,26 +15,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // Options say what the store under test does beyond the least that the contract asks for.
 type Options struct {
 	// Lock is the mode that is asked for where a test needs a lock. Empty means that the store has no
 	// locks; the tests of locks are then left out.
-	Lock backup.LockMode
+	Lock worm.LockMode
 
 	// Reported is the mode that ReadLock returns when Lock was asked for. Empty means Lock.
-	Reported backup.LockMode
+	Reported worm.LockMode
 
 	// Keys is how many keys the test of listings makes, 3000 if 0.
 	Keys int
 }
 
-// Run tests that a store keeps the contract of [backup.Store]. open must return an empty store at every
+// Run tests that a store keeps the contract of [worm.Store]. open must return an empty store at every
 // call; it is called once in every subtest. Run needs nothing that the contract does not offer, so what an
 // attacker does to a store behind its back is for its own tests.
-func Run(t *testing.T, open func(t *testing.T) backup.Store, options Options) {
+func Run(t *testing.T, open func(t *testing.T) worm.Store, options Options) {
 	if options.Keys == 0 {
 		options.Keys = 3000
 	}
@@ -43,7 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) backup.Store, options Options) {
 	}
 	for _, test := range []struct {
 		name string
-		run  func(*testing.T, backup.Store)
+		run  func(*testing.T, worm.Store)
 	}{
 		{"CreateOnly", testCreateOnly},
 		{"Race", testRace},
@@ -53,7 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) backup.Store, options Options) {
 		{"InvalidKeys", testInvalidKeys},
 		{"Cancel", testCancel},
 		{"Whole", testWhole},
-		{"List", func(t *testing.T, s backup.Store) { testList(t, s, options.Keys) }},
+		{"List", func(t *testing.T, s worm.Store) { testList(t, s, options.Keys) }},
 		{"ListWhileWriting", testListWhileWriting},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -64,7 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) backup.Store, options Options) {
 	}
 }
 
-func testCreateOnly(t *testing.T, s backup.Store) {
+func testCreateOnly(t *testing.T, s worm.Store) {
 	ctx := t.Context()
 	first := mustCreate(t, s, "folder/key", []byte("first"))
 	if first.Key != "folder/key" || first.Size != 5 || first.Deleted {
@@ -74,7 +74,7 @@ func testCreateOnly(t *testing.T, s backup.Store) {
 		t.Errorf("modified %v", first.Modified)
 	}
 	for _, data := range []string{"first", "second, and longer", ""} {
-		if _, err := s.Create(ctx, "folder/key", []byte(data), backup.Lock{}); !errors.Is(err, fs.ErrExist) {
+		if _, err := s.Create(ctx, "folder/key", []byte(data), worm.Lock{}); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("second Create: %v, want fs.ErrExist", err)
 		}
 	}
@@ -85,7 +85,7 @@ func testCreateOnly(t *testing.T, s backup.Store) {
 	}
 }
 
-func testRace(t *testing.T, s backup.Store) {
+func testRace(t *testing.T, s worm.Store) {
 	const racers = 16
 	var wg sync.WaitGroup
 	start := make(chan struct{})
@@ -93,7 +93,7 @@ func testRace(t *testing.T, s backup.Store) {
 	for i := range racers {
 		wg.Go(func() {
 			<-start
-			_, errs[i] = s.Create(t.Context(), "commits/1", fmt.Appendf(nil, "racer %d", i), backup.Lock{})
+			_, errs[i] = s.Create(t.Context(), "commits/1", fmt.Appendf(nil, "racer %d", i), worm.Lock{})
 		})
 	}
 	close(start)
@@ -118,7 +118,7 @@ func testRace(t *testing.T, s backup.Store) {
 	}
 }
 
-func testReadBack(t *testing.T, s backup.Store) {
+func testReadBack(t *testing.T, s worm.Store) {
 	for i, size := range []int{0, 1, 4095, 8 << 20} {
 		key := fmt.Sprintf("objects/%d", i)
 		data := random(size)
@@ -131,7 +131,7 @@ func testReadBack(t *testing.T, s backup.Store) {
 			data[j] ^= 0xff // the store must not have kept it
 		}
 		mustRead(t, s, key, v.ID, keep)
-		got, err := s.Read(t.Context(), key, "", backup.Range{})
+		got, err := s.Read(t.Context(), key, "", worm.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,12 +142,12 @@ func testReadBack(t *testing.T, s backup.Store) {
 	}
 }
 
-func testRanges(t *testing.T, s backup.Store) {
+func testRanges(t *testing.T, s worm.Store) {
 	data := random(100_000)
 	size := int64(len(data))
 	v := mustCreate(t, s, "object", data)
 	mustCreate(t, s, "empty", nil)
-	for _, r := range []backup.Range{
+	for _, r := range []worm.Range{
 		{Off: 0, Len: 1},
 		{Off: 0, Len: size},
 		{Off: 1, Len: size - 1},
@@ -161,18 +161,18 @@ func testRanges(t *testing.T, s backup.Store) {
 	}
 	for _, bad := range []struct {
 		key string
-		r   backup.Range
+		r   worm.Range
 	}{
-		{"object", backup.Range{Off: 0, Len: size + 1}},
-		{"object", backup.Range{Off: size, Len: 1}},
-		{"object", backup.Range{Off: size - 1, Len: 2}},
-		{"object", backup.Range{Off: size + 1, Len: 1}},
-		{"object", backup.Range{Off: -1, Len: 1}},
-		{"object", backup.Range{Off: -1, Len: 0}},
-		{"object", backup.Range{Off: 1, Len: 0}},
-		{"object", backup.Range{Off: 0, Len: -1}},
-		{"object", backup.Range{Off: 1, Len: 1<<63 - 1}},
-		{"empty", backup.Range{Off: 0, Len: 1}},
+		{"object", worm.Range{Off: 0, Len: size + 1}},
+		{"object", worm.Range{Off: size, Len: 1}},
+		{"object", worm.Range{Off: size - 1, Len: 2}},
+		{"object", worm.Range{Off: size + 1, Len: 1}},
+		{"object", worm.Range{Off: -1, Len: 1}},
+		{"object", worm.Range{Off: -1, Len: 0}},
+		{"object", worm.Range{Off: 1, Len: 0}},
+		{"object", worm.Range{Off: 0, Len: -1}},
+		{"object", worm.Range{Off: 1, Len: 1<<63 - 1}},
+		{"empty", worm.Range{Off: 0, Len: 1}},
 	} {
 		got, err := s.Read(t.Context(), bad.key, "", bad.r)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -181,10 +181,10 @@ func testRanges(t *testing.T, s backup.Store) {
 	}
 }
 
-func testMissing(t *testing.T, s backup.Store) {
+func testMissing(t *testing.T, s worm.Store) {
 	ctx := t.Context()
 	mustCreate(t, s, "a/present", []byte("x"))
-	lock := backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}
+	lock := worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}
 	for _, at := range []struct{ key, id string }{
 		{"a/missing", ""},
 		{"missing/at/all", ""},
@@ -193,16 +193,16 @@ func testMissing(t *testing.T, s backup.Store) {
 		{"a/present", "6f1ed002-ab5d-4c3b-9d0e-3f2a1b0c9d8e"},
 		{"a/missing", "6f1ed002-ab5d-4c3b-9d0e-3f2a1b0c9d8e"},
 	} {
-		if _, err := s.Read(ctx, at.key, at.id, backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, at.key, at.id, worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Read %+v: %v, want fs.ErrNotExist", at, err)
 		}
-		if _, err := s.Read(ctx, at.key, at.id, backup.Range{Off: 0, Len: 1}); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.Read(ctx, at.key, at.id, worm.Range{Off: 0, Len: 1}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Read a range of %+v: %v, want fs.ErrNotExist", at, err)
 		}
 		if err := s.Extend(ctx, at.key, at.id, lock); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Extend %+v: %v, want fs.ErrNotExist", at, err)
 		}
-		if r, ok := s.(backup.LockReader); ok {
+		if r, ok := s.(worm.LockReader); ok {
 			if _, err := r.ReadLock(ctx, at.key, at.id); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("ReadLock %+v: %v, want fs.ErrNotExist", at, err)
 			}
@@ -213,19 +213,19 @@ func testMissing(t *testing.T, s backup.Store) {
 	}
 }
 
-func testInvalidKeys(t *testing.T, s backup.Store) {
+func testInvalidKeys(t *testing.T, s worm.Store) {
 	ctx := t.Context()
 	long := string(bytes.Repeat([]byte("part/"), 300)) + "end"
 	wide := string(bytes.Repeat([]byte("w"), 300))
 	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", ".stele/locks/a",
 		"a b", "a\\b", "a\x00b", "a\nb", "ü", "a?b", "a%2fb", "a*", "~a", long, wide} {
-		if _, err := s.Create(ctx, key, nil, backup.Lock{}); err == nil || errors.Is(err, fs.ErrExist) {
+		if _, err := s.Create(ctx, key, nil, worm.Lock{}); err == nil || errors.Is(err, fs.ErrExist) {
 			t.Errorf("Create %.40q: %v, want a plain error", key, err)
 		}
-		if _, err := s.Read(ctx, key, "", backup.Range{}); err == nil {
+		if _, err := s.Read(ctx, key, "", worm.Range{}); err == nil {
 			t.Errorf("Read %.40q succeeded", key)
 		}
-		if err := s.Extend(ctx, key, "", backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}); err == nil {
+		if err := s.Extend(ctx, key, "", worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}); err == nil {
 			t.Errorf("Extend %.40q succeeded", key)
 		}
 	}
@@ -239,7 +239,7 @@ func testInvalidKeys(t *testing.T, s backup.Store) {
 	}
 }
 
-func testCancel(t *testing.T, s backup.Store) {
+func testCancel(t *testing.T, s worm.Store) {
 	for i := range 10 {
 		mustCreate(t, s, fmt.Sprintf("a/%d", i), []byte("x"))
 	}
@@ -263,31 +263,31 @@ func testCancel(t *testing.T, s backup.Store) {
 	if _, err := collect(ctx, s, "", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("Versions: %v", err)
 	}
-	lock := backup.Lock{Mode: backup.LockGovernance, Until: time.Now().Add(time.Hour)}
-	if _, err := s.Create(ctx, "b", []byte("x"), backup.Lock{}); !errors.Is(err, context.Canceled) {
+	lock := worm.Lock{Mode: worm.LockGovernance, Until: time.Now().Add(time.Hour)}
+	if _, err := s.Create(ctx, "b", []byte("x"), worm.Lock{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Create: %v", err)
 	}
-	if _, err := s.Read(ctx, "a/1", "", backup.Range{}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Read(ctx, "a/1", "", worm.Range{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Read: %v", err)
 	}
 	if err := s.Extend(ctx, "a/1", "", lock); !errors.Is(err, context.Canceled) {
 		t.Errorf("Extend: %v", err)
 	}
-	if _, err := s.Read(t.Context(), "b", "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.Read(t.Context(), "b", "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("cancelled Create left an object: %v", err)
 	}
 }
 
 // testWhole watches a key while an object appears there: it is missing or whole, never anything between.
-func testWhole(t *testing.T, s backup.Store) {
+func testWhole(t *testing.T, s worm.Store) {
 	data := random(8 << 20)
 	done := make(chan error, 1)
 	go func() {
-		_, err := s.Create(t.Context(), "big/object", data, backup.Lock{})
+		_, err := s.Create(t.Context(), "big/object", data, worm.Lock{})
 		done <- err
 	}()
 	for created := false; ; {
-		got, err := s.Read(t.Context(), "big/object", "", backup.Range{})
+		got, err := s.Read(t.Context(), "big/object", "", worm.Range{})
 		switch {
 		case err == nil && !bytes.Equal(got, data):
 			t.Fatalf("%d of %d bytes are visible", len(got), len(data))
@@ -313,18 +313,18 @@ func testWhole(t *testing.T, s backup.Store) {
 	}
 }
 
-func mustCreate(t *testing.T, s backup.Store, key string, data []byte) backup.Version {
+func mustCreate(t *testing.T, s worm.Store, key string, data []byte) worm.Version {
 	t.Helper()
-	v, err := s.Create(t.Context(), key, data, backup.Lock{})
+	v, err := s.Create(t.Context(), key, data, worm.Lock{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
 }
 
-func mustRead(t *testing.T, s backup.Store, key, id string, want []byte) {
+func mustRead(t *testing.T, s worm.Store, key, id string, want []byte) {
 	t.Helper()
-	got, err := s.Read(t.Context(), key, id, backup.Range{})
+	got, err := s.Read(t.Context(), key, id, worm.Range{})
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("Read %s %q: %d bytes, %v; want %d bytes", key, id, len(got), err, len(want))
 	}

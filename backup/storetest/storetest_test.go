@@ -6,57 +6,57 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 func TestMemory(t *testing.T) {
-	open := func(*testing.T) backup.Store { return storetest.NewMemory() }
-	storetest.Run(t, open, storetest.Options{Lock: backup.LockCompliance})
+	open := func(*testing.T) worm.Store { return storetest.NewMemory() }
+	storetest.Run(t, open, storetest.Options{Lock: worm.LockCompliance})
 }
 
 // TestFaultyPasses: without a script the wrapper is as good as what it wraps.
 func TestFaultyPasses(t *testing.T) {
-	open := func(*testing.T) backup.Store { return &storetest.Faulty{Store: storetest.NewMemory()} }
-	storetest.Run(t, open, storetest.Options{Lock: backup.LockCompliance, Keys: 200})
+	open := func(*testing.T) worm.Store { return &storetest.Faulty{Store: storetest.NewMemory()} }
+	storetest.Run(t, open, storetest.Options{Lock: worm.LockCompliance, Keys: 200})
 }
 
 func TestMemoryAttacker(t *testing.T) {
 	ctx := t.Context()
 	m := storetest.NewMemory()
-	first, err := m.Create(ctx, "k", []byte("honest"), backup.Lock{})
+	first, err := m.Create(ctx, "k", []byte("honest"), worm.Lock{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := m.Overwrite("k", []byte("forged"))
 	marker := m.Mark("k")
-	if _, err := m.Read(ctx, "k", "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := m.Read(ctx, "k", "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("marked key: %v", err)
 	}
-	if _, err := m.Read(ctx, "k", marker.ID, backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := m.Read(ctx, "k", marker.ID, worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("marker: %v", err)
 	}
-	third, err := m.Create(ctx, "k", []byte("after the marker"), backup.Lock{})
+	third, err := m.Create(ctx, "k", []byte("after the marker"), worm.Lock{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []backup.Version
+	var got []worm.Version
 	for v, err := range m.Versions(ctx, "", "") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, v)
 	}
-	if !slices.Equal(got, []backup.Version{first, second, marker, third}) || !got[2].Deleted {
+	if !slices.Equal(got, []worm.Version{first, second, marker, third}) || !got[2].Deleted {
 		t.Errorf("versions %+v", got)
 	}
-	if data, err := m.Read(ctx, "k", first.ID, backup.Range{}); err != nil || string(data) != "honest" {
+	if data, err := m.Read(ctx, "k", first.ID, worm.Range{}); err != nil || string(data) != "honest" {
 		t.Errorf("first version: %q, %v", data, err)
 	}
 	if !m.Remove("k", first.ID) || m.Remove("k", first.ID) {
 		t.Error("Remove removes once")
 	}
-	if _, err := m.Read(ctx, "k", first.ID, backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := m.Read(ctx, "k", first.ID, worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed version: %v", err)
 	}
 	if !m.Remove("k", "") {
@@ -77,20 +77,20 @@ func TestFaulty(t *testing.T) {
 	}
 
 	fault = storetest.Lost
-	if _, err := f.Create(ctx, "a", nil, backup.Lock{}); !errors.Is(err, storetest.ErrFault) {
+	if _, err := f.Create(ctx, "a", nil, worm.Lock{}); !errors.Is(err, storetest.ErrFault) {
 		t.Errorf("lost: %v", err)
 	}
-	if _, err := m.Read(ctx, "a", "", backup.Range{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := m.Read(ctx, "a", "", worm.Range{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("lost call had an effect: %v", err)
 	}
 	fault = storetest.ReplyLost
-	if _, err := f.Create(ctx, "a", nil, backup.Lock{}); !errors.Is(err, storetest.ErrFault) {
+	if _, err := f.Create(ctx, "a", nil, worm.Lock{}); !errors.Is(err, storetest.ErrFault) {
 		t.Errorf("reply lost: %v", err)
 	}
-	if _, err := m.Read(ctx, "a", "", backup.Range{}); err != nil {
+	if _, err := m.Read(ctx, "a", "", worm.Range{}); err != nil {
 		t.Errorf("call with a lost reply had no effect: %v", err)
 	}
-	if _, err := f.Create(ctx, "a", nil, backup.Lock{}); !errors.Is(err, fs.ErrExist) {
+	if _, err := f.Create(ctx, "a", nil, worm.Lock{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("an error of the store itself is passed on: %v", err)
 	}
 	shown := 0

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"sort"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -85,7 +85,7 @@ func (t *View) hashes(ctx context.Context, l *tileLog, first merkle.Node, n int,
 
 // fromRange reads no more than what is wanted, which nothing vouches for.
 func (t *View) fromRange(ctx context.Context, s *tileSegment, section commit.Span, off, n int64) ([]byte, error) {
-	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, objstore.Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
+	data, _, err := datalog.FetchRange(ctx, t.store, &s.proof, worm.Range{Off: section.Off + off, Len: n}, func([]byte) bool { return true })
 	return data, err
 }
 

@@ -11,13 +11,13 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -25,7 +25,7 @@ import (
 // View gives out the logs of an archive as c2sp.org/tlog-tiles, which tools that know nothing of Stele read. It makes
 // them of the archive's objects when they are asked for. Its methods are safe for concurrent use.
 type View struct {
-	store   objstore.Store
+	store   worm.Store
 	trust   identity.Trust
 	control *ledger.Log
 
@@ -54,7 +54,7 @@ type tileSegment struct {
 
 // Open reads the control log and the commits of an archive. It fails if the store cannot be read, or holds no archive
 // of this trust file.
-func Open(ctx context.Context, store objstore.Store, trust []byte) (*View, error) {
+func Open(ctx context.Context, store worm.Store, trust []byte) (*View, error) {
 	t := &View{store: store, logs: map[string]*tileLog{}}
 	if err := t.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)

@@ -38,7 +38,7 @@ func openPipe(b *testing.B, to, compression string) recorder {
 	dir := shared(b)
 	store, err := dirstore.Open(filepath.Join(dir, "archive"), dirstore.Options{Create: true})
 	if err == nil {
-		_, err = admin.Init(b.Context(), admin.InitConfig{Store: store, Name: "peers", To: to, Dir: filepath.Join(dir, "roles"), Lock: backup.LockAdvisory})
+		_, err = admin.Init(b.Context(), admin.InitConfig{Store: store, Name: "peers", To: to, Dir: filepath.Join(dir, "roles"), Lock: worm.LockAdvisory})
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
@@ -37,7 +38,7 @@ func TestAnchorCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "acme", To: "file://" + filepath.Join(dir, "spool"), Dir: dir, Lock: backup.LockNone}); err != nil {
+	if _, err := admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "acme", To: "file://" + filepath.Join(dir, "spool"), Dir: dir, Lock: worm.LockNone}); err != nil {
 		t.Fatal(err)
 	}
 	settings := []string{"--archive", url, "--trust", trust, "--server", log.Addr, "--dir", filepath.Join(dir, "anchor")}

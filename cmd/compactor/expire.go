@@ -7,11 +7,12 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // expire removes what has expired now and then, by the time of the witnesses, until ctx ends. What fails is tried again the
 // next time: nothing waits for it.
-func (c *config) expire(ctx context.Context, store backup.Store, log *slog.Logger) error {
+func (c *config) expire(ctx context.Context, store worm.Store, log *slog.Logger) error {
 	deleter, err := location.OpenDeleter(ctx, c.Archive, location.Options{})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -107,11 +108,11 @@ func TestExpiresWhileItRuns(t *testing.T) {
 // longAgo makes an archive with a record in it and locks for a day.
 func longAgo(ctx context.Context, dir, url string) error {
 	spool := "file://" + filepath.Join(dir, "spool")
-	store, err := location.Create(ctx, url, backup.LockAdvisory, location.Options{})
+	store, err := location.Create(ctx, url, worm.LockAdvisory, location.Options{})
 	if err != nil {
 		return err
 	}
-	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: "old", To: spool, Dir: dir, Lock: backup.LockAdvisory, Keep: 24 * time.Hour})
+	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: "old", To: spool, Dir: dir, Lock: worm.LockAdvisory, Keep: 24 * time.Hour})
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // retryKeys is how often to try for the role while another process has it.
@@ -24,7 +24,7 @@ const retryKeys = 5 * time.Second
 // keyRole is the key service beside the compactor. One process at a time has the role; the others wait for it.
 type keyRole struct {
 	*config
-	store backup.Store
+	store worm.Store
 	log   *slog.Logger
 	has   atomic.Pointer[keys.Service]
 }

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/tiles"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -22,7 +22,7 @@ import (
 const tilesAge = 5 * time.Second
 
 // serveTiles serves the logs where the setting tiles says.
-func (c *config) serveTiles(ctx context.Context, g *errgroup.Group, store backup.Store, log *slog.Logger) error {
+func (c *config) serveTiles(ctx context.Context, g *errgroup.Group, store worm.Store, log *slog.Logger) error {
 	l, err := net.Listen("tcp", c.Tiles)
 	if err != nil {
 		return badSetup("choose another address with --tiles", "tiles: %w", err)

@@ -13,19 +13,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/backup/local"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/backup/tiles"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
 
 func TestTileServer(t *testing.T) {
 	dir, store := t.TempDir(), storetest.NewMemory()
-	if _, err := admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "acme", To: "file://" + filepath.Join(dir, "spool"), Dir: dir, Lock: backup.LockNone}); err != nil {
+	if _, err := admin.Init(t.Context(), admin.InitConfig{Store: store, Name: "acme", To: "file://" + filepath.Join(dir, "spool"), Dir: dir, Lock: worm.LockNone}); err != nil {
 		t.Fatal(err)
 	}
 	trust, err := os.ReadFile(filepath.Join(dir, "trust.stele"))

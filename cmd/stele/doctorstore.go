@@ -9,6 +9,7 @@ import (
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // staleAfter is the age of the newest commit at which no stream counts as live any more.
@@ -76,14 +77,14 @@ func (e *exam) intake(archive *backup.Archive) {
 }
 
 // locks tries what the store enforces, for the strongest lock that the archive uses, and logs it if the admin is here.
-func (e *exam) locks(ctx context.Context, store backup.Store, trust []byte, archive *backup.Archive) {
+func (e *exam) locks(ctx context.Context, store worm.Store, trust []byte, archive *backup.Archive) {
 	lock, err := location.DefaultLock(e.site.Archive)
 	if err != nil {
 		e.bad("locks", "", err)
 		return
 	}
-	if segments := archive.Segments(); len(segments) > 0 && segments[len(segments)-1].Lock != "" && lock != backup.LockAdvisory {
-		lock = backup.LockMode(segments[len(segments)-1].Lock)
+	if segments := archive.Segments(); len(segments) > 0 && segments[len(segments)-1].Lock != "" && lock != worm.LockAdvisory {
+		lock = worm.LockMode(segments[len(segments)-1].Lock)
 	}
 	results, err := probe.Run(ctx, store, probe.Options{Lock: lock})
 	for _, r := range results {
@@ -103,7 +104,7 @@ func (e *exam) locks(ctx context.Context, store backup.Store, trust []byte, arch
 	e.logProbe(ctx, store, trust, results)
 }
 
-func (e *exam) logProbe(ctx context.Context, store backup.Store, trust []byte, results []probe.Result) {
+func (e *exam) logProbe(ctx context.Context, store worm.Store, trust []byte, results []probe.Result) {
 	root, err := e.site.role("admin", "root.stele")
 	if err != nil {
 		e.ok("probe logged", "no: the admin folder is not here, which is as it should be")

@@ -12,11 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -106,7 +106,7 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 	if err := vacant(out); err != nil {
 		return nil, err
 	}
-	store, err := location.Create(ctx, archive, backup.LockMode(f.lock), location.Options{})
+	store, err := location.Create(ctx, archive, worm.LockMode(f.lock), location.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 		return nil, err
 	}
 	setup, err := admin.Init(ctx, admin.InitConfig{Store: store, Name: f.name, To: to, Dir: out,
-		Lock: backup.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Period: f.period, Probe: results,
+		Lock: worm.LockMode(f.lock), Keep: f.span, Partitions: f.partitions, Period: f.period, Probe: results,
 		Custodians: keys.Custodians{URLs: set.Custodians, Sets: set.Custody}})
 	if err != nil {
 		return nil, err
@@ -137,14 +137,14 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 }
 
 // try finds out what the store enforces, and refuses one that does not hold what is asked for.
-func (a *app) try(ctx context.Context, store backup.Store, f initFlags) ([]probe.Result, error) {
+func (a *app) try(ctx context.Context, store worm.Store, f initFlags) ([]probe.Result, error) {
 	for v, err := range store.Versions(ctx, "control/", "") {
 		if err != nil {
 			return nil, fmt.Errorf("the store cannot be listed: %w", err)
 		}
 		return nil, hinted(fmt.Errorf("the store holds an archive already (%s)", v.Key), "choose another path or prefix")
 	}
-	results, err := probe.Run(ctx, store, probe.Options{Lock: backup.LockMode(f.lock)})
+	results, err := probe.Run(ctx, store, probe.Options{Lock: worm.LockMode(f.lock)})
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +189,10 @@ func (f *initFlags) check(archive string) (err error) {
 	if err != nil {
 		return usage("", "%w", err)
 	}
-	switch backup.LockMode(f.lock) {
+	switch worm.LockMode(f.lock) {
 	case "":
 		f.lock = string(usual)
-	case backup.LockNone, backup.LockGovernance, backup.LockCompliance:
+	case worm.LockNone, worm.LockGovernance, worm.LockCompliance:
 	default:
 		return usage("", "--lock is %q, none of none, governance, compliance", f.lock)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -66,7 +67,7 @@ func (s *site) beside(parts ...string) string {
 }
 
 // open opens the store and reads the trust file.
-func (s *site) open(ctx context.Context) (backup.Store, []byte, error) {
+func (s *site) open(ctx context.Context) (worm.Store, []byte, error) {
 	if err := s.Need("archive", "trust"); err != nil {
 		return nil, nil, usage("", "%w", err)
 	}

@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -28,7 +28,7 @@ type Chain struct {
 	partition uint32
 	period    string
 	control   *ledger.Log
-	store     objstore.Store
+	store     worm.Store
 
 	Took   func(o chain.Object, c *commit.Commit)                     // called for each accepted commit; may be nil
 	Closed func(ctx context.Context, end commit.End) (*Ending, error) // finds the log that the first commit continues
@@ -58,7 +58,7 @@ type span struct{ from, next, commit uint64 }
 
 // New begins to follow a log. What it continues is looked up in the store; whoever has read that log already can
 // set Closed.
-func New(c *ledger.Log, store objstore.Store, trust *identity.Trust, partition uint32, period string) *Chain {
+func New(c *ledger.Log, store worm.Store, trust *identity.Trust, partition uint32, period string) *Chain {
 	l := &Chain{Origin: commit.Origin(trust.Name, partition, period), archive: trust.Archive, name: trust.Name,
 		partition: partition, period: period, control: c, store: store,
 		Tips: map[commit.Hex16]commit.Tip{}, Lanes: map[string]commit.Lane{},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/objstore"
 )
@@ -25,12 +26,12 @@ func CommitsPrefix(partition uint32, period string) string {
 }
 
 // Commits is the numbered space of the commits of a log.
-func Commits(store objstore.Store, partition uint32, period string) objstore.Numbered {
+func Commits(store worm.Store, partition uint32, period string) objstore.Numbered {
 	return objstore.Numbered{Store: store, Prefix: CommitsPrefix(partition, period)}
 }
 
 // Partitions lists the partitions that have objects, in order.
-func Partitions(ctx context.Context, store objstore.Store) (out []uint32, err error) {
+func Partitions(ctx context.Context, store worm.Store) (out []uint32, err error) {
 	err = eachFolder(ctx, store, Folder, func(name string) {
 		if p, err := strconv.ParseUint(name, 10, 32); err == nil && strconv.FormatUint(p, 10) == name {
 			out = append(out, uint32(p))
@@ -41,14 +42,14 @@ func Partitions(ctx context.Context, store objstore.Store) (out []uint32, err er
 }
 
 // Periods lists the periods of a partition that have objects, oldest first.
-func Periods(ctx context.Context, store objstore.Store, partition uint32) (out []string, err error) {
+func Periods(ctx context.Context, store worm.Store, partition uint32) (out []string, err error) {
 	err = eachFolder(ctx, store, fmt.Sprintf("%s%d/", Folder, partition), func(name string) { out = append(out, name) })
 	slices.SortFunc(out, commit.ComparePeriods)
 	return out, err
 }
 
 // eachFolder calls f with the name of each folder directly under prefix, without listing what is inside.
-func eachFolder(ctx context.Context, store objstore.Store, prefix string, f func(name string)) error {
+func eachFolder(ctx context.Context, store worm.Store, prefix string, f func(name string)) error {
 	after := ""
 	for {
 		found := false

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/segment"
 )
 
@@ -22,23 +22,23 @@ func Faulty(err error) bool { return errors.Is(err, ErrNoObject) || errors.Is(er
 
 // Fetch reads an object that a commit names, and checks it: the named version, else any version with that content.
 // relocated says that it was another one.
-func Fetch(ctx context.Context, store objstore.Store, obj *commit.Object) (data []byte, relocated bool, err error) {
+func Fetch(ctx context.Context, store worm.Store, obj *commit.Object) (data []byte, relocated bool, err error) {
 	return FetchSpan(ctx, store, obj, commit.Span{Off: 0, Len: obj.Size, SHA256: obj.SHA256})
 }
 
 // FetchSpan reads a range of an object and checks it against its digest.
-func FetchSpan(ctx context.Context, store objstore.Store, obj *commit.Object, span commit.Span) ([]byte, bool, error) {
-	return FetchRange(ctx, store, obj, objstore.Range{Off: span.Off, Len: span.Len}, func(data []byte) bool { return commit.Hash(data) == span.SHA256 })
+func FetchSpan(ctx context.Context, store worm.Store, obj *commit.Object, span commit.Span) ([]byte, bool, error) {
+	return FetchRange(ctx, store, obj, worm.Range{Off: span.Off, Len: span.Len}, func(data []byte) bool { return commit.Hash(data) == span.SHA256 })
 }
 
 // FetchRange reads a range of an object, of the first version in which the range fits.
-func FetchRange(ctx context.Context, store objstore.Store, obj *commit.Object, r objstore.Range, fits func([]byte) bool) (data []byte, relocated bool, err error) {
+func FetchRange(ctx context.Context, store worm.Store, obj *commit.Object, r worm.Range, fits func([]byte) bool) (data []byte, relocated bool, err error) {
 	if r.Off < 0 || r.Len <= 0 || r.Len > obj.Size || r.Off > obj.Size-r.Len {
 		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, ErrAltered, r.Len, r.Off)
 	}
 	length := r.Len
 	if r.Len == obj.Size {
-		r = objstore.Range{}
+		r = worm.Range{}
 	}
 	relocated, err = TryVersions(ctx, store, obj, func(version string) (ok bool, err error) {
 		data, err = store.Read(ctx, obj.Key, version, r)
@@ -52,7 +52,7 @@ func FetchRange(ctx context.Context, store objstore.Store, obj *commit.Object, r
 
 // TryVersions calls try with the version that a commit names of an object, and then with others that may be it, until
 // one is right. relocated says that it was another.
-func TryVersions(ctx context.Context, store objstore.Store, obj *commit.Object, try func(version string) (ok bool, err error)) (relocated bool, err error) {
+func TryVersions(ctx context.Context, store worm.Store, obj *commit.Object, try func(version string) (ok bool, err error)) (relocated bool, err error) {
 	ok, first := try(obj.Version)
 	if ok {
 		return false, nil
@@ -86,7 +86,7 @@ func TryVersions(ctx context.Context, store objstore.Store, obj *commit.Object, 
 }
 
 // Frames reads the headers and signatures of the frames of a commit.
-func Frames(ctx context.Context, store objstore.Store, c *commit.Commit) ([][]byte, error) {
+func Frames(ctx context.Context, store worm.Store, c *commit.Commit) ([][]byte, error) {
 	obj := c.Object(commit.KindProof, "")
 	if obj == nil {
 		return nil, nil
@@ -107,7 +107,7 @@ func Frames(ctx context.Context, store objstore.Store, c *commit.Commit) ([][]by
 }
 
 // Encaps reads the encapsulations that a commit repeats.
-func Encaps(ctx context.Context, store objstore.Store, c *commit.Commit) ([]segment.Encap, error) {
+func Encaps(ctx context.Context, store worm.Store, c *commit.Commit) ([]segment.Encap, error) {
 	obj := c.Object(commit.KindProof, "")
 	if obj == nil || len(c.Proof) < segment.Sections {
 		return nil, fmt.Errorf("commit %d of %s repeats no encapsulations", c.N, c.Log)

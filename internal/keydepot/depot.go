@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyring"
@@ -27,11 +28,11 @@ const PackLock = 30 * 24 * time.Hour
 
 // Config says what a depot belongs to. Store, Archive and Keys are required; Lock is needed for writing.
 type Config struct {
-	Store   objstore.Store
+	Store   worm.Store
 	Archive [16]byte
 	Keys    keyroot.Verifiers
 	// Lock is that of an object made now: root records and lists are kept like commits if keep is zero, packs for keep.
-	Lock func(keep time.Duration) objstore.Lock
+	Lock func(keep time.Duration) worm.Lock
 }
 
 // Depot is the key store of one archive. Not safe for concurrent use.
@@ -82,7 +83,7 @@ type Late struct {
 func Open(cfg Config) *Depot {
 	d := &Depot{cfg: cfg, cache: newCache(maxCached), extended: map[commit.Hex32]time.Time{}, foldsAt: map[uint64]keyroot.Fold{}}
 	d.state = keyroot.NewState(cfg.Archive, cfg.Keys)
-	d.space = objstore.Numbered{Store: cfg.Store, Prefix: Roots, Lock: func() objstore.Lock { return cfg.Lock(0) }}
+	d.space = objstore.Numbered{Store: cfg.Store, Prefix: Roots, Lock: func() worm.Lock { return cfg.Lock(0) }}
 	return d
 }
 
@@ -233,6 +234,6 @@ func (d *Depot) List(ctx context.Context, e *keyroot.Erased) (*keyring.Erased, e
 // patiently tries again for some seconds, where that may help.
 func patiently(ctx context.Context, f func() error) error {
 	return objstore.Persist(ctx, f, func(err error, wait time.Duration) bool {
-		return !objstore.Permanent(err) && !errors.Is(err, errTaken) && wait < 2*time.Second
+		return !worm.Permanent(err) && !errors.Is(err, errTaken) && wait < 2*time.Second
 	})
 }

@@ -9,27 +9,27 @@ import (
 	"iter"
 	"testing"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/keyroot"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // one is a store of one object, which counts reads.
 type one struct {
-	objstore.Store
+	worm.Store
 	key   string
 	data  []byte
 	reads int
 }
 
-func (o *one) Versions(_ context.Context, prefix, _ string) iter.Seq2[objstore.Version, error] {
-	return func(yield func(objstore.Version, error) bool) {
+func (o *one) Versions(_ context.Context, prefix, _ string) iter.Seq2[worm.Version, error] {
+	return func(yield func(worm.Version, error) bool) {
 		if o.key >= prefix {
-			yield(objstore.Version{Key: o.key, ID: "v", Size: int64(len(o.data))}, nil)
+			yield(worm.Version{Key: o.key, ID: "v", Size: int64(len(o.data))}, nil)
 		}
 	}
 }
 
-func (o *one) Read(_ context.Context, key, id string, r objstore.Range) ([]byte, error) {
+func (o *one) Read(_ context.Context, key, id string, r worm.Range) ([]byte, error) {
 	o.reads++
 	if key != o.key || id != "v" || r.Off < 0 || r.Off+r.Len > int64(len(o.data)) || r.Len == 0 {
 		return nil, fmt.Errorf("read %s %s %v", key, id, r)

@@ -11,11 +11,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keytrie"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // errTaken says that something else lies where an object should: its name is its digest, so nobody can put it there who
@@ -86,7 +86,7 @@ func (d *Depot) PutList(ctx context.Context, list *keyring.Erased) (sum commit.H
 }
 
 // put stores an object that is named by its digest, and reads it back.
-func (d *Depot) put(ctx context.Context, key string, data []byte, lock objstore.Lock) error {
+func (d *Depot) put(ctx context.Context, key string, data []byte, lock worm.Lock) error {
 	return patiently(ctx, func() error {
 		_, err := d.cfg.Store.Create(ctx, key, data, lock)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -100,7 +100,7 @@ func (d *Depot) put(ctx context.Context, key string, data []byte, lock objstore.
 		if v == nil {
 			return fmt.Errorf("%s: %w", key, errTaken)
 		}
-		if there && lock.Mode != objstore.LockNone { // from an attempt that did not get far
+		if there && lock.Mode != worm.LockNone { // from an attempt that did not get far
 			return d.cfg.Store.Extend(ctx, key, v.ID, lock)
 		}
 		return nil
@@ -108,11 +108,11 @@ func (d *Depot) put(ctx context.Context, key string, data []byte, lock objstore.
 }
 
 // find looks for a version with a digest, nil if there is none.
-func (d *Depot) find(ctx context.Context, key string, size int64, sum commit.Hex32) (*objstore.Version, error) {
+func (d *Depot) find(ctx context.Context, key string, size int64, sum commit.Hex32) (*worm.Version, error) {
 	return find(ctx, d.cfg.Store, key, size, sum)
 }
 
-func find(ctx context.Context, store objstore.Store, key string, size int64, sum commit.Hex32) (*objstore.Version, error) {
+func find(ctx context.Context, store worm.Store, key string, size int64, sum commit.Hex32) (*worm.Version, error) {
 	for v, err := range store.Versions(ctx, key, "") {
 		if err != nil {
 			return nil, err
@@ -123,7 +123,7 @@ func find(ctx context.Context, store objstore.Store, key string, size int64, sum
 		if v.Deleted || v.Size != size {
 			continue
 		}
-		data, err := store.Read(ctx, key, v.ID, objstore.Range{})
+		data, err := store.Read(ctx, key, v.ID, worm.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -142,7 +142,7 @@ func (d *Depot) read(ctx context.Context, key string, limit int64, sum commit.He
 }
 
 // Read reads an object of at most limit bytes by its digest, whatever version it is. The error wraps [fs.ErrNotExist] if none is.
-func Read(ctx context.Context, store objstore.Store, key string, limit int64, sum commit.Hex32) ([]byte, error) {
+func Read(ctx context.Context, store worm.Store, key string, limit int64, sum commit.Hex32) ([]byte, error) {
 	for v, err := range store.Versions(ctx, key, "") {
 		if err != nil {
 			return nil, err
@@ -153,7 +153,7 @@ func Read(ctx context.Context, store objstore.Store, key string, limit int64, su
 		if v.Deleted || v.Size > limit {
 			continue
 		}
-		data, err := store.Read(ctx, key, v.ID, objstore.Range{})
+		data, err := store.Read(ctx, key, v.ID, worm.Range{})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func Read(ctx context.Context, store objstore.Store, key string, limit int64, su
 // Extend lengthens the locks of the packs that a record names, where that is due.
 func (d *Depot) Extend(ctx context.Context, r *keyroot.Record, now time.Time) error {
 	lock := d.cfg.Lock(PackLock)
-	if lock.Mode == objstore.LockNone {
+	if lock.Mode == worm.LockNone {
 		return nil
 	}
 	named := map[commit.Hex32]bool{}

@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keytrie"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // ErrReplica is wrapped by errors about a replica that cannot be reached, or lacks what it must have.
@@ -21,7 +21,7 @@ var ErrReplica = errors.New("the replica of the key store")
 // concurrent use.
 type Replica struct {
 	depot *Depot
-	store objstore.Store
+	store worm.Store
 	cache *cache
 	seen  map[commit.Hex32]time.Time // packs that were read there, and when
 	next  int                        // of the depot's records: those before are there
@@ -29,7 +29,7 @@ type Replica struct {
 }
 
 // Replica is that of this key store in another store.
-func (d *Depot) Replica(store objstore.Store) *Replica {
+func (d *Depot) Replica(store worm.Store) *Replica {
 	return &Replica{depot: d, store: store, cache: newCache(maxCached / 4), seen: map[commit.Hex32]time.Time{}}
 }
 
@@ -163,10 +163,10 @@ func (r *Replica) copy(ctx context.Context, key string, data []byte, sum commit.
 }
 
 // locked makes sure that a version is under a lock.
-func (r *Replica) locked(ctx context.Context, v *objstore.Version, keep time.Duration, now time.Time) error {
+func (r *Replica) locked(ctx context.Context, v *worm.Version, keep time.Duration, now time.Time) error {
 	want := r.depot.cfg.Lock(keep)
-	reader, ok := r.store.(objstore.LockReader)
-	if want.Mode == objstore.LockNone || !ok {
+	reader, ok := r.store.(worm.LockReader)
+	if want.Mode == worm.LockNone || !ok {
 		return nil
 	}
 	for try := 0; ; try++ {
@@ -174,7 +174,7 @@ func (r *Replica) locked(ctx context.Context, v *objstore.Version, keep time.Dur
 		if err != nil {
 			return err
 		}
-		if lock.Mode != objstore.LockNone && lock.Mode != "" && lock.Until.After(now.Add(PackLock/2)) {
+		if lock.Mode != worm.LockNone && lock.Mode != "" && lock.Until.After(now.Add(PackLock/2)) {
 			return nil
 		}
 		if try == 1 {

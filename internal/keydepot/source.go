@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keytrie"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // source reads the packs of one record, a keytrie.Source. Safe for concurrent use.
 type source struct {
-	store objstore.Store
+	store worm.Store
 	cache *cache
 	packs map[uint64]keyroot.Pack
 
@@ -34,7 +34,7 @@ func (d *Depot) Source(packs []keyroot.Pack) keytrie.Source {
 	return newSource(d.cfg.Store, d.cache, packs)
 }
 
-func newSource(store objstore.Store, cache *cache, packs []keyroot.Pack) keytrie.Source {
+func newSource(store worm.Store, cache *cache, packs []keyroot.Pack) keytrie.Source {
 	s := &source{store: store, cache: cache, packs: map[uint64]keyroot.Pack{}, versions: map[uint64]string{}}
 	for _, p := range packs {
 		s.packs[p.N] = p
@@ -74,7 +74,7 @@ func (s *source) block(ctx context.Context, p keyroot.Pack, i int64) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	r := objstore.Range{Off: i * blockSize, Len: min(blockSize, p.Size-i*blockSize)}
+	r := worm.Range{Off: i * blockSize, Len: min(blockSize, p.Size-i*blockSize)}
 	b, err := s.store.Read(ctx, key, id, r)
 	if err != nil {
 		return nil, fmt.Errorf("pack %d of the key store: %w", p.N, err)
@@ -104,8 +104,8 @@ func (s *source) version(ctx context.Context, key string, p keyroot.Pack) (strin
 }
 
 // version finds the version of a pack. If there are several that may be it, they are read.
-func version(ctx context.Context, store objstore.Store, key string, p keyroot.Pack) (id string, err error) {
-	var right []objstore.Version
+func version(ctx context.Context, store worm.Store, key string, p keyroot.Pack) (id string, err error) {
+	var right []worm.Version
 	others := 0
 	for v, err := range store.Versions(ctx, key, "") {
 		if err != nil {

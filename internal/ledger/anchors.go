@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/anchorlog"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // EachAnchored follows the records of an anchor in the store as far as they are valid. reject gets what lies beside them.
-func EachAnchored(ctx context.Context, store objstore.Store, vkey string, c *anchorlog.Chain, use func(key string, r anchorlog.Record, file []byte), reject func(key string, err error)) error {
+func EachAnchored(ctx context.Context, store worm.Store, vkey string, c *anchorlog.Chain, use func(key string, r anchorlog.Record, file []byte), reject func(key string, err error)) error {
 	prefix := anchorlog.Prefix(vkey)
 	for v, err := range store.Versions(ctx, prefix, "") {
 		if err != nil {
@@ -31,7 +31,7 @@ func EachAnchored(ctx context.Context, store objstore.Store, vkey string, c *anc
 			reject(v.Key, errors.New("squat: a later version"))
 			continue
 		}
-		file, err := store.Read(ctx, v.Key, v.ID, objstore.Range{})
+		file, err := store.Read(ctx, v.Key, v.ID, worm.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -50,8 +50,8 @@ func EachAnchored(ctx context.Context, store objstore.Store, vkey string, c *anc
 
 // FirstAnchored is the first record of an anchor the head of which has at least size entries. It finds it by halves; where
 // something that is no record lies among them, by reading all.
-func FirstAnchored(ctx context.Context, store objstore.Store, vkey string, c *anchorlog.Chain, size uint64) (r anchorlog.Record, found bool, err error) {
-	var all []objstore.Version
+func FirstAnchored(ctx context.Context, store worm.Store, vkey string, c *anchorlog.Chain, size uint64) (r anchorlog.Record, found bool, err error) {
+	var all []worm.Version
 	for v, err := range store.Versions(ctx, anchorlog.Prefix(vkey), "") {
 		if err != nil {
 			return r, false, err
@@ -78,11 +78,11 @@ func FirstAnchored(ctx context.Context, store objstore.Store, vkey string, c *an
 }
 
 // openAnchored reads a record by itself, and the size of its head.
-func openAnchored(ctx context.Context, store objstore.Store, c *anchorlog.Chain, v objstore.Version) (r anchorlog.Record, size uint64, err error) {
+func openAnchored(ctx context.Context, store worm.Store, c *anchorlog.Chain, v worm.Version) (r anchorlog.Record, size uint64, err error) {
 	if v.Deleted || v.Size > anchorlog.MaxRecord {
 		return r, 0, errors.New("squat: no record of an anchor")
 	}
-	file, err := store.Read(ctx, v.Key, v.ID, objstore.Range{})
+	file, err := store.Read(ctx, v.Key, v.ID, worm.Range{})
 	if err != nil {
 		return r, 0, err
 	}

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/mod/sumdb/note"
-
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // CheckpointKeys are where the checkpoint of a size may lie: the second one if something else lies at the first.
@@ -58,7 +57,7 @@ func (c *Log) holds(ctx context.Context, key string, data []byte) (bool, error) 
 		if v.Deleted || v.Size != int64(len(data)) {
 			continue
 		}
-		have, err := c.store.Read(ctx, key, v.ID, objstore.Range{})
+		have, err := c.store.Read(ctx, key, v.ID, worm.Range{})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) || bytes.Equal(have, data) {
 			return err == nil, err
 		}

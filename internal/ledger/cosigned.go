@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/cosign"
-	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -82,11 +82,11 @@ func (c *Log) Cosigned(ctx context.Context, policy *cosign.Policy, from, to uint
 }
 
 // cosigned judges one version.
-func (c *Log) cosigned(ctx context.Context, policy *cosign.Policy, v objstore.Version) (Cosigned, error) {
+func (c *Log) cosigned(ctx context.Context, policy *cosign.Policy, v worm.Version) (Cosigned, error) {
 	if v.Deleted || v.Size > MaxCheckpoint {
 		return Cosigned{Key: v.Key, Err: errors.New("squat: no cosigned head")}, nil
 	}
-	file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+	file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
 	if err != nil {
 		return Cosigned{}, err
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Published is the newest signed head in the store that is one of what was read, and its size; nil if there is none. It is
@@ -32,7 +32,7 @@ func (c *Log) publishedAt(ctx context.Context, end uint64) (file []byte, size ui
 		if v.Deleted || v.Size > MaxCheckpoint {
 			continue
 		}
-		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+		file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -61,7 +61,7 @@ func (c *Log) Entries(ctx context.Context, first, n uint64, use func(i uint64, e
 		if err != nil {
 			return err
 		}
-		file, err := c.store.Read(ctx, place.Key, place.Version, objstore.Range{})
+		file, err := c.store.Read(ctx, place.Key, place.Version, worm.Range{})
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -35,7 +36,7 @@ const (
 
 // Log reads and extends the control log. Safe for concurrent use.
 type Log struct {
-	store objstore.Store
+	store worm.Store
 	space objstore.Numbered
 
 	mu        sync.Mutex // guards what follows
@@ -48,7 +49,7 @@ type Log struct {
 }
 
 // Open reads the control log. That it is there, and this archive's, is for [Log.Founded] to say.
-func Open(ctx context.Context, store objstore.Store, trust identity.Trust) (*Log, error) {
+func Open(ctx context.Context, store worm.Store, trust identity.Trust) (*Log, error) {
 	state, err := control.NewState(trust)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func Open(ctx context.Context, store objstore.Store, trust identity.Trust) (*Log
 }
 
 // LockWith says how objects are locked that this process adds, whatever the policy says.
-func (c *Log) LockWith(lock func() objstore.Lock) { c.space.Lock = lock }
+func (c *Log) LockWith(lock func() worm.Lock) { c.space.Lock = lock }
 
 // Findings are what the chain holds that it should not.
 func (c *Log) Findings() (f chain.Findings) {
@@ -69,17 +70,17 @@ func (c *Log) Findings() (f chain.Findings) {
 }
 
 // LockNow is how objects beside the log are locked now.
-func (c *Log) LockNow() objstore.Lock {
+func (c *Log) LockNow() worm.Lock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.space.Lock()
 }
 
 // lockNow is the lock of control objects: like data, by the policy in force. Requires mu or a single caller.
-func (c *Log) lockNow() objstore.Lock {
+func (c *Log) lockNow() worm.Lock {
 	p := c.state.Policy()
 	if p == nil {
-		return objstore.Lock{Mode: objstore.LockNone}
+		return worm.Lock{Mode: worm.LockNone}
 	}
 	return objstore.LockFor(p.Lock.Mode, p.Lock.Keep.Duration(), time.Now())
 }
@@ -239,7 +240,7 @@ func (c *Log) checkWhole(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+		file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -262,7 +263,7 @@ func (c *Log) put(ctx context.Context, data []byte) error {
 	err := objstore.Persist(ctx, func() error {
 		_, err := chain.Append(ctx, c.space, c.tail, data)
 		return err
-	}, func(err error, _ time.Duration) bool { return !objstore.Permanent(err) })
+	}, func(err error, _ time.Duration) bool { return !worm.Permanent(err) })
 	if err != nil {
 		return fmt.Errorf("control log: %w", err)
 	}
@@ -272,7 +273,7 @@ func (c *Log) put(ctx context.Context, data []byte) error {
 // Drop leaves an entry in the inbox for whoever holds the control key.
 func (c *Log) Drop(ctx context.Context, entry string) error {
 	sum := sha256.Sum256([]byte(entry))
-	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", InboxPrefix, sum), []byte(entry), objstore.Lock{Mode: objstore.LockNone})
+	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", InboxPrefix, sum), []byte(entry), worm.Lock{Mode: worm.LockNone})
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -292,7 +293,7 @@ func (c *Log) Inbox(ctx context.Context) (entries []string, refused []control.Re
 		if v.Deleted || v.Key == seen || v.Size > control.MaxEntry || c.taken(v.Key) {
 			continue
 		}
-		data, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+		data, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, nil, err

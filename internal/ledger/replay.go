@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/objstore"
 )
 
 // Replay reads the log once more from its beginning and calls visit with the bytes of each entry, in order, when the
@@ -60,7 +60,7 @@ func (c *Log) NewestCheckpoint(ctx context.Context, s *control.State) (size uint
 			if v.Deleted || !strings.HasPrefix(v.Key, prefix) {
 				continue
 			}
-			file, err := c.store.Read(ctx, v.Key, v.ID, objstore.Range{})
+			file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, nil, err
 			}

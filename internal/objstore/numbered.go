@@ -1,3 +1,5 @@
+// Package objstore has what everybody does with a store: numbered rows of objects, locks made from a policy, and trying
+// again.
 package objstore
 
 import (
@@ -8,14 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 )
 
 // Numbered is a row of numbered objects in a store, the chain.Space of commits, the control log and root records.
 type Numbered struct {
-	Store  Store
-	Prefix string      // ends in "/"
-	Lock   func() Lock // of what Create makes; not needed for reading
+	Store  worm.Store
+	Prefix string           // ends in "/"
+	Lock   func() worm.Lock // of what Create makes; not needed for reading
 }
 
 // Key is where object n lies.
@@ -34,7 +37,7 @@ func (s Numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, er
 		after = s.Key(n - 1)
 	}
 	return func(yield func(chain.Object, error) bool) {
-		var group []Version
+		var group []worm.Version
 		flush := func() bool {
 			if len(group) == 0 {
 				return true
@@ -58,14 +61,14 @@ func (s Numbered) From(ctx context.Context, n uint64) iter.Seq2[chain.Object, er
 }
 
 // object reads the oldest version of a key.
-func (s Numbered) object(ctx context.Context, versions []Version) (o chain.Object, ok bool) {
+func (s Numbered) object(ctx context.Context, versions []worm.Version) (o chain.Object, ok bool) {
 	digits := strings.TrimPrefix(versions[0].Key, s.Prefix)
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || len(digits) != 20 {
 		return o, false
 	}
 	o = chain.Object{N: n, Key: versions[0].Key}
-	oldest := Version{Deleted: true}
+	oldest := worm.Version{Deleted: true}
 	for _, v := range versions {
 		switch {
 		case v.Deleted:
@@ -80,14 +83,14 @@ func (s Numbered) object(ctx context.Context, versions []Version) (o chain.Objec
 		return o, false // markers over nothing: as if nobody had been here
 	}
 	o.Version = oldest.ID
-	o.Data, o.Err = s.Store.Read(ctx, oldest.Key, oldest.ID, Range{})
+	o.Data, o.Err = s.Store.Read(ctx, oldest.Key, oldest.ID, worm.Range{})
 	return o, true
 }
 
 // LockFor is the lock of an object made at now.
-func LockFor(mode string, keep time.Duration, now time.Time) Lock {
-	if mode == string(LockNone) || mode == "" {
-		return Lock{Mode: LockNone}
+func LockFor(mode string, keep time.Duration, now time.Time) worm.Lock {
+	if mode == string(worm.LockNone) || mode == "" {
+		return worm.Lock{Mode: worm.LockNone}
 	}
-	return Lock{Mode: LockMode(mode), Until: now.Add(keep).UTC().Truncate(time.Second).Add(time.Second)}
+	return worm.Lock{Mode: worm.LockMode(mode), Until: now.Add(keep).UTC().Truncate(time.Second).Add(time.Second)}
 }

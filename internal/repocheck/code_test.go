@@ -203,21 +203,10 @@ func smallSurface(files []goFile) []string {
 			}
 		})
 	}
-	limit := maxExported
-	if larger := largerSurfaces[files[0].dir()]; larger > 0 {
-		limit = larger
-	}
-	if count <= limit {
+	if count <= maxExported {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s exports %d names, more than %d", files[0].dir(), count, limit)}
-}
-
-// largerSurfaces are packages that may export more, for a time, and why.
-var largerSurfaces = map[string]int{
-	// It still holds the key service and the administration, which become packages of their own when the erasable key
-	// tree replaces the development store (docs/DECISIONS.md).
-	"backup": 52,
+	return []string{fmt.Sprintf("%s exports %d names, more than %d", files[0].dir(), count, maxExported)}
 }
 
 func TestPublicSurfaceIsSmall(t *testing.T) {

@@ -27,12 +27,18 @@ func layering(f goFile) (complaints []string) {
 		if own && layerOf(f.dir()) >= 0 && layerOf(dir) > layerOf(f.dir()) {
 			complaints = append(complaints, fmt.Sprintf("%s imports %s, which is above it", f.path, dir))
 		}
-		if own && strings.HasPrefix(f.dir(), "internal/") && layerOf(dir) >= layerOf("backup") {
+		if own && strings.HasPrefix(f.dir(), "internal/") && layerOf(dir) >= layerOf("backup") && dir != contract {
 			complaints = append(complaints, fmt.Sprintf("%s imports %s: internal packages serve those above them", f.path, dir))
 		}
 	}
+	if f.dir() == contract && !f.isTest() && slices.ContainsFunc(f.imports(), func(i string) bool { _, own := ownPackage(i); return own }) {
+		complaints = append(complaints, f.path+": the contract of a store imports nothing of this module")
+	}
 	return complaints
 }
+
+// contract is what a store fulfils. Who writes one should compile nothing else, and internal packages use it.
+const contract = "backup/worm"
 
 func TestImportsGoOneWay(t *testing.T) {
 	importing := func(dir string) string { return `package p; import _ "` + module + "/" + dir + `"` }
@@ -42,6 +48,8 @@ func TestImportsGoOneWay(t *testing.T) {
 		example{"logpipe/httplog/a.go", importing("backup/s3store"), true},
 		example{"backup/a.go", importing("cmd/stele"), true},
 		example{"internal/frame/a.go", importing("backup"), true},
+		example{"internal/objstore/a.go", importing("backup/worm"), false},
+		example{"backup/worm/a.go", importing("internal/chain"), true},
 		example{"internal/frame/a_test.go", importing("cmd/stele"), true},
 		example{"internal/frame/a.go", importing("internal/record"), false},
 		example{"backup/a.go", importing("logpipe"), false},

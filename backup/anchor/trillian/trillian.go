@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/anchorlog"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/durable"
@@ -37,11 +37,11 @@ const (
 
 // Config configures an [Anchor]. All but TLS and Logger are required.
 type Config struct {
-	Store  backup.Store // of the archive: to read, and to create under control/anchors/
-	Trust  []byte       // content of trust.stele, which names the operator's key
-	Dir    string       // folder of the role: its identity, and the newest record
-	Server string       // host:port of the Trillian log server
-	TLS    *tls.Config  // nil: none
+	Store  worm.Store  // of the archive: to read, and to create under control/anchors/
+	Trust  []byte      // content of trust.stele, which names the operator's key
+	Dir    string      // folder of the role: its identity, and the newest record
+	Server string      // host:port of the Trillian log server
+	TLS    *tls.Config // nil: none
 	Logger *slog.Logger
 }
 

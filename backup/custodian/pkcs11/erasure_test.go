@@ -21,6 +21,7 @@ import (
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -49,7 +50,7 @@ func newTokenArchive(t *testing.T) *tokenArchive {
 	url := "pkcs11:token=" + a.hsm.Token(t) + "?module-path=" + a.hsm.Module
 	a.by = keys.Custodians{URLs: map[string]string{"hsm": url}, Sets: [][]string{{"hsm"}}}
 	a.must(os.Mkdir(filepath.Join(a.dir, "spool"), 0o700))
-	_, err := admin.Init(t.Context(), admin.InitConfig{Store: a.store, Name: "acme", To: a.spool(), Dir: a.dir, Lock: backup.LockNone, Custodians: a.by})
+	_, err := admin.Init(t.Context(), admin.InitConfig{Store: a.store, Name: "acme", To: a.spool(), Dir: a.dir, Lock: worm.LockNone, Custodians: a.by})
 	a.must(err)
 	return a
 }
@@ -88,7 +89,7 @@ func (a *tokenArchive) once() {
 }
 
 // bodies are what opens with the key store in a store and the token as it is now.
-func (a *tokenArchive) bodies(store backup.Store) (out []string, err error) {
+func (a *tokenArchive) bodies(store worm.Store) (out []string, err error) {
 	ctx := a.t.Context()
 	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: a.file("trust.stele"), Custodians: a.by})
 	if err != nil {
@@ -118,9 +119,9 @@ func (a *tokenArchive) copied() *storetest.Memory {
 	out := storetest.NewMemory()
 	for v, err := range a.store.Versions(a.t.Context(), "", "") {
 		a.must(err)
-		data, err := a.store.Read(a.t.Context(), v.Key, v.ID, backup.Range{})
+		data, err := a.store.Read(a.t.Context(), v.Key, v.ID, worm.Range{})
 		a.must(err)
-		_, err = out.Create(a.t.Context(), v.Key, data, backup.Lock{Mode: backup.LockNone})
+		_, err = out.Create(a.t.Context(), v.Key, data, worm.Lock{Mode: worm.LockNone})
 		a.must(err)
 	}
 	return out

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/backup/worm"
 )
 
 func parseCustodians(v string) (map[string]string, error) {
@@ -67,7 +67,7 @@ func (s *Settings) KeyCustodians(keysDir string) keys.Custodians {
 }
 
 // OpenReplica opens the second store of the key store; nil if there is none.
-func (s *Settings) OpenReplica(ctx context.Context) (backup.Store, error) {
+func (s *Settings) OpenReplica(ctx context.Context) (worm.Store, error) {
 	if s.Replica == "" {
 		return nil, nil
 	}

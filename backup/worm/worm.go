@@ -1,6 +1,6 @@
-// Package objstore is what archives are kept in: the contract of a store, numbered rows of objects in one, locks, and
-// trying again. The contract is docs/formats/stores.md; package backup has these types under its own names.
-package objstore
+// Package worm is the contract of what archives are kept in: a store that is written once and read many times.
+// docs/formats/stores.md says what each store guarantees, and package storetest tests it; dirstore and s3store are two.
+package worm
 
 import (
 	"context"
@@ -81,6 +81,12 @@ type Store interface {
 type LockReader interface {
 	// ReadLock returns the lock in force as the store reports it.
 	ReadLock(ctx context.Context, key, id string) (Lock, error)
+}
+
+// Advisory is implemented by stores whose locks may bind nobody, like files in a directory.
+type Advisory interface {
+	// Advisory reports whether whoever owns the store can remove what is locked.
+	Advisory() bool
 }
 
 // Deleter removes versions whose locks have ended. It is no part of a [Store]: whoever writes has no use for it.
