@@ -45,7 +45,15 @@ type lostKeys struct {
 type listed struct {
 	keyroot.Erased
 	requested bool
-	day       uint16 // of the record, and of those who vouch for its time: keys of days before are over
+	over      time.Time // of the record, as far as others vouch for it; zero if nobody does
+}
+
+// past reports whether a day was over.
+func (l *listed) past(day uint16) bool { return !l.over.IsZero() && day < keyscope.Day(l.over) }
+
+// outlived reports whether the intake key of a week was old enough to go.
+func (l *listed) outlived(week uint16) bool {
+	return l.over.After(keyscope.WeekStart(week + 1).Add(control.Horizon))
 }
 
 // erasures checks that somebody approved each erasure.
@@ -62,20 +70,12 @@ func (k *keyCheck) erasures(ctx context.Context) error {
 			continue
 		}
 		k.approved = k.approved || e.Scopes > 0
-		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.lastDay(e.Time)})
+		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.over(e.Time)})
 	}
 	k.v.a.control.View(func(s *control.State) {
 		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
 	})
 	return nil
-}
-
-// lastDay is the day of a record. Where nobody says how late it is, that is before all.
-func (k *keyCheck) lastDay(made time.Time) uint16 {
-	if t := k.over(made); !t.IsZero() {
-		return keyscope.Day(t)
-	}
-	return 0
 }
 
 // auditFor is how long after an erasure the packs of the record before it are still there: a pack is locked for thirty days, and
@@ -217,14 +217,14 @@ func (l *lostKeys) read(ctx context.Context, k *keyCheck) error {
 func (l *lostKeys) take(path []byte, e *listed) {
 	if keyring.IsScope(path) {
 		mark := keyMark([16]byte(path[3:]), [16]byte(path[19:]))
-		if day, expires := keyring.ExpiryDay(path); e.requested || expires && day < e.day {
+		if day, expires := keyring.ExpiryDay(path); e.requested || expires && e.past(day) {
 			l.erased = append(l.erased, mark)
 		} else {
 			l.ended = append(l.ended, mark)
 		}
 	} else if id, check, ok := keyring.SpentScope(path); ok {
 		l.buried = append(l.buried, keyMark(id, check))
-	} else if week, ok := keyring.IntakeWeek(path); ok {
+	} else if week, ok := keyring.IntakeWeek(path); ok && e.outlived(week) { // before, it would bury what is still to come
 		l.weeks[week] = true
 	}
 }

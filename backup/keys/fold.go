@@ -57,11 +57,8 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.Fold(ctx)
-		if err == nil {
-			err = s.carryOutDue(ctx)
-		}
-		if err == nil {
-			err = s.eraseDue(ctx)
+		if err == nil { // a request that cannot be carried out holds nothing else up
+			err = errors.Join(s.carryOutDue(ctx), s.eraseDue(ctx))
 		}
 		if errors.Is(err, errRevoked) {
 			return err

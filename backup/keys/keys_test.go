@@ -1,6 +1,7 @@
 package keys_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -235,6 +236,37 @@ func TestErasedByPolicy(t *testing.T) {
 		g.send(late)
 		w.must(s.Fold(t.Context()))
 		w.all(s, "live", kept)
+	})
+}
+
+// A request that nobody can read any more, because the store lost what it is about, keeps nothing from dying by itself.
+func TestErasedBesideALostRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.open(w.config())
+		defer s.Close()
+		g := w.granter()
+		kept := g.grant(4, "ada")
+		msg, state := g.message(4, "ada", "s1", "state", 30)
+		g.send(msg)
+		w.must(s.Fold(t.Context()))
+		w.asks(subject("ada"), true)
+		for _, key := range w.keysOf("control/sealed/") {
+			w.gone(key)
+		}
+		if _, err := s.CarryOut(t.Context()); err == nil {
+			t.Fatal("it is carried out")
+		}
+		log := w.log()
+		for range 33 {
+			time.Sleep(24 * time.Hour)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			s.Run(ctx)
+			cancel()
+			w.sequenceIn(log)
+		}
+		w.all(s, "live", kept)
+		w.all(s, "erased", state)
 	})
 }
 

@@ -72,11 +72,9 @@ func (k *keyRole) fold(ctx context.Context) error {
 		return nil
 	}
 	err = service.Fold(ctx)
-	if err == nil {
+	if err == nil { // a request that cannot be carried out holds nothing else up
 		_, err = service.CarryOut(ctx)
-	}
-	if err == nil {
-		err = service.EraseDue(ctx)
+		err = errors.Join(err, service.EraseDue(ctx))
 	}
 	return errors.Join(err, service.Close())
 }

@@ -7,6 +7,22 @@ import (
 	. "github.com/stelelog/stele/internal/control"
 )
 
+// TestNobodyRunsAhead: a key service alone does not make it later than it is, however small its steps.
+func TestNobodyRunsAhead(t *testing.T) {
+	w := newWorld(t)
+	start := w.now
+	for step := range 100 {
+		w.now = start.Add(time.Duration(step) * time.Second)
+		said := start.Add(time.Duration(step) * 47 * time.Hour)
+		if err := w.add(w.sign("keyservice/default", TypeKeyRoot, KeyRoot{N: uint64(step + 1), Generation: 1, Arrived: said})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := w.state.Reckoned(); r.Time.After(w.now) || !r.From.IsZero() {
+		t.Errorf("at %v it is %v, and from %v on not believed", w.now, r.Time, r.From)
+	}
+}
+
 // TestTransportIsHeard: while the transport says another time, the clock of who sequences is not believed.
 func TestTransportIsHeard(t *testing.T) {
 	w := newWorld(t)

@@ -43,7 +43,7 @@ func (s *State) plan(l *Listed, at time.Time) (effect func(), err error) {
 	case TypeRefusal:
 		return into(l, s.checkRefusal(l), func(r *Refusal) { s.noteRefusal(r, l.Time) })
 	}
-	return s.planFact(l)
+	return s.planFact(l, at)
 }
 
 // dated reports whether what an entry says depends on its own time.
@@ -52,7 +52,7 @@ func dated(kind string) bool {
 }
 
 // planFact is plan for what key services and expirers say that they did.
-func (s *State) planFact(l *Listed) (func(), error) {
+func (s *State) planFact(l *Listed, at time.Time) (func(), error) {
 	switch l.Type {
 	case TypeRoster:
 		return into(l, s.checkRoster, nil)
@@ -61,7 +61,9 @@ func (s *State) planFact(l *Listed) (func(), error) {
 	case TypeKeyRoot:
 		return into(l, nil, func(k *KeyRoot) {
 			s.KeyRoots = append(s.KeyRoots, *k)
-			s.reckoning.see(k.Arrived)
+			if !k.Arrived.After(at) { // it may contradict who sequences, and not run ahead of him
+				s.reckoning.see(k.Arrived)
+			}
 			s.dead[l.By] = max(s.dead[l.By], k.Dead)
 		})
 	case TypeOutcome:
