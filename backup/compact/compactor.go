@@ -184,7 +184,7 @@ func (c *Compactor) Run(ctx context.Context) error {
 
 // Once takes all that the transport holds now, commits it, folds the grants, puts the heads into the control log, and
 // returns. While it commits, an outage of the store is waited for until ctx ends; what somebody must mend first, an
-// [ErrPermanent] say, ends it at once. What is not committed then is still in the transport.
+// [worm.ErrPermanent] say, ends it at once. What is not committed then is still in the transport.
 func (c *Compactor) Once(ctx context.Context) error {
 	t, err := c.transport(ctx)
 	if err != nil {
@@ -237,7 +237,7 @@ func (c *Compactor) partition(ctx context.Context, t carrier, p int, work func(*
 	return err
 }
 
-// partitions runs workers on several partitions until ctx ends. A worker that fails is started again; one that
+// runPartitions runs workers on several partitions until ctx ends. A worker that fails is started again; one that
 // diverged is not.
 func (c *Compactor) runPartitions(ctx context.Context, t carrier, ps []int) error {
 	g, ctx := errgroup.WithContext(ctx)

@@ -9,8 +9,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/sys/unix"
+
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // asNobody runs f with the file permissions of an ordinary user, also where the tests run as root.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/minio/minio-go/v7"
+
 	"github.com/stelelog/stele/backup/worm"
 )
 

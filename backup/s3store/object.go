@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/minio/minio-go/v7"
+
 	"github.com/stelelog/stele/backup/worm"
 )
 

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // testList makes many keys, in random order, and lists them by prefix and from a position.

@@ -9,8 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/stelelog/stele/internal/chatjson"
 	"pgregory.net/rapid"
+
+	"github.com/stelelog/stele/internal/chatjson"
 )
 
 func parts(body string) []string {

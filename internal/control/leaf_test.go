@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	. "github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // long is an entry that does not fit into a leaf.

@@ -23,8 +23,7 @@ import (
 // Chain follows the commits of one log. It is shared by those who extend it and those who verify it.
 type Chain struct {
 	Origin    string
-	archive   [16]byte
-	name      string // of the archive
+	trust     *identity.Trust
 	partition uint32
 	period    string
 	control   *ledger.Log
@@ -59,7 +58,7 @@ type span struct{ from, next, commit uint64 }
 // New begins to follow a log. What it continues is looked up in the store; whoever has read that log already can
 // set Closed.
 func New(c *ledger.Log, store worm.Store, trust *identity.Trust, partition uint32, period string) *Chain {
-	l := &Chain{Origin: commit.Origin(trust.Name, partition, period), archive: trust.Archive, name: trust.Name,
+	l := &Chain{Origin: commit.Origin(trust.Name, partition, period), trust: trust,
 		partition: partition, period: period, control: c, store: store,
 		Tips: map[commit.Hex16]commit.Tip{}, Lanes: map[string]commit.Lane{},
 		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{}}
@@ -120,7 +119,7 @@ func (l *Chain) judgeFirst(ctx context.Context, o chain.Object, c *commit.Commit
 // endingIn returns commit n of a log, which must be final, as the oldest version of its number says.
 func (l *Chain) endingIn(ctx context.Context, end commit.End) (*Ending, error) {
 	_, period := commit.SplitOrigin(end.Log)
-	if _, ok := commit.PeriodStart(period); !ok || end.Log != commit.Origin(l.name, l.partition, period) {
+	if _, ok := commit.PeriodStart(period); !ok || end.Log != commit.Origin(l.trust.Name, l.partition, period) {
 		return nil, fmt.Errorf("%w: it says that it continues %q, which is no log of its partition", chain.ErrOrphan, end.Log)
 	}
 	other := l.Of(period)
@@ -148,7 +147,7 @@ func (l *Chain) endingIn(ctx context.Context, end commit.End) (*Ending, error) {
 
 // Of begins to follow the log of another period of the partition.
 func (l *Chain) Of(period string) *Chain {
-	return New(l.control, l.store, &identity.Trust{Name: l.name, Archive: l.archive}, l.partition, period)
+	return New(l.control, l.store, l.trust, l.partition, period)
 }
 
 // Follow makes l, which is empty, start where the log before ends.
@@ -181,7 +180,7 @@ func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, erro
 	if err != nil {
 		return nil, err
 	}
-	if c.Archive != l.archive || c.Log != l.Origin || c.N != o.N {
+	if c.Archive != l.trust.Archive || c.Log != l.Origin || c.N != o.N {
 		return nil, fmt.Errorf("commit is number %d of %s", c.N, c.Log)
 	}
 	if !l.accepts(c) {

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/stelelog/stele/internal/keyscope"
 	"pgregory.net/rapid"
+
+	"github.com/stelelog/stele/internal/keyscope"
 )
 
 // model is what a ring must behave like.

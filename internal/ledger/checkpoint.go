@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/stelelog/stele/backup/worm"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/backup/worm"
 )
 
 // CheckpointKeys are where the checkpoint of a size may lie: the second one if something else lies at the first.

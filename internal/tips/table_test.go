@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/merkle"
-	"pgregory.net/rapid"
 )
 
 type writer struct {

@@ -15,9 +15,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.uber.org/goleak"
+
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/httplog"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
