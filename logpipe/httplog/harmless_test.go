@@ -265,26 +265,37 @@ func TestReadingBesideWriting(t *testing.T) {
 	}
 }
 
+// announced tells of each Read before it waits.
+type announced struct {
+	io.ReadCloser
+	reading chan<- struct{}
+}
+
+func (r announced) Read(p []byte) (int, error) {
+	r.reading <- struct{}{}
+	return r.ReadCloser.Read(p)
+}
+
 // An answer that is given while another goroutine waits for the request must not wait with it.
 func TestAnswerDoesNotWaitForAReader(t *testing.T) {
 	a := new(archive)
 	send, feed := io.Pipe()
+	reading := make(chan struct{}, 1<<10)
 	h := httplog.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		first, done := make(chan struct{}), make(chan struct{})
+		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			r.Body.Read(make([]byte, 1))
-			close(first)
 			io.Copy(io.Discard, r.Body)
 		}()
+		<-reading
 		feed.Write([]byte(question[:1]))
-		<-first
-		io.WriteString(w, reply) // the goroutine is in Read, or will be
+		<-reading // the goroutine is in Read again, and nothing comes before the answer
+		io.WriteString(w, reply)
 		feed.Write([]byte(question[1:]))
 		feed.Close()
 		<-done
 	}), a, httplog.Options{})
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", path, send))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", path, announced{send, reading}))
 	a.want(t, "input output", "")
 	if in := a.one(t, logpipe.Input); body(in) != question {
 		t.Errorf("%q", body(in))
