@@ -78,6 +78,16 @@ func (d *Desk) Requests(ctx context.Context) ([]Request, error) {
 	return out, nil
 }
 
+// Waiting counts the entries of the inbox that would have an effect now: requests, approvals and whatever else was said that
+// no compactor has taken in yet.
+func (d *Desk) Waiting(ctx context.Context) (int, error) {
+	if err := d.log.Refresh(ctx); err != nil {
+		return 0, err
+	}
+	entries, _, err := d.log.Inbox(ctx)
+	return len(entries), err
+}
+
 // Find returns the request whose id begins with the given digits, at least eight. The error may be an [*UnknownError].
 func (d *Desk) Find(ctx context.Context, id string) (*Request, error) {
 	full, err := d.find(ctx, "request", id, requestIDs)

@@ -168,7 +168,7 @@ func (d *Desk) selector(t *Target) (*control.Selector, error) {
 		return s, nil
 	}
 	if len(d.pepper) != 32 {
-		return nil, fmt.Errorf("this role file has no pepper, without which no %s can be found: use one that has, such as a reader's", s.Kind)
+		return nil, fmt.Errorf("this role file has no pepper, without which no %s can be found: use one that has, such as a reader's, or make one with 'stele key new … --like READER'", s.Kind)
 	}
 	tag, err := control.TagOf((*[32]byte)(d.pepper), s.Kind, s.Value)
 	s.Tag = &tag

@@ -90,7 +90,8 @@ type eraseAnswer struct {
 	Scopes int            `json:"scopes,omitempty"`
 	Known  *int           `json:"known,omitempty"` // scopes of whom it is about that have keys now; absent: it was not looked up
 	what   string
-	unseen bool // it could not be looked up
+	next   string // what has to come before it has an effect
+	unseen bool   // it could not be looked up
 }
 
 func (e eraseAnswer) print(w io.Writer) {
@@ -117,6 +118,9 @@ func (e eraseAnswer) print(w io.Writer) {
 	case e.Known != nil && *e.Known == 0:
 		fmt.Fprintln(w, "NOTHING   the archive holds nothing of it that can be read: it was never there, is erased already, or has not arrived yet. If that is a mistake, 'stele erase reject'")
 	}
+	if e.next != "" {
+		fmt.Fprintf(w, "next      %s\n", e.next)
+	}
 }
 
 func (a *app) eraseRequest(ctx context.Context, f targetFlags) (answer, error) {
@@ -135,6 +139,7 @@ func (a *app) eraseRequest(ctx context.Context, f targetFlags) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	ans.next = fmt.Sprintf("two approvers: 'stele erase approve %s --file FILE --as THEIRS'", filed.ID[:12])
 	return f.written(ans, filed)
 }
 

@@ -187,7 +187,8 @@ they may not. Needs the trust file only.`,
 type statusAnswer struct {
 	Requests []erase.Request `json:"requests"`
 	Refused  []erase.Refusal `json:"refused"`
-	Clock    *erase.Clock    `json:"clock"` // by which the key service erases what nobody asked for, beside its own
+	Clock    *erase.Clock    `json:"clock"`   // by which the key service erases what nobody asked for, beside its own
+	Waiting  int             `json:"waiting"` // entries in the inbox, for a compactor to take in
 }
 
 func (s statusAnswer) print(w io.Writer) {
@@ -199,6 +200,9 @@ func (s statusAnswer) print(w io.Writer) {
 	table(w, rows)
 	if word := apart(s.Clock, time.Now()); word != "" {
 		fmt.Fprintf(w, "clock: %s\n", word)
+	}
+	if s.Waiting > 0 {
+		fmt.Fprintf(w, "inbox: %s: a compactor that runs takes it in within seconds, 'compactor --once' at once\n", count(s.Waiting, "entry"))
 	}
 	for _, r := range s.Refused {
 		fmt.Fprintf(w, "refused: %s entry of %s on %s: %s\n", r.Type, whom(r.By), r.Time.Format(time.RFC3339), r.Why)
@@ -219,6 +223,9 @@ func (a *app) eraseStatus(ctx context.Context, args []string) (answer, error) {
 		return nil, err
 	}
 	if ans.Clock, err = desk.Clock(ctx); err != nil {
+		return nil, err
+	}
+	if ans.Waiting, err = desk.Waiting(ctx); err != nil {
 		return nil, err
 	}
 	ans.Refused, err = desk.Refusals(ctx)

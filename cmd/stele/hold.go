@@ -65,7 +65,7 @@ func (a *app) holdPlace(ctx context.Context, f targetFlags) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.written(eraseAnswer{what: "hold     "}, filed)
+	return f.written(eraseAnswer{what: "hold     ", next: "it stands once a compactor took it in: 'stele hold list' shows it then"}, filed)
 }
 
 func (a *app) holdRelease(ctx context.Context, id string) (answer, error) {
