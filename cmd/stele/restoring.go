@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
-	"github.com/stelelog/stele/backup/plaintext"
+	"github.com/stelelog/stele/backup/republish"
 )
 
 // restoreState is what --resume keeps: how far each log was restored, and how long the output was then.
@@ -27,7 +27,7 @@ type restoreState struct {
 	Missing map[string][]uint64 `json:"missing,omitempty"` // leaves below that could not be given out
 	Bytes   int64               `json:"bytes"`
 	Records uint64              `json:"records"`
-	Topic   *plaintext.Position `json:"topic,omitempty"` // where the topic ended then
+	Topic   *republish.Position `json:"topic,omitempty"` // where the topic ended then
 }
 
 const restoreStateFormat = "restore-state/v1"

@@ -8,21 +8,21 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
-	"github.com/stelelog/stele/backup/plaintext"
+	"github.com/stelelog/stele/backup/republish"
 )
 
 // topicSink publishes to a Kafka topic.
-type topicSink struct{ topic *plaintext.Topic }
+type topicSink struct{ topic *republish.Topic }
 
 // openTopicSink enters the disclosure, and finds what an earlier run had published and not saved.
-func (s *site) openTopicSink(ctx context.Context, r *backup.Reader, f restoreFlags, after *plaintext.Position) (sink, error) {
+func (s *site) openTopicSink(ctx context.Context, r *backup.Reader, f restoreFlags, after *republish.Position) (sink, error) {
 	selection, err := encode(f.filter)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, kafkaWait)
 	defer cancel()
-	topic, err := plaintext.Open(ctx, plaintext.Config{Reader: r, URL: f.out, Selection: selection,
+	topic, err := republish.Open(ctx, republish.Config{Reader: r, URL: f.out, Selection: selection,
 		Username: s.KafkaUsername, Password: s.KafkaPassword, After: after})
 	if err != nil {
 		return nil, unreached(err, f.out)

@@ -1,7 +1,7 @@
-// Package plaintext publishes restored records to a Kafka topic, unsealed, one JSON line a message. Whoever may read the
+// Package republish publishes restored records to a Kafka topic, unsealed, one JSON line a message. Whoever may read the
 // topic reads them, so it leaves a trace: before the first record and after the last, a disclosure signed by the reader
 // goes to the control log of the archive.
-package plaintext
+package republish
 
 import (
 	"bytes"

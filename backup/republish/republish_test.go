@@ -1,4 +1,4 @@
-package plaintext_test
+package republish_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/local"
-	"github.com/stelelog/stele/backup/plaintext"
+	"github.com/stelelog/stele/backup/republish"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -138,16 +138,16 @@ func consume(t *testing.T, addr, topic string, partition int) (values []string) 
 	}
 }
 
-func open(t *testing.T, cfg plaintext.Config) *plaintext.Topic {
+func open(t *testing.T, cfg republish.Config) *republish.Topic {
 	t.Helper()
-	topic, err := plaintext.Open(t.Context(), cfg)
+	topic, err := republish.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return topic
 }
 
-func write(t *testing.T, topic *plaintext.Topic, lane int, lines ...string) {
+func write(t *testing.T, topic *republish.Topic, lane int, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
 		if err := topic.Write(t.Context(), lane, []byte(line+"\n")); err != nil {
@@ -160,7 +160,7 @@ func write(t *testing.T, topic *plaintext.Topic, lane int, lines ...string) {
 // before the first message on.
 func TestPublish(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(2, "out"))
-	topic := open(t, plaintext.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out", Selection: []byte(`{"subject":"user-17"}`)})
+	topic := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out", Selection: []byte(`{"subject":"user-17"}`)})
 	if d := a.disclosed(t); len(d) != 1 || d[0].Body.Records != 0 {
 		t.Errorf("before the first message the inbox holds %+v", d)
 	}
@@ -207,7 +207,7 @@ func TestPublish(t *testing.T) {
 // even where two records are the same line.
 func TestGoOn(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(2, "out"))
-	cfg := plaintext.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out"}
+	cfg := republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out"}
 	lines := []string{"a", "b", "b", "c", "b", "d", "e", "b", "f"}
 	for _, c := range []struct{ saved, sent int }{{0, 0}, {0, 4}, {2, 5}, {4, 8}, {9, 9}} {
 		first := open(t, cfg)
@@ -254,13 +254,13 @@ func TestGoOn(t *testing.T) {
 }
 
 // kept is a position after it was kept as JSON.
-func kept(t *testing.T, at plaintext.Position) *plaintext.Position {
+func kept(t *testing.T, at republish.Position) *republish.Position {
 	t.Helper()
 	raw, err := json.Marshal(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := new(plaintext.Position)
+	again := new(republish.Position)
 	if err := json.Unmarshal(raw, again); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func kept(t *testing.T, at plaintext.Position) *plaintext.Position {
 // Topics that cannot be, or must not be, written to are refused before anything leaves or is entered.
 func TestRefusedTopics(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(1, "chat", "chat.grants", "out", "other"))
-	other := open(t, plaintext.Config{Reader: a.Reader, URL: "kafka://" + addr + "/other"})
+	other := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/other"})
 	at := other.Position()
 	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -278,15 +278,15 @@ func TestRefusedTopics(t *testing.T) {
 	entered := len(a.disclosed(t))
 	for _, c := range []struct {
 		topic, want string
-		after       *plaintext.Position
+		after       *republish.Position
 	}{
 		{"nothing", "there is no topic nothing", nil},
 		{"chat", "is the transport of an archive", nil},
 		{"chat.grants", "is the transport of an archive", nil},
 		{"out", "is another topic than it was", &at},
-		{"other", "messages were lost", &plaintext.Position{Topic: at.Topic, Next: map[int]int64{0: 7}}},
+		{"other", "messages were lost", &republish.Position{Topic: at.Topic, Next: map[int]int64{0: 7}}},
 	} {
-		_, err := plaintext.Open(t.Context(), plaintext.Config{Reader: a.Reader, URL: "kafka://" + addr + "/" + c.topic, After: c.after})
+		_, err := republish.Open(t.Context(), republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/" + c.topic, After: c.after})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.topic, err, c.want)
 		}
@@ -299,7 +299,7 @@ func TestRefusedTopics(t *testing.T) {
 // A record that the topic cannot take ends the publication with what to do; what was written before it is there.
 func TestTooLarge(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(1, "out"))
-	topic := open(t, plaintext.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out"})
+	topic := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out"})
 	write(t, topic, 0, "small")
 	err := topic.Write(t.Context(), 0, make([]byte, 2<<20))
 	if err == nil || !strings.Contains(err.Error(), "raise its max.message.bytes") {
