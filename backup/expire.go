@@ -37,12 +37,12 @@ type Expiry struct {
 	Clock   string          `json:"clock"` // whose time: "witnesses" or "trusted"
 	Holds   int             `json:"holds"`
 	Kept    int             `json:"kept"` // objects that stay for a hold, which may be on what is in them
-	Objects []expiredObject `json:"objects"`
+	Objects []ExpiredObject `json:"objects"`
 	Bytes   int64           `json:"bytes"`
 }
 
-// expiredObject is an object that is gone.
-type expiredObject struct {
+// ExpiredObject is an object that is gone, or would be.
+type ExpiredObject struct {
 	Key    string    `json:"key"`
 	Log    string    `json:"log"`
 	Commit uint64    `json:"commit"`
@@ -141,7 +141,7 @@ type expirer struct {
 }
 
 // over lists what is there and has expired, by log and commit.
-func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
+func (e *expirer) over(ctx context.Context) ([]ExpiredObject, error) {
 	there := map[string]bool{}
 	for v, err := range e.cfg.Store.Versions(ctx, datalog.Folder, "") {
 		if err != nil {
@@ -149,7 +149,7 @@ func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
 		}
 		there[v.Key] = true
 	}
-	out := []expiredObject{}
+	out := []ExpiredObject{}
 	for _, l := range e.a.logs {
 		whole := e.whole(l)
 		for i := range l.commits {
@@ -165,7 +165,7 @@ func (e *expirer) over(ctx context.Context) ([]expiredObject, error) {
 				} else if held {
 					continue
 				}
-				out = append(out, expiredObject{Key: o.Key, Log: c.Log, Commit: c.N, Class: o.Class, Size: o.Size, Until: *o.Until,
+				out = append(out, ExpiredObject{Key: o.Key, Log: c.Log, Commit: c.N, Class: o.Class, Size: o.Size, Until: *o.Until,
 					object: o, commit: c.Commit, logged: e.a.expired(c.Commit, o)})
 			}
 		}
@@ -224,7 +224,7 @@ func (e *expirer) whole(l *openLog) bool {
 }
 
 // announce puts what goes into the control log.
-func (e *expirer) announce(ctx context.Context, objects []expiredObject) error {
+func (e *expirer) announce(ctx context.Context, objects []ExpiredObject) error {
 	var id identity.Compactor
 	if err := identity.Parse(e.cfg.Identity, identity.CompactorFormat, &id); err != nil {
 		return fmt.Errorf("compactor identity: %w", err)
@@ -253,7 +253,7 @@ func (e *expirer) announce(ctx context.Context, objects []expiredObject) error {
 }
 
 // entries say what goes, log by log.
-func (e *expirer) entries(objects []expiredObject, author note.Signer) (entries []string, err error) {
+func (e *expirer) entries(objects []ExpiredObject, author note.Signer) (entries []string, err error) {
 	for len(objects) > 0 {
 		n := 0
 		body := control.Expired{Log: objects[0].Log, Clock: e.clock}

@@ -17,12 +17,12 @@ import (
 
 // unheld leaves out what a hold may hold. Whom a hold is about only keys tell; which keys live is public. A hold beats
 // every erasure, so what it holds has its key: data of scopes whose keys are all gone hold nothing that anybody could read.
-func (e *expirer) unheld(ctx context.Context, objects []expiredObject) (free []expiredObject, err error) {
+func (e *expirer) unheld(ctx context.Context, objects []ExpiredObject) (free []ExpiredObject, err error) {
 	ring, err := e.liveKeys(ctx)
 	if err != nil || ring == nil {
-		return []expiredObject{}, err
+		return []ExpiredObject{}, err
 	}
-	free = []expiredObject{}
+	free = []ExpiredObject{}
 	var scopes map[string][][16]byte // of one commit, by class
 	var at *commit.Commit
 	for _, o := range objects {

@@ -8,6 +8,3 @@ import (
 func VerifyInPieces(ctx context.Context, a *Archive, opt VerifyOptions, piece int64) (*Report, error) {
 	return a.verify(ctx, opt, piece)
 }
-
-// ScopeCounts says what became of the keys of scopes.
-type ScopeCounts = scopeCounts

@@ -13,7 +13,6 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
-	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 	"github.com/stelelog/stele/merkle"
 )
@@ -214,7 +213,7 @@ func (p *answering) others(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindTimes, Data: answer.Times(file, all)})
+		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindTimes, Data: answer.MarshalTimes(file, all)})
 		p.log.showKey(p.log.list.Index, c.By)
 	}
 	return nil
@@ -261,11 +260,11 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part
 		}
 		err := eachBatch(ctx, p.a.store, c, func(b *segment.Batch, first uint64) error {
 			for k := range b.Len() {
-				var leaf record.Leaf
-				b.Leaf(k, &leaf)
 				leafdata = check.AppendLeafdata(leafdata[:0], b, k)
 				before := len(x.Matches)
-				x.Add(&leaf, leafdata)
+				if err := x.Add(leafdata); err != nil {
+					return err
+				}
 				if len(x.Matches) > before {
 					found = append(found, match{c, first + uint64(k)})
 				}

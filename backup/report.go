@@ -60,7 +60,7 @@ type Report struct {
 	ExpiredRecords uint64 `json:"expired_records,omitempty"`
 	Control        uint64 `json:"control"` // entries of the control log
 	// Scopes counts keys, if the archive has a key store.
-	Scopes *scopeCounts `json:"scopes,omitempty"`
+	Scopes *ScopeCounts `json:"scopes,omitempty"`
 	// Disclosures counts the entries that say that records left the archive unsealed.
 	Disclosures uint64 `json:"disclosures,omitempty"`
 	// Quarantined counts the messages that were set aside, QuarantinedFor them by reason, as far as compactors told.

@@ -24,8 +24,8 @@ import (
 	"github.com/stelelog/stele/internal/segment"
 )
 
-// scopeCounts says what became of the keys of the scopes in an archive.
-type scopeCounts struct {
+// ScopeCounts says, as of the newest root record of the key store, what became of the keys of the scopes in an archive.
+type ScopeCounts struct {
 	Record     uint64 `json:"record"` // the newest root record of the key store
 	Generation uint64 `json:"generation"`
 	Live       uint64 `json:"live"`    // in the tries, with the check value that the writer signed
@@ -57,7 +57,7 @@ type keyCheck struct {
 	lost     lostKeys
 	approved bool            // there are approved erasures
 	session  map[string]bool // classes that the policy erases when a session ends
-	counts   scopeCounts
+	counts   ScopeCounts
 }
 
 // seenScope is a scope where it is first used.

@@ -104,7 +104,9 @@ func (x *log) run(first, end int, q Query) ([]byte, error) {
 		return nil, err
 	}
 	for i := first; i < end; i++ {
-		l.Add(&x.leaves[i], x.leaves[i].Append(nil))
+		if err := l.Add(x.leaves[i].Append(nil)); err != nil {
+			return nil, err
+		}
 	}
 	return l.Marshal(x.nodes)
 }

@@ -38,13 +38,18 @@ func NewLeaves(head []byte, query Query, first uint64) (*Leaves, error) {
 	return x, err
 }
 
-// Add appends the next leaf.
-func (x *Leaves) Add(l *record.Leaf, leafdata []byte) {
-	if x.query.matches(l) {
+// Add appends the next leaf, and does not keep its bytes.
+func (x *Leaves) Add(leafdata []byte) error {
+	l, err := record.Parse(leafdata)
+	if err != nil {
+		return err
+	}
+	if x.query.matches(&l) {
 		x.Matches = append(x.Matches, x.first+uint64(len(x.hashes)))
 	}
-	x.rows.add(l)
+	x.rows.add(&l)
 	x.hashes = append(x.hashes, merkle.LeafHash(leafdata))
+	return nil
 }
 
 // Size is about how many bytes the leaves take.

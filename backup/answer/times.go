@@ -7,8 +7,11 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 )
 
-// Times writes of what times the commits of a log are: file is a commit, all those of all up to it that have leaves, in order.
-func Times(file []byte, all []commit.Times) []byte {
+// Times says of what times the leaves of a commit are.
+type Times = commit.Times
+
+// MarshalTimes writes of what times the commits of a log are: file is a commit, all those of all up to it that have leaves, in order.
+func MarshalTimes(file []byte, all []Times) []byte {
 	data := append(binary.AppendUvarint(nil, uint64(len(file))), file...)
 	last := int64(0)
 	for _, t := range all {
@@ -27,13 +30,13 @@ func Times(file []byte, all []commit.Times) []byte {
 
 var errTimes = errors.New("answer: times of commits that are not written as they must be")
 
-// ParseTimes reads them, and the hash over them. Whose commit it is, and whether its hash is that, is for the caller to ask.
-func ParseTimes(data []byte) (file []byte, all []commit.Times, spans commit.Hex32, err error) {
+// ParseTimes reads what MarshalTimes writes, and the hash over them. Whose commit it is, and whether its hash is that, is for the caller to ask.
+func ParseTimes(data []byte) (file []byte, all []Times, spans [32]byte, err error) {
 	c := cursor{b: data}
 	file = c.bv()
 	next, last := uint64(0), int64(0)
 	for len(c.b) > 0 {
-		t := commit.Times{First: next, From: commit.NoFrom, Until: commit.NoUntil}
+		t := Times{First: next, From: commit.NoFrom, Until: commit.NoUntil}
 		leaves := c.uv()
 		next += leaves
 		t.End = next
@@ -60,7 +63,7 @@ func ParseTimes(data []byte) (file []byte, all []commit.Times, spans commit.Hex3
 }
 
 // Outside reports whether no record of these commits that has a leaf from first to before end can match, by what they say.
-func (q *Query) Outside(all []commit.Times, first, end uint64) bool {
+func (q *Query) Outside(all []Times, first, end uint64) bool {
 	for _, t := range all {
 		if t.End <= first || t.First >= end || t.From > t.Until {
 			continue

@@ -170,7 +170,7 @@ func (w *rangeWorld) part(origin string, first, end int, q answer.Query) Part {
 	x, err := answer.NewLeaves(w.heads[origin], q, uint64(first))
 	w.must(err)
 	for i := first; i < end; i++ {
-		x.Add(&leaves[i], leaves[i].Append(nil))
+		w.must(x.Add(leaves[i].Append(nil)))
 	}
 	data, err := x.Marshal(w.nodes(origin))
 	w.must(err)

@@ -226,7 +226,7 @@ func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
 		Tree: commit.Tree{Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves)), Before: []merkle.Hash{}, After: []merkle.Hash{}}, Spans: &spans, Source: commit.Source{}}
 	file, err := c.Sign(w.signers[c.By])
 	w.must(err)
-	return Part{answer.KindTimes, answer.Times(file, all)}
+	return Part{answer.KindTimes, answer.MarshalTimes(file, all)}
 }
 
 // timed are the parts of an answer about minutes 30 to 40, which does not show the rest, but of what times that is.

@@ -25,6 +25,9 @@ type Source interface {
 	Keys(ctx context.Context, request []byte) (*Answer, error)
 }
 
+// ID names an archive, a scope, a stream, an encapsulation or a tag: 16 bytes, in JSON as 32 hex digits.
+type ID = commit.Hex16
+
 // Answer holds wrapped keys. They open nothing without a reader's identity.
 type Answer struct {
 	Stele  string           `json:"stele"`
@@ -35,25 +38,25 @@ type Answer struct {
 
 // Wrapped is the answer about one scope.
 type Wrapped struct {
-	Scope   commit.Hex16 `json:"scope"`
-	State   string       `json:"state"` // "live", "erased", "unknown"
-	Stream  commit.Hex16 `json:"stream"`
-	Start   time.Time    `json:"start,omitzero"`
-	Class   string       `json:"class,omitempty"`
-	Encap   commit.Hex16 `json:"encap"`
-	Wrapped []byte       `json:"wrapped,omitempty"`
+	Scope   ID        `json:"scope"`
+	State   string    `json:"state"` // "live", "erased", "unknown"
+	Stream  ID        `json:"stream"`
+	Start   time.Time `json:"start,omitzero"`
+	Class   string    `json:"class,omitempty"`
+	Encap   ID        `json:"encap"`
+	Wrapped []byte    `json:"wrapped,omitempty"`
 }
 
 // Request is what a reader asks, for Scopes, or for all scopes that carry one of Tags.
 type Request struct {
-	Stele   string         `json:"stele"`
-	Archive commit.Hex16   `json:"archive"`
-	Reader  string         `json:"reader"`
-	Time    time.Time      `json:"time"`
-	Nonce   commit.Hex16   `json:"nonce"`
-	Scopes  []commit.Hex16 `json:"scopes,omitempty"`
-	Tags    []commit.Hex16 `json:"tags,omitempty"`
-	Why     string         `json:"why"`
+	Stele   string    `json:"stele"`
+	Archive ID        `json:"archive"`
+	Reader  string    `json:"reader"`
+	Time    time.Time `json:"time"`
+	Nonce   ID        `json:"nonce"`
+	Scopes  []ID      `json:"scopes,omitempty"`
+	Tags    []ID      `json:"tags,omitempty"`
+	Why     string    `json:"why"`
 }
 
 const (

@@ -20,7 +20,7 @@ const (
 )
 
 // Chain is the hash of it and all before it in its log.
-func (s Times) Chain(before Hex32) Hex32 {
+func (s Times) Chain(before [32]byte) [32]byte {
 	b := append([]byte("stele/spans/v1\x00"), before[:]...)
 	for _, v := range []uint64{s.First, s.End, uint64(s.From), uint64(s.Until)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
@@ -54,7 +54,7 @@ func (c *Commit) SpansAfter(before *Commit) *Hex32 {
 		}
 		return before.Spans
 	}
-	next := c.Times().Chain(last)
+	next := Hex32(c.Times().Chain(last))
 	return &next
 }
 
