@@ -23,7 +23,7 @@ func count[N ~int | ~int64 | ~uint64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	for one, many := range map[string]string{"leaf": "leaves", "entry": "entries"} {
+	for one, many := range map[string]string{"leaf": "leaves", "entry": "entries", "match": "matches"} {
 		if stem, ok := strings.CutSuffix(noun, one); ok {
 			return grouped(n) + " " + stem + many
 		}

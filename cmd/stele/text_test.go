@@ -15,7 +15,7 @@ import (
 func TestNumbersForPeople(t *testing.T) {
 	for got, want := range map[string]string{
 		count(1, "record"): "1 record", count(0, "record"): "0 records", count(1234567, "record"): "1,234,567 records",
-		count(1, "entry"): "1 entry", count(2, "control entry"): "2 control entries", count(1, "leaf"): "1 leaf", count(0, "leaf"): "0 leaves",
+		count(1, "entry"): "1 entry", count(2, "control entry"): "2 control entries", count(1, "leaf"): "1 leaf", count(0, "leaf"): "0 leaves", count(3, "match"): "3 matches",
 		grouped(999): "999", grouped(1000): "1,000", size(0): "0 B", size(999): "999 B", size(1024): "1.0 KiB",
 		size(uint64(3) << 40): "3.0 TiB", size(int64(5) << 50): "5120.0 TiB",
 	} {
