@@ -3,7 +3,6 @@ package backup
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,8 +15,6 @@ import (
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
-	"github.com/stelelog/stele/internal/identity"
-	"github.com/stelelog/stele/merkle"
 )
 
 // ExpireConfig says what may be removed, and by whose time. Store and Trust are required, Deleter and Identity too but with
@@ -225,15 +222,7 @@ func (e *expirer) whole(l *openLog) bool {
 
 // announce puts what goes into the control log.
 func (e *expirer) announce(ctx context.Context, objects []ExpiredObject) error {
-	var id identity.Compactor
-	if err := identity.Parse(e.cfg.Identity, identity.CompactorFormat, &id); err != nil {
-		return fmt.Errorf("compactor identity: %w", err)
-	}
-	author, err := merkle.NewSigner(identity.KeyName(id.Name, "compactor", id.By), ed25519.NewKeyFromSeed(id.Key))
-	if err != nil {
-		return err
-	}
-	sealer, err := merkle.NewSigner(e.a.trust.Origin(), ed25519.NewKeyFromSeed(id.Control))
+	author, sealer, err := e.a.trust.Compactor(e.cfg.Identity)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -233,6 +234,42 @@ func TestNothingExpires(t *testing.T) {
 	wantExit(t, r, 0, "integrity", "completeness", "readability")
 	if r.Opened < 10 {
 		t.Errorf("%d opened", r.Opened)
+	}
+}
+
+// TestExpiresWithItsOwnIdentity: what another archive's compactor would sign, or nobody could, is neither written nor followed by a removal.
+func TestExpiresWithItsOwnIdentity(t *testing.T) {
+	a, _ := expiring(t)
+	other := newTimedLocked(t, worm.LockGovernance).file("compactor", "compactor.stele")
+	before := keysOf(t, a.store, "")
+	var short identity.Compactor
+	if err := json.Unmarshal(a.file("compactor", "compactor.stele"), &short); err != nil {
+		t.Fatal(err)
+	}
+	mixed := short
+	mixed.Control = bytes.Repeat([]byte{7}, len(short.Control))
+	wrong, err := json.Marshal(&mixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short.Key = short.Key[1:]
+	cut, err := json.Marshal(&short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		identity []byte
+		want     string
+	}{"of another archive": {other, "different archives"}, "with half a key": {cut, "wrong length"}, "with another control key": {wrong, "not that of the trust file"}, "none": {nil, "compactor identity"}} {
+		if _, err := a.expire(func(cfg *ExpireConfig) { cfg.Identity = c.identity }); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if after := keysOf(t, a.store, ""); !slices.Equal(after, before) {
+		t.Errorf("the store has %d keys, had %d", len(after), len(before))
+	}
+	if e := a.mustExpire(); len(e.Objects) == 0 {
+		t.Error("with its own nothing goes")
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 // Reader opens payloads. It holds a reader's identity and asks a key service for wrapped keys. Not safe for concurrent use.
 type Reader struct {
 	a      *Archive
-	id     identity.Reader
+	id     *identity.Reader
 	key    hpke.PrivateKey
 	signer note.Signer
 	keys   keys.Source
@@ -63,21 +63,15 @@ func (a *Archive) Unlock(readerIdentity []byte, keys keys.Source) (*Reader, erro
 	r := &Reader{a: a, keys: keys, codec: seal.NewCodec(seal.Options{}), years: map[uint16]hpke.PrivateKey{},
 		wraps: map[commit.Hex16]*keyscope.ReadWrap{}, encaps: map[commit.Hex16][]encapPlace{}, scopes: map[commit.Hex16]*openScope{},
 		lookups: map[commit.Hex32]*lookup{}, repeated: map[commit.Hex16]segment.Encap{}}
-	if err := identity.Parse(readerIdentity, identity.ReaderFormat, &r.id); err != nil {
-		return nil, fmt.Errorf("reader identity: %w", err)
-	}
-	if r.id.Archive != identity.ID(a.trust.Archive) {
-		return nil, errors.New("reader identity and trust file are of different archives")
+	var err error
+	if r.id, r.signer, err = a.trust.Reader(readerIdentity); err != nil {
+		return nil, err
 	}
 	if a.unfounded != nil {
 		return nil, a.unfounded
 	}
-	var err error
 	if r.key, err = keyscope.KEM().NewPrivateKey(r.id.Key); err != nil {
 		return nil, fmt.Errorf("reader identity: %w", err)
-	}
-	if r.signer, err = identity.Signer(identity.KeyName(r.id.Name, "reader", r.id.By), r.id.Sign); err != nil {
-		return nil, err
 	}
 	if err := r.openReadKeys(); err != nil {
 		return nil, err

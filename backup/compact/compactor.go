@@ -2,7 +2,6 @@ package compact
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/tls"
 	"errors"
@@ -24,7 +23,6 @@ import (
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/internal/objstore"
-	"github.com/stelelog/stele/merkle"
 )
 
 // Config configures a [Compactor]. Store, Trust, Identity and From are required.
@@ -98,18 +96,8 @@ func Open(ctx context.Context, cfg Config) (*Compactor, error) {
 	if err := c.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
-	var id identity.Compactor
-	if err := identity.Parse(cfg.Identity, identity.CompactorFormat, &id); err != nil {
-		return nil, fmt.Errorf("compactor identity: %w", err)
-	}
-	if id.Archive != identity.ID(c.trust.Archive) {
-		return nil, errors.New("compactor identity and trust file are of different archives")
-	}
 	var err error
-	if c.signer, err = merkle.NewSigner(identity.KeyName(id.Name, "compactor", id.By), ed25519.NewKeyFromSeed(id.Key)); err != nil {
-		return nil, err
-	}
-	if c.sealer, err = merkle.NewSigner(c.trust.Origin(), ed25519.NewKeyFromSeed(id.Control)); err != nil {
+	if c.signer, c.sealer, err = c.trust.Compactor(cfg.Identity); err != nil {
 		return nil, err
 	}
 	if c.control, err = ledger.Open(ctx, cfg.Store, c.trust); err != nil {

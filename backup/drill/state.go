@@ -15,7 +15,6 @@ import (
 
 	"github.com/stelelog/stele/backup/dirstore"
 	"github.com/stelelog/stele/internal/commit"
-	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/durable"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
@@ -56,7 +55,7 @@ type readRecord struct {
 type drill struct {
 	cfg    Config
 	trust  identity.Trust
-	reader identity.Reader
+	reader *identity.Reader
 	signer note.Signer
 	log    *ledger.Log
 	state  state
@@ -67,11 +66,8 @@ func open(ctx context.Context, cfg Config) (*drill, error) {
 	if err := d.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
-	if err := identity.Parse(cfg.Reader, identity.ReaderFormat, &d.reader); err != nil {
-		return nil, fmt.Errorf("reader identity: %w", err)
-	}
 	var err error
-	if d.signer, err = identity.Signer(identity.KeyName(d.trust.Name, control.RoleReader, d.reader.By), d.reader.Sign); err != nil {
+	if d.reader, d.signer, err = d.trust.Reader(cfg.Reader); err != nil {
 		return nil, err
 	}
 	if d.log, err = ledger.Open(ctx, cfg.Store, d.trust); err != nil {

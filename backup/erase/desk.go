@@ -66,15 +66,14 @@ func (d *Desk) identify(who []byte) (err error) {
 		archive, d.pepper = p.Archive, p.Pepper
 		d.me, err = identity.Signer(identity.KeyName(d.trust.Name, role, p.By), p.Key)
 	case identity.ReaderFormat:
-		var r identity.Reader
-		if err := identity.Parse(who, format, &r); err != nil {
-			return fmt.Errorf("reader identity: %w", err)
+		var r *identity.Reader
+		if r, d.me, err = d.trust.Reader(who); err != nil {
+			return err
 		}
 		if d.reading, err = keyscope.KEM().NewPrivateKey(r.Key); err != nil {
 			return fmt.Errorf("reader identity: %w", err)
 		}
 		archive, d.pepper = r.Archive, r.Pepper
-		d.me, err = identity.Signer(identity.KeyName(d.trust.Name, control.RoleReader, r.By), r.Sign)
 	case identity.RootFormat:
 		var r identity.Root
 		if err := identity.Parse(who, format, &r); err != nil {

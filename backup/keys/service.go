@@ -205,14 +205,7 @@ func (s *Service) identify(file []byte) (err error) {
 	if file == nil {
 		return nil
 	}
-	var id identity.KeyService
-	if err := identity.Parse(file, identity.KeyServiceFormat, &id); err != nil {
-		return fmt.Errorf("key service identity: %w", err)
-	}
-	if id.Archive != identity.ID(s.trust.Archive) {
-		return errors.New("key service identity and trust file are of different archives")
-	}
-	s.signer, err = identity.Signer(identity.KeyName(s.trust.Name, control.RoleKeyService, id.By), id.Key)
+	s.signer, err = s.trust.KeyService(file)
 	return err
 }
 

@@ -190,6 +190,9 @@ func (c *Log) Policy() (p *control.Policy) {
 func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.checkKey(signer); err != nil {
+		return err
+	}
 	for {
 		if err := errors.Join(c.read(ctx), c.missing); err != nil {
 			return err
@@ -215,6 +218,18 @@ func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string)
 			return err
 		}
 	}
+}
+
+// checkKey refuses a key that is not the log's: every number that it signed for would be burnt, and the entries in none.
+func (c *Log) checkKey(signer note.Signer) error {
+	v, err := c.state.Trust.LogVerifier()
+	if err == nil && (v.Name() != signer.Name() || v.KeyHash() != signer.KeyHash()) {
+		err = errors.New("the key is not that of the trust file: is the role file an older one, or another archive's?")
+	}
+	if err != nil {
+		return fmt.Errorf("control log: %w", err)
+	}
+	return nil
 }
 
 // Effective says why an entry that is in the log has no effect: another took its place meanwhile, say.
