@@ -2,11 +2,11 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
-	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
@@ -68,18 +68,13 @@ func (a *Archive) rows(ctx context.Context, see func(b *segment.Batch, i int)) e
 	for _, l := range a.logs {
 		for k := range l.commits {
 			c := &l.commits[k]
-			obj := c.Object(commit.KindIndex, "")
-			if obj == nil {
+			if c.Object(commit.KindIndex, "") == nil {
 				continue
 			}
-			data, _, err := datalog.Fetch(ctx, a.store, obj)
-			if datalog.Faulty(err) && a.expired(c.Commit, obj) {
+			index, err := a.index(ctx, c.Commit)
+			if errors.Is(err, errExpired) {
 				continue
 			}
-			if err != nil {
-				return err
-			}
-			index, err := segment.OpenIndex(data)
 			if err != nil {
 				return err
 			}

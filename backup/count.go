@@ -82,21 +82,7 @@ func (k *counter) segment(ctx context.Context, l *openLog, c *logCommit) error {
 	if c.Index == nil || !k.mayHold(c.Commit) {
 		return nil
 	}
-	var leaf record.Leaf
-	err := eachBatch(ctx, k.a.store, c, func(b *segment.Batch, _ uint64) error {
-		for i := range b.Len() {
-			switch b.Type(i) {
-			case record.Plain:
-				k.hold(l, b, i)
-			case record.Loss, record.Sampled:
-				b.Leaf(i, &leaf)
-				if err := k.declared(l, &leaf); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	err := k.rows(ctx, l, c)
 	if datalog.Faulty(err) {
 		gone, unread := k.a.expiredMeanwhile(ctx, c.Commit, c.Object(commit.KindIndex, ""))
 		if unread != nil {
@@ -111,6 +97,28 @@ func (k *counter) segment(ctx context.Context, l *openLog, c *logCommit) error {
 	}
 	k.out.Segments++
 	return err
+}
+
+// rows counts the rows of a commit.
+func (k *counter) rows(ctx context.Context, l *openLog, c *logCommit) error {
+	var leaf record.Leaf
+	for b, err := range k.a.batches(ctx, c) {
+		if err != nil {
+			return err
+		}
+		for i := range b.Len() {
+			switch b.Type(i) {
+			case record.Plain:
+				k.hold(l, b.Batch, i)
+			case record.Loss, record.Sampled:
+				b.Leaf(i, &leaf)
+				if err := k.declared(l, &leaf); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // mayHold reports whether a commit can hold wanted records, or say what became of them.

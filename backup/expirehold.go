@@ -8,11 +8,9 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
-	"github.com/stelelog/stele/internal/segment"
 )
 
 // unheld leaves out what a hold may hold. Whom a hold is about only keys tell; which keys live is public. A hold beats
@@ -70,15 +68,7 @@ func (e *expirer) liveKeys(ctx context.Context) (*keyring.Ring, error) {
 
 // scopesOf reads which scopes a commit has in each class.
 func (e *expirer) scopesOf(ctx context.Context, c *commit.Commit) (map[string][][16]byte, error) {
-	obj := c.Object(commit.KindIndex, "")
-	if obj == nil {
-		return nil, fmt.Errorf("commit %d of %s has data and no index", c.N, c.Log)
-	}
-	data, _, err := datalog.Fetch(ctx, e.a.store, obj)
-	if err != nil {
-		return nil, err
-	}
-	index, err := segment.OpenIndex(data)
+	index, err := e.a.index(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"sort"
 
 	"github.com/stelelog/stele/backup/evidence"
-	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
@@ -188,46 +187,20 @@ func (p *prover) findIn(ctx context.Context, l *openLog, c *logCommit, left map[
 	if c.Index == nil || c.Records == 0 {
 		return nil
 	}
-	return eachBatch(ctx, p.a.store, c, func(b *segment.Batch, first uint64) error {
+	for b, err := range p.a.batches(ctx, c) {
+		if err != nil {
+			return err
+		}
 		for i := range b.Len() {
 			if _, wanted := left[b.ID(i)]; !wanted || b.Type(i) != record.Plain {
 				continue
 			}
 			left[b.ID(i)] = false
-			f := &provable{l: l, c: c, index: first + uint64(i)}
+			f := &provable{l: l, c: c, index: b.first + uint64(i)}
 			b.Leaf(i, &f.leaf)
 			f.block, _ = b.Block(i)
 			p.found = append(p.found, f)
 		}
-		return nil
-	})
-}
-
-// eachBatch reads the index of a commit batch by batch, each checked against the commit. first is the leaf of row 0.
-func eachBatch(ctx context.Context, store worm.Store, c *logCommit, visit func(b *segment.Batch, first uint64) error) error {
-	obj := c.Object(commit.KindIndex, "")
-	head, _, err := datalog.FetchSpan(ctx, store, obj, c.Index.Head)
-	if err != nil {
-		return err
-	}
-	h, err := segment.ParseHead(head)
-	if err != nil {
-		return err
-	}
-	first := c.Tree.First
-	for _, span := range c.Index.Batches {
-		raw, _, err := datalog.FetchSpan(ctx, store, obj, span)
-		if err != nil {
-			return err
-		}
-		b, err := h.ParseBatch(raw)
-		if err == nil {
-			err = visit(b, first)
-		}
-		if err != nil {
-			return err
-		}
-		first += uint64(b.Len())
 	}
 	return nil
 }

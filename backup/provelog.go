@@ -51,26 +51,29 @@ func (p *prover) certificate(ctx context.Context, stream [16]byte) (*keyscope.Ce
 			if err != nil {
 				continue
 			}
-			var cert *keyscope.Cert
-			err = eachBatch(ctx, p.a.store, &c, func(b *segment.Batch, _ uint64) error {
-				for i := range b.Len() {
-					if cert == nil && b.Type(i) == record.Open && b.Stream(i) == stream {
-						var leaf record.Leaf
-						b.Leaf(i, &leaf)
-						var err error
-						if cert, err = keyscope.ParseCert(leaf.Detail); err != nil {
-							return err
-						}
-					}
-				}
-				return nil
-			})
-			if err != nil || cert != nil {
+			if cert, err := p.certificateIn(ctx, &c, stream); err != nil || cert != nil {
 				return cert, err
 			}
 		}
 	}
 	return nil, fmt.Errorf("the first leaf of stream %x is not in the archive, so its certificate is not", stream)
+}
+
+// certificateIn reads it if its leaf is in a commit.
+func (p *prover) certificateIn(ctx context.Context, c *logCommit, stream [16]byte) (*keyscope.Cert, error) {
+	for b, err := range p.a.batches(ctx, c) {
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			if b.Type(i) == record.Open && b.Stream(i) == stream {
+				var leaf record.Leaf
+				b.Leaf(i, &leaf)
+				return keyscope.ParseCert(leaf.Detail)
+			}
+		}
+	}
+	return nil, nil
 }
 
 // openScope shows the scope of a record, with those of its names that are disclosed.

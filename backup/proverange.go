@@ -251,26 +251,13 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part
 	if err != nil {
 		return nil, part, err
 	}
-	var check segment.Checker
-	var leafdata []byte
 	for i := range segments {
 		c := &segments[i]
 		if c.Tree.Size == c.Tree.First {
 			continue
 		}
-		err := eachBatch(ctx, p.a.store, c, func(b *segment.Batch, first uint64) error {
-			for k := range b.Len() {
-				leafdata = check.AppendLeafdata(leafdata[:0], b, k)
-				before := len(x.Matches)
-				if err := x.Add(leafdata); err != nil {
-					return err
-				}
-				if len(x.Matches) > before {
-					found = append(found, match{c, first + uint64(k)})
-				}
-			}
-			return nil
-		})
+		matches, err := p.runRows(ctx, c, x)
+		found = append(found, matches...)
 		if datalog.Faulty(err) && p.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
 			err = errors.New("its rows have expired, and what is gone cannot be shown: ask for a later time")
 		}
@@ -288,6 +275,28 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part
 		return nil, part, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)
 	}
 	return found, evidence.Part{Kind: answer.KindLeaves, Data: data}, nil
+}
+
+// runRows adds the leaves of a segment to a run, and gives those that match.
+func (p *answering) runRows(ctx context.Context, c *logCommit, x *answer.Leaves) (found []match, err error) {
+	var check segment.Checker
+	var leafdata []byte
+	for b, err := range p.a.batches(ctx, c) {
+		if err != nil {
+			return nil, err
+		}
+		for i := range b.Len() {
+			leafdata = check.AppendLeafdata(leafdata[:0], b.Batch, i)
+			before := len(x.Matches)
+			if err := x.Add(leafdata); err != nil {
+				return nil, err
+			}
+			if len(x.Matches) > before {
+				found = append(found, match{c, b.first + uint64(i)})
+			}
+		}
+	}
+	return found, nil
 }
 
 // match is a leaf that the query selects, and the segment that holds it.

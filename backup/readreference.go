@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/stelelog/stele/internal/commit"
-	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
 	"github.com/stelelog/stele/internal/segment"
@@ -95,14 +93,7 @@ func (r *Reader) inRuns(ctx context.Context, l *openLog, c *logCommit, leaf *rec
 
 // inIndex looks for a record in the index of a commit.
 func (r *Reader) inIndex(ctx context.Context, l *openLog, c *logCommit, leaf *record.Leaf, seq uint64) (*seal.Plaintext, uint16, error) {
-	data, _, err := datalog.Fetch(ctx, r.a.store, c.Object(commit.KindIndex, ""))
-	if datalog.Faulty(err) && r.a.expired(c.Commit, c.Object(commit.KindIndex, "")) {
-		return nil, 0, errExpired
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	index, err := segment.OpenIndex(data)
+	index, err := r.a.index(ctx, c.Commit)
 	if err != nil {
 		return nil, 0, err
 	}

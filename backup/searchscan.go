@@ -15,12 +15,7 @@ import (
 
 // scan gives the records of a commit that wanted selects, in log order, from the batches of its index.
 func (s *search) scan(ctx context.Context, l *openLog, c *logCommit, wanted func(l *openLog, b *segment.Batch, i int, index uint64) bool, give func(hit) error) error {
-	obj := c.Object(commit.KindIndex, "")
-	head, _, err := datalog.FetchSpan(ctx, s.r.a.store, obj, c.Index.Head)
-	if err != nil {
-		return err
-	}
-	h, err := segment.ParseHead(head)
+	h, err := s.r.a.indexHead(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -32,25 +27,19 @@ func (s *search) scan(ctx context.Context, l *openLog, c *logCommit, wanted func
 		return err
 	}
 	blocks := blockReader{r: s.r, c: c, whole: s.only == nil}
-	at := c.Tree.First
-	for _, span := range c.Index.Batches {
-		raw, _, err := datalog.FetchSpan(ctx, s.r.a.store, obj, span)
-		if err != nil {
-			return err
-		}
-		b, err := h.ParseBatch(raw)
+	for b, err := range s.r.a.batchesOf(ctx, c, h) {
 		if err != nil {
 			return err
 		}
 		for i := range b.Len() {
-			if !wanted(l, b, i, at+uint64(i)) {
+			at := b.first + uint64(i)
+			if !wanted(l, b.Batch, i, at) {
 				continue
 			}
-			if err := s.row(ctx, l, &blocks, b, i, at+uint64(i), give); err != nil {
+			if err := s.row(ctx, l, &blocks, b.Batch, i, at, give); err != nil {
 				return err
 			}
 		}
-		at += uint64(b.Len())
 	}
 	return nil
 }
