@@ -27,8 +27,8 @@ type Archive struct {
 	trust   identity.Trust
 	control *ledger.Log
 	logs    []*openLog
-	heads   map[string][]control.Head // as they were before the logs were read
-	ends    []uint64                  // of the objects of the control log, then
+	heads   map[string][]control.LoggedHead // as they were before the logs were read
+	ends    []uint64                        // of the objects of the control log, then
 
 	expiries expiries
 
@@ -67,7 +67,7 @@ func OpenArchive(ctx context.Context, store worm.Store, trust []byte) (*Archive,
 		return nil, ctx.Err()
 	}
 	a.control.View(func(s *control.State) {
-		a.heads = map[string][]control.Head{}
+		a.heads = map[string][]control.LoggedHead{}
 		for log, heads := range s.Heads {
 			a.heads[log] = slices.Clone(heads)
 		}

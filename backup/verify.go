@@ -254,11 +254,7 @@ func (v *verifier) heads(l *openLog) (provable uint64) {
 			v.r.fault(integrity, c.key, "the control log holds %s… for this commit, the store %s…: the log was rewritten", h.Hash.String()[:12], c.hash.String()[:12])
 			continue
 		}
-		keys, err := l.chain.Keys(c.Control)
-		if err == nil {
-			err = checkHead(h, c.Commit, keys)
-		}
-		if err != nil {
+		if err := v.checkHead(&h, c.Commit); err != nil {
 			v.r.fault(integrity, c.key, "head in the control log: %v", err)
 			continue
 		}
@@ -277,8 +273,15 @@ func (v *verifier) unprovable(l *openLog, provable uint64) {
 	}
 }
 
-func checkHead(h control.Head, c *commit.Commit, keys note.Verifiers) error {
-	cp, err := merkle.OpenCheckpoint([]byte(h.Checkpoint), c.Log, keys)
+// checkHead holds a head against the commit that it is of. Its author may be another compactor, let in later.
+func (v *verifier) checkHead(h *control.LoggedHead, c *commit.Commit) error {
+	var key note.Verifier
+	var err error
+	v.a.control.View(func(s *control.State) { key, err = s.Compactor(h.By, h.Index) })
+	if err != nil {
+		return err
+	}
+	cp, err := merkle.OpenCheckpoint([]byte(h.Checkpoint), c.Log, note.VerifierList(key))
 	if err != nil {
 		return err
 	}

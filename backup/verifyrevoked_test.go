@@ -1,17 +1,25 @@
 package backup_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
+	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/erase"
+	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/merkle"
 )
 
 // A writer that is revoked goes on with the streams that it has opened. What it sends there is archived, and can be read.
@@ -94,4 +102,207 @@ func TestCompactorRevoked(t *testing.T) {
 			}
 		}
 	}
+}
+
+// revokable is an archive with a second compactor, which has made its last commit.
+type revokable struct {
+	*testArchive
+	store   *storetest.Memory
+	keys    *keys.Service
+	role    []byte // of the second compactor
+	thief   note.Signer
+	stream  *testStream
+	records []testRecord
+}
+
+func newRevokable(t *testing.T) *revokable {
+	store := storetest.NewMemory()
+	a := &revokable{testArchive: newTestArchive(t, store), store: store, records: some(20)}
+	a.keys = a.testArchive.keys()
+	var err error
+	if a.role, _, err = a.desk().AddService(t.Context(), control.RoleCompactor, "second"); err != nil {
+		t.Fatal(err)
+	}
+	var id identity.Compactor
+	if err := identity.Parse(a.role, identity.CompactorFormat, &id); err != nil {
+		t.Fatal(err)
+	}
+	a.thief = signer(t, identity.KeyName("test", "compactor", "second"), id.Key)
+	a.stream = a.testArchive.stream(keyscope.Link{})
+	a.stream.send(a.records[:10]...)
+	if _, err := a.second(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (a *revokable) desk() *erase.Desk {
+	a.t.Helper()
+	d, err := erase.Open(a.t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return d
+}
+
+// second lets the second compactor work once.
+func (a *revokable) second() (*compact.Compactor, error) {
+	c, err := a.compact(a.t.Context(), a.keys, a.store, func(c *compact.Config) { c.Identity = a.role })
+	if err == nil {
+		err = c.Once(a.t.Context())
+	}
+	return c, err
+}
+
+func (a *revokable) revoke() {
+	a.t.Helper()
+	if _, err := a.desk().Revoke(a.t.Context(), control.RoleCompactor, "second"); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *revokable) size() (n uint64) {
+	for _, key := range keysOf(a.t, a.store, "control/log/") {
+		n += uint64(len(a.entries(key)))
+	}
+	return n
+}
+
+// steal makes commit n with the key of the second compactor, behind a file, at a size of the control log.
+func (a *revokable) steal(n int, parent []byte, size uint64) []byte {
+	a.t.Helper()
+	c, err := commit.Peek(parent)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	c.N, c.Prev, c.Burnt, c.Objects, c.Index, c.Proof, c.Streams, c.Records, c.From, c.Until = uint64(n), commit.Hash(parent), nil, nil, nil, nil, nil, 0, nil, nil
+	c.Tree.First, c.Tree.Before, c.Control, c.By = c.Tree.Size, c.Tree.After, size, a.thief.Name()
+	file, err := c.Sign(a.thief)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return file
+}
+
+// claim is a head that the key of the second compactor vouches for.
+func (a *revokable) claim(n uint64, hash commit.Hex32, size uint64) control.Head {
+	a.t.Helper()
+	log := "test/" + strings.TrimSuffix(strings.TrimPrefix(a.log(), "logs/"), "/")
+	cp, err := merkle.Checkpoint{Origin: log, Size: size, Root: merkle.Hash{1}}.Sign(a.thief)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return control.Head{Log: log, Commit: n, Hash: hash, Checkpoint: string(cp)}
+}
+
+func (a *revokable) logs(h ...control.Head) {
+	a.t.Helper()
+	if err := a.sequence(control.TypeHeads, control.Heads{Heads: h}, a.thief); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// Whoever sees the revocation of a compactor's key coming logs heads of commits that are not there. Nothing that is made
+// with the key afterwards stands because of them, the log goes on without it, and each of them is named as false.
+func TestCompactorGetsAheadOfItsRevocation(t *testing.T) {
+	a := newRevokable(t)
+	n := len(a.commits())
+	ahead := []control.Head{a.claim(1<<40, commit.Hex32{7}, 1<<40), a.claim(uint64(n), commit.Hex32{8}, 1<<41)}
+	a.logs(ahead...)
+	wantFault(t, a.verify(VerifyOptions{}).Faults, "integrity", fmt.Sprintf("%scommits/%020d", a.log(), uint64(1<<40)), "the store has no such commit")
+	size := a.size()
+	a.revoke()
+	a.store.Overwrite(a.commitKey(n), a.steal(n, read(t, a.store, a.commitKey(n-1)), size))
+	a.stream.send(a.records[10:]...)
+	a.stream.close()
+	a.once(a.keys)
+	report := a.verify(VerifyOptions{Reader: a.reader(a.keys)})
+	wantExit(t, report, 10)
+	wantExit(t, report, 0, "completeness", "readability")
+	wantFault(t, report.Notices, "integrity", a.commitKey(n), "was revoked before this commit")
+	if report.Opened != uint64(len(a.records)) {
+		t.Errorf("%d records", report.Opened)
+	}
+	for _, h := range ahead {
+		wantFault(t, report.Faults, "integrity", fmt.Sprintf("%scommits/%020d", a.log(), h.Commit), "the control log holds")
+	}
+	if len(report.Faults) != len(ahead) {
+		t.Errorf("%+v", report.Faults)
+	}
+}
+
+// A head is that of a commit by its hash: what was withheld and is put later cannot be anything else, and what somebody
+// built on stands.
+func TestHeadOfARevokedCompactorBinds(t *testing.T) {
+	a := newRevokable(t)
+	n := len(a.commits())
+	parent := read(t, a.store, a.commitKey(n-1))
+	c, err := commit.Peek(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := a.size()
+	one := a.steal(n, parent, size)
+	two := a.steal(n+1, one, size)
+	h := a.claim(uint64(n+1), commit.Hash(two), c.Tree.Size)
+	cp, err := merkle.Checkpoint{Origin: h.Log, Size: c.Tree.Size, Root: c.Tree.Root}.Sign(a.thief)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Checkpoint = string(cp)
+	a.logs(h)
+	a.store.Overwrite(a.commitKey(n), one)
+	a.store.Overwrite(a.commitKey(n+1), two)
+	a.revoke()
+	three := a.steal(n+2, two, size)
+	a.store.Overwrite(a.commitKey(n+2), three)
+	a.stream.send(a.records[10:]...)
+	a.stream.close()
+	a.once(a.keys)
+	report := a.intact(a.keys, a.records)
+	wantFault(t, report.Notices, "integrity", a.commitKey(n+2), "was revoked before this commit")
+	if got := len(report.Logs); got != 1 || report.Logs[0].Commits != uint64(n+3) {
+		t.Errorf("%+v", report.Logs)
+	}
+}
+
+// Who comes to work after a compactor died logs the head of its last commit, although it was let in later.
+func TestSuccessorLogsTheHead(t *testing.T) {
+	store := storetest.NewMemory()
+	a := newTestArchive(t, store)
+	keys := a.keys()
+	s, records := a.stream(keyscope.Link{}), some(20)
+	s.send(records[:10]...)
+	deadline := &noHeads{Memory: store}
+	c := a.compactor(deadline, keys)
+	if err := c.Once(t.Context()); err == nil {
+		t.Fatal("the compactor logged its head")
+	}
+	if len(a.commits()) == 0 {
+		t.Fatal("nothing was committed")
+	}
+	r := &revokable{testArchive: a, store: store, keys: keys}
+	var err error
+	if r.role, _, err = r.desk().AddService(t.Context(), control.RoleCompactor, "second"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.second(); err != nil {
+		t.Fatal(err)
+	}
+	s.send(records[10:]...)
+	s.close()
+	if _, err := r.second(); err != nil {
+		t.Fatal(err)
+	}
+	a.intact(keys, records)
+}
+
+// noHeads takes nothing into the control log.
+type noHeads struct{ *storetest.Memory }
+
+func (s *noHeads) Create(ctx context.Context, key string, data []byte, lock worm.Lock) (worm.Version, error) {
+	if strings.HasPrefix(key, "control/log/") {
+		return worm.Version{}, fmt.Errorf("no: %w", worm.ErrPermanent)
+	}
+	return s.Memory.Create(ctx, key, data, lock)
 }

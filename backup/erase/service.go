@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
 )
@@ -65,9 +66,15 @@ func (d *Desk) Revoke(ctx context.Context, role, name string) (*Filed, error) {
 	if err := d.log.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	last := map[string]uint64{}
+	if role == control.RoleCompactor {
+		var err error
+		if last, err = datalog.Bound(ctx, d.log, d.store, &d.trust, identity.KeyName(d.trust.Name, role, name)); err != nil {
+			return nil, fmt.Errorf("heads that %s logged: %w", name, err)
+		}
+	}
 	p := d.governed()
-	var err error
-	if d.log.View(func(s *control.State) { err = s.Revoke(p, role, name) }); err != nil {
+	if err := p.Revoke(role, name, last); err != nil {
 		return nil, err
 	}
 	return d.enact(ctx, p)

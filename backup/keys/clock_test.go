@@ -2,12 +2,16 @@ package keys_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +19,10 @@ import (
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/backup/storetest"
+	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/cosign"
+	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -205,4 +212,70 @@ func (w *world) cosign(key ed25519.PrivateKey, vkey string) {
 	sig := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, v.KeyHash()), uint64(now))
 	sig = append(sig, ed25519.Sign(key, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s\n", now, text))...)
 	w.must(w.log().KeepCosigned(w.t.Context(), size, head, fmt.Appendf(nil, "— %s %s\n", v.Name(), base64.StdEncoding.EncodeToString(sig))))
+}
+
+// A witness that stands still is not asked again with each request, and one whose cosignatures cannot be read keeps no request
+// from being carried out: what it said last counts.
+func TestWitnessOutOfReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		key, vkey := witnessKey()
+		store := &unread{Memory: w.store}
+		var log bytes.Buffer
+		cfg := w.config()
+		cfg.Trust = fmt.Appendf(cfg.Trust, "witness W %s\nquorum W\n", vkey)
+		cfg.Store, cfg.Logger = store, slog.New(slog.NewTextHandler(&log, nil))
+		g := w.granter()
+		msg, _ := g.message(2, "ada", "", "audit", 0)
+		g.send(msg)
+		all := [][][16]byte{g.grant(2, "bob"), g.grant(2, "eve"), g.grant(2, "dan"), g.grant(2, "joe")}
+		const off = 190 * 24 * time.Hour // by the clock here the minimum retention is over
+		s := w.open(keys.At(cfg, ahead(off)))
+		defer s.Close()
+		w.pass(s, 3)
+		w.cosign(key, vkey)
+		time.Sleep(3 * time.Hour)
+		store.reads.Store(0)
+		for _, name := range []string{"bob", "eve"} {
+			w.done(w.eraseNow(s, name), 2)
+		}
+		if n := store.reads.Load(); n != 1 {
+			t.Errorf("a cosigned head of three hours ago was read %d times for two requests", n)
+		}
+		store.fails = true
+		time.Sleep(10 * 24 * time.Hour)
+		w.done(w.eraseNow(s, "dan"), 2)
+		id := w.eraseNow(s, "ada")
+		w.done(w.eraseNow(s, "joe"), 2)
+		if r := w.standing(id); len(r.Outcomes) != 1 || r.Outcomes[0].Retained != 2 {
+			t.Errorf("nobody has said that the minimum retention is over: %+v", r.Outcomes)
+		}
+		w.must(s.EraseDue(t.Context()))
+		w.all(s, "erased", all...)
+		if st := s.Stats(); st.Behind < off+9*24*time.Hour || strings.Count(log.String(), "cannot be read") != 2 {
+			t.Errorf("%+v\n%s", st, log.String())
+		}
+		store.fails = false
+		w.cosign(key, vkey)
+		w.must(s.EraseDue(t.Context()))
+		if st := s.Stats(); st.Behind > off+time.Hour {
+			t.Errorf("the witness can be read again: %+v", st)
+		}
+	})
+}
+
+// unread counts how often cosigned heads are read, and may fail to.
+type unread struct {
+	*storetest.Memory
+	reads atomic.Int64
+	fails bool
+}
+
+func (s *unread) Read(ctx context.Context, key, version string, r worm.Range) ([]byte, error) {
+	if strings.HasPrefix(key, ledger.CosignedPrefix) {
+		if s.reads.Add(1); s.fails {
+			return nil, errors.New("input/output error")
+		}
+	}
+	return s.Memory.Read(ctx, key, version, r)
 }

@@ -24,6 +24,7 @@ func (s *Service) EraseDue(ctx context.Context) error {
 	if s.signer == nil {
 		return errReadOnly
 	}
+	s.heard = time.Time{}
 	return s.eraseByPolicy(ctx)
 }
 

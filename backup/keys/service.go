@@ -100,6 +100,7 @@ type Service struct {
 	ends      []ended                    // session ends that were folded and not acted upon
 	looked    time.Time                  // when policy was last asked what to erase
 	others    time.Time                  // how late it was by others than this machine, as last read
+	heard     time.Time                  // when it was read last, or could not be
 	beaten    time.Time                  // when this process last made an entry only so that there is one
 	arrived   time.Time                  // newest time that the transport gave to what was folded
 	announced uint16                     // first of the intake weeks that wait in the inbox of the control log

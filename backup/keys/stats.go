@@ -14,7 +14,9 @@ type Stats struct {
 	// Overdue is how many days of keys, and weeks of intake keys, are over by the clock of this machine and not by the second
 	// clock: that of the witnesses, or of the control log where the trust file wants none. They wait.
 	Overdue int
-	Behind  time.Duration // how far the second clock was behind that of this machine when that was last read; below 0: ahead
+	// Behind is how far the second clock was behind that of this machine when that was last read; below 0: ahead. It is the
+	// longest Duration where nobody has said how late it is.
+	Behind time.Duration
 }
 
 // Stats returns the figures of this process. It does not wait for what the service is at.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,8 +50,13 @@ func newKeysCollector(stats func() *keys.Stats) *keysCollector {
 				func(s *keys.Stats) float64 { return float64(s.Undestroyed) }),
 			figure("erasures_overdue", "Days of keys and weeks of intake keys that are over by the clock here and wait for the second clock.", prometheus.GaugeValue,
 				func(s *keys.Stats) float64 { return float64(s.Overdue) }),
-			figure("erasure_clock_behind_seconds", "How far the second clock of erasures without a request is behind the clock here.", prometheus.GaugeValue,
-				func(s *keys.Stats) float64 { return s.Behind.Seconds() }),
+			figure("erasure_clock_behind_seconds", "How far the second clock of erasures without a request is behind the clock here; +Inf if nobody tells the time.", prometheus.GaugeValue,
+				func(s *keys.Stats) float64 {
+					if s.Behind == math.MaxInt64 {
+						return math.Inf(1)
+					}
+					return s.Behind.Seconds()
+				}),
 		},
 	}
 }

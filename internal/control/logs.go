@@ -25,9 +25,16 @@ type LoggedLogs struct {
 	Logs
 }
 
+// LoggedHead is a head in the log.
+type LoggedHead struct {
+	Head
+	Index uint64
+	By    string
+}
+
 // logHead is the newest head of a log in some entry.
 type logHead struct {
-	index uint64 // of the entry
+	index, commit uint64 // of the entry; of the log
 	merkle.Checkpoint
 }
 
@@ -47,29 +54,43 @@ func LogLine(head merkle.Checkpoint) string {
 
 // LogLines are the lines of all logs that had a head when this log had the given size, ascending by origin.
 func (s *State) LogLines(size uint64) (lines []string) {
+	p := s.PolicyAt(size)
 	for _, origin := range slices.Sorted(maps.Keys(s.newest)) {
-		heads := s.newest[origin]
-		for i := len(heads) - 1; i >= 0; i-- {
-			if heads[i].index < size {
-				lines = append(lines, LogLine(heads[i].Checkpoint))
+		var longest *logHead
+		for by, heads := range s.newest[origin] {
+			r := p.bound(by)
+			for i := len(heads) - 1; i >= 0; i-- {
+				h := &heads[i]
+				if h.index >= size || r != nil && !r.binds(origin, h.commit) {
+					continue
+				}
+				if longest == nil || h.Size > longest.Size || h.Size == longest.Size && h.index < longest.index {
+					longest = h
+				}
 				break
 			}
+		}
+		if longest != nil {
+			lines = append(lines, LogLine(longest.Checkpoint))
 		}
 	}
 	return lines
 }
 
-// noteHead keeps a head if it is longer than those before it.
-func (s *State) noteHead(index uint64, h *Head) {
-	s.Heads[h.Log] = append(s.Heads[h.Log], *h)
+// noteHead keeps a head, and for lists of logs if it is longer than those of its author before it.
+func (s *State) noteHead(l *Listed, h *Head) {
+	s.Heads[h.Log] = append(s.Heads[h.Log], LoggedHead{*h, l.Index, l.By})
 	text, _, _ := strings.Cut(h.Checkpoint, "\n\n")
 	var cp merkle.Checkpoint
 	if cp.UnmarshalText([]byte(text+"\n")) != nil || cp.Origin != h.Log {
 		return // no head: verify says so
 	}
-	known := s.newest[h.Log]
+	if s.newest[h.Log] == nil {
+		s.newest[h.Log] = map[string][]logHead{}
+	}
+	known := s.newest[h.Log][l.By]
 	if n := len(known); n == 0 || known[n-1].Size < cp.Size {
-		s.newest[h.Log] = append(known, logHead{index, cp})
+		s.newest[h.Log][l.By] = append(known, logHead{l.Index, h.Commit, cp})
 	}
 }
 

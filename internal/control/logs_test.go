@@ -54,3 +54,44 @@ func TestListOfLogs(t *testing.T) {
 		}
 	}
 }
+
+// Heads that a compactor logged before its key was revoked do not make a log longer for ever than it is.
+func TestListWithoutARevokedCompactor(t *testing.T) {
+	const log = "test/0/2026Q4"
+	w := newWorld(t)
+	p := w.policy(2)
+	p.Compactors = w.named("compactor", "default", "second")
+	w.must(w.sign("root", TypePolicy, p))
+	ahead := w.head(log, 200)
+	ahead.Commit = 1 << 50
+	w.must(w.sign("compactor/second", TypeHeads, Heads{Heads: []Head{w.head(log, 5), ahead}}))
+	before := w.state.Size()
+	w.must(w.sign("compactor/default", TypeHeads, Heads{Heads: []Head{w.head(log, 4), w.head("test/1/2026Q4", 3)}}))
+	of := func(size uint64, want ...string) {
+		t.Helper()
+		if got := w.state.LogLines(size); !slices.Equal(got, want) {
+			t.Errorf("at %d: %q, want %q", size, got, want)
+		}
+	}
+	line := func(log string, n uint64) string {
+		return LogLine(merkle.Checkpoint{Origin: log, Size: n, Root: merkle.Hash{byte(n)}})
+	}
+	if got := w.state.Binding(log); got.Commit != 1<<50 {
+		t.Errorf("before the revocation the newest head is that of commit %d", got.Commit)
+	}
+	if err := p.Revoke(RoleCompactor, "second", map[string]uint64{log: 5}); err != nil {
+		t.Fatal(err)
+	}
+	p.Version = 3
+	w.must(w.sign("root", TypePolicy, p))
+	after := w.state.Size()
+	of(before, line(log, 200))
+	of(after, line(log, 5), line("test/1/2026Q4", 3))
+	if got := w.state.Binding(log); got.Commit != 5 {
+		t.Errorf("the newest head is that of commit %d", got.Commit)
+	}
+	w.must(w.sign("compactor/default", TypeLogs, NewLogs(after, w.state.LogLines(after))))
+	w.must(w.sign("compactor/default", TypeHeads, Heads{Heads: []Head{w.head(log, 9)}}))
+	of(w.state.Size(), line(log, 9), line("test/1/2026Q4", 3))
+	w.wrong("role", w.sign("compactor/second", TypeHeads, Heads{Heads: []Head{w.head(log, 99)}}))
+}

@@ -23,7 +23,7 @@ func (s *State) plan(l *Listed, at time.Time) (effect func(), err error) {
 	case TypeHeads:
 		return into(l, nil, func(h *Heads) {
 			for i := range h.Heads {
-				s.noteHead(l.Index, &h.Heads[i])
+				s.noteHead(l, &h.Heads[i])
 			}
 		})
 	case TypeLogs:

@@ -82,8 +82,8 @@ type Intake struct {
 	Key  []byte `json:"key"`
 }
 
-// Revocation withdraws the key of a compactor or a key service. Of a compactor's, commits up to Last stand, and those that were
-// logged when it came into force.
+// Revocation withdraws the key of a compactor or a key service. Of a compactor's, what heads in the log name by hash stands; Last
+// is up to which commit its own heads bind those who go on with a log.
 type Revocation struct {
 	Key  string            `json:"key"` // vkey
 	Last map[string]uint64 `json:"last"`

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,9 +13,8 @@ import (
 
 // revokedKey is how it stood when a key was revoked.
 type revokedKey struct {
-	size  uint64            // of the log from which on it is
-	at    time.Time         // of the log then
-	heads map[string]uint64 // newest commit of each log
+	size uint64    // of the log from which on it is
+	at   time.Time // of the log then
 }
 
 // vkeyName is the name in a vkey.
@@ -29,31 +29,53 @@ func (s *State) noteRevoked(p *Policy) {
 	for _, r := range p.Revoked {
 		k, known := s.revoked[r.Key]
 		if !known {
-			k = revokedKey{s.Size(), s.reckoning.Time, map[string]uint64{}}
-			for log, heads := range s.Heads {
-				for _, h := range heads {
-					k.heads[log] = max(k.heads[log], h.Commit)
-				}
-			}
+			k = revokedKey{s.Size(), s.reckoning.Time}
 		}
 		now[r.Key] = k
 	}
 	s.revoked = now
 }
 
-// Accepts reports whether commit n of log, signed under the key name by, stands by what the newest policy revokes.
-func (s *State) Accepts(by, log string, n uint64) bool {
-	for _, r := range s.Policy().Revoked {
-		if vkeyName(r.Key) != by {
-			continue
-		}
-		last, named := r.Last[log]
-		head, logged := s.revoked[r.Key].heads[log]
-		if !(named && n <= last) && !(logged && n <= head) {
-			return false
+// bound is what a policy says of heads under a key name: nil if the key is not revoked, else the last commit of each log.
+func (p *Policy) bound(by string) *Revocation {
+	if p == nil {
+		return nil
+	}
+	for i := range p.Revoked {
+		if vkeyName(p.Revoked[i].Key) == by {
+			return &p.Revoked[i]
 		}
 	}
-	return true
+	return nil
+}
+
+// binds reports whether the head of commit n of a log still counts, whose author the policy revokes.
+func (r *Revocation) binds(log string, n uint64) bool {
+	last, named := r.Last[log]
+	return named && n <= last
+}
+
+// Binding is the newest head of a log that keeps everybody from going on without its commit; zero if there is none.
+func (s *State) Binding(log string) (h Head) {
+	p := s.Policy()
+	for i := range s.Heads[log] {
+		have := &s.Heads[log][i]
+		if r := p.bound(have.By); (r == nil || r.binds(log, have.Commit)) && (h.Log == "" || have.Commit >= h.Commit) {
+			h = have.Head
+		}
+	}
+	return h
+}
+
+// HeadsFrom are the heads of commits from n on of a log, the lowest first.
+func (s *State) HeadsFrom(log string, n uint64) (out []LoggedHead) {
+	for i := range s.Heads[log] {
+		if h := &s.Heads[log][i]; h.Commit >= n {
+			out = append(out, *h)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b LoggedHead) int { return cmp.Compare(a.Commit, b.Commit) })
+	return out
 }
 
 // Revoked reports whether the newest policy revokes the key under a name, and at what time of the log it came to do so.
@@ -82,8 +104,9 @@ func (s *State) MayKeep(by string) bool {
 	return s.Policy().keyOf(s.Trust.Name, RoleKeyService, by) != ""
 }
 
-// Revoke takes a compactor or key service out of a policy, and revokes its key as of now.
-func (s *State) Revoke(p *Policy, role, name string) error {
+// Revoke takes a compactor or key service out of a policy, and revokes its key as of now. last are the commits of which the
+// heads of a compactor count on.
+func (p *Policy) Revoke(role, name string, last map[string]uint64) error {
 	list := map[string]*[]Named{RoleCompactor: &p.Compactors, RoleKeyService: &p.KeyServices}[role]
 	if list == nil {
 		return fmt.Errorf("a %s is not revoked this way", role)
@@ -95,14 +118,7 @@ func (s *State) Revoke(p *Policy, role, name string) error {
 	if len(*list) == 1 {
 		return fmt.Errorf("%s is the only %s: add another one first, the archive cannot go on without", name, role)
 	}
-	r := Revocation{Key: (*list)[at].Key, Last: map[string]uint64{}}
-	for log, heads := range s.Heads {
-		for _, h := range heads {
-			if role == RoleCompactor {
-				r.Last[log] = max(r.Last[log], h.Commit)
-			}
-		}
-	}
+	r := Revocation{Key: (*list)[at].Key, Last: last}
 	*list = slices.Delete(slices.Clone(*list), at, at+1)
 	p.Revoked = append(slices.Clone(p.Revoked), r)
 	return nil

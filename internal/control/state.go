@@ -21,7 +21,7 @@ type State struct {
 	Trust       identity.Trust
 	Listed      []Listed
 	ReadKeys    []ReadKey
-	Heads       map[string][]Head // of each log, in order of commits
+	Heads       map[string][]LoggedHead // of each log, in order of entries
 	Acks        []Ack
 	Policies    []InForce
 	Divergences []Divergence
@@ -36,10 +36,10 @@ type State struct {
 	log      note.Verifier
 	root     note.Verifier
 	frontier merkle.Frontier
-	newest   map[string][]logHead   // of each log, in order of entries and sizes
-	known    map[commit.Hex32]bool  // entries already in the log
-	roots    map[uint64]merkle.Hash // by size, at the ends of objects
-	made     map[string]bool        // keys of the approvers of the first policy
+	newest   map[string]map[string][]logHead // of each log and author, in order of entries and sizes
+	known    map[commit.Hex32]bool           // entries already in the log
+	roots    map[uint64]merkle.Hash          // by size, at the ends of objects
+	made     map[string]bool                 // keys of the approvers of the first policy
 	refused  map[commit.Hex32]bool
 	refusals map[string]int // by day and author
 
@@ -87,7 +87,7 @@ func NewState(t identity.Trust) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust file: policy root: %w", err)
 	}
-	return &State{Trust: t, log: log, root: root, Heads: map[string][]Head{}, newest: map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
+	return &State{Trust: t, log: log, root: root, Heads: map[string][]LoggedHead{}, newest: map[string]map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
 		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
 		intakeAt: map[uint16]uint64{}, revoked: map[string]revokedKey{}, dead: map[string]uint64{}}, nil
 }
@@ -189,6 +189,15 @@ func (s *State) Commits(size uint64) (note.Verifiers, error) {
 		vs = append(vs, v)
 	}
 	return note.VerifierList(vs...), nil
+}
+
+// Compactor is the key of the compactor with a key name, by the policy at size.
+func (s *State) Compactor(by string, size uint64) (note.Verifier, error) {
+	key := s.PolicyAt(size).keyOf(s.Trust.Name, RoleCompactor, by)
+	if key == "" {
+		return nil, fmt.Errorf("control: %s was no compactor at size %d", by, size)
+	}
+	return note.NewVerifier(key)
 }
 
 // MayCommit reports whether the newest policy names a compactor with this key name.

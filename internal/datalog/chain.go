@@ -2,6 +2,7 @@ package datalog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type Chain struct {
 	Lanes    map[string]commit.Lane      // where each lane of the source stands
 	history  map[commit.Hex16][]span
 	parents  map[commit.Hex32]bool
+	vouched  map[commit.Hex32]bool // commits of revoked compactors that the control log vouches for
+	denied   map[commit.Hex32]bool // hashes in its heads that are of no commit
 
 	Head      control.Head // newest in the control log, for those who will extend the chain
 	rewritten bool         // the chain holds another commit at Head.Commit
@@ -61,7 +64,8 @@ func New(c *ledger.Log, store worm.Store, trust *identity.Trust, partition uint3
 	l := &Chain{Origin: commit.Origin(trust.Name, partition, period), trust: trust,
 		partition: partition, period: period, control: c, store: store,
 		Tips: map[commit.Hex16]commit.Tip{}, Lanes: map[string]commit.Lane{},
-		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{}}
+		history: map[commit.Hex16][]span{}, parents: map[commit.Hex32]bool{},
+		vouched: map[commit.Hex32]bool{}, denied: map[commit.Hex32]bool{}}
 	l.Closed = l.endingIn
 	return l
 }
@@ -183,8 +187,8 @@ func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, erro
 	if c.Archive != l.trust.Archive || c.Log != l.Origin || c.N != o.N {
 		return nil, fmt.Errorf("commit is number %d of %s", c.N, c.Log)
 	}
-	if !l.accepts(c) {
-		return nil, fmt.Errorf("the key of %s was revoked before this commit", c.By)
+	if stands, err := l.stands(ctx, c, commit.Hash(o.Data)); err != nil || !stands {
+		return nil, cmp.Or(err, fmt.Errorf("the key of %s was revoked before this commit", c.By))
 	}
 	if c.Control > size {
 		return nil, fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, c.Control, size)
@@ -196,11 +200,6 @@ func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, erro
 func (l *Chain) Keys(size uint64) (vs note.Verifiers, err error) {
 	l.control.View(func(s *control.State) { vs, err = s.Commits(size) })
 	return vs, err
-}
-
-func (l *Chain) accepts(c *commit.Commit) (ok bool) {
-	l.control.View(func(s *control.State) { ok = s.Accepts(c.By, c.Log, c.N) })
-	return ok
 }
 
 // Accept makes a commit the newest of the chain.

@@ -143,15 +143,9 @@ func (c *Log) Told(d control.Divergence) (yes bool) {
 	return yes
 }
 
-// Head is the newest head of a log, zero if there is none.
+// Head is the newest head of a log by which nobody may go on without its commit, zero if there is none.
 func (c *Log) Head(log string) (h control.Head) {
-	c.View(func(s *control.State) {
-		for _, have := range s.Heads[log] {
-			if h.Log == "" || have.Commit >= h.Commit {
-				h = have
-			}
-		}
-	})
+	c.View(func(s *control.State) { h = s.Binding(log) })
 	return h
 }
 
