@@ -19,67 +19,76 @@ const horizon = control.Horizon
 // log where the trust file wants none: [Stats] says what waits for the second one. Generations that could not be destroyed
 // before are tried again. [Service.Run] does this every EraseEvery.
 func (s *Service) EraseDue(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.signer == nil {
 		return errReadOnly
 	}
+	s.mu.Lock()
 	s.heard = time.Time{}
-	return s.eraseByPolicy(ctx)
+	s.mu.Unlock()
+	for {
+		if more, err := s.erasePart(ctx, 0); err != nil || !more {
+			return err
+		}
+		if err := s.step("part"); err != nil {
+			return err
+		}
+	}
 }
 
-// eraseDue is EraseDue every EraseEvery.
+// eraseDue is EraseDue every EraseEvery. Of what does not fit into one generation, each pass erases a part.
 func (s *Service) eraseDue(ctx context.Context) error {
+	_, err := s.erasePart(ctx, s.cfg.EraseEvery)
+	return err
+}
+
+// erasePart erases what is due by both clocks, if that was last looked up so long ago, and as far as it fits into one generation.
+// In between others are answered.
+func (s *Service) erasePart(ctx context.Context, every time.Duration) (more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if own := s.now(); !s.looked.IsZero() && own.Sub(s.looked) < s.cfg.EraseEvery {
-		return nil
+	if !s.looked.IsZero() && s.now().Sub(s.looked) < every {
+		return false, nil
 	}
-	return s.eraseByPolicy(ctx)
-}
-
-// eraseByPolicy erases what is due by both clocks. Requires mu.
-func (s *Service) eraseByPolicy(ctx context.Context) error {
 	if err := s.sync(ctx); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.beat(ctx); err != nil {
-		return err
+		return false, err
 	}
 	now, err := s.clock(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	session, ttl, err := s.due(ctx, now)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, b := range []*batch{session, ttl} {
 		if len(b.ends)+len(b.days)+len(b.weeks) == 0 {
 			continue
 		}
 		if err := s.eraseBy(ctx, b); err != nil {
-			return err
+			return false, err
 		}
 	}
-	s.ends, s.looked = s.ends[len(session.ends):], s.now()
+	if !session.more {
+		s.ends = s.ends[len(session.ends):]
+	}
+	if more = session.more || ttl.more; !more {
+		s.looked = s.now()
+	}
 	s.doubt(ctx)
-	return s.destroyRest(ctx)
+	return more, s.destroyRest(ctx)
 }
 
-// eraseBy erases what policy asks for and tells the control log. Requires mu.
+// eraseBy erases what policy asks for, or a part of it, and tells the control log. Requires mu.
 func (s *Service) eraseBy(ctx context.Context, b *batch) error {
-	for {
-		out, err := s.erase(ctx, b)
-		if err != nil || out.After.N == out.Before.N {
-			return err
-		}
-		failed := s.destroy(ctx, out)
-		if err := errors.Join(failed, s.report(ctx, out)); err != nil || !b.more {
-			return err
-		}
-		b.weeks = nil // they went with the first part
+	out, err := s.erase(ctx, b)
+	if err != nil || out.After.N == out.Before.N {
+		return err
 	}
+	failed := s.destroy(ctx, out)
+	return errors.Join(failed, s.report(ctx, out))
 }
 
 // due is what policy asks for when it is so late by both clocks: what ended with its session, and what is over. What is over

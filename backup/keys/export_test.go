@@ -28,6 +28,18 @@ func Spoiled(c Config, spoil func(at string, what *keyring.Erasure)) Config {
 // CarryOutDue does what Run does about requests.
 func (s *Service) CarryOutDue(ctx context.Context) error { return s.carryOutDue(ctx) }
 
+// EraseDuePass does what Run does about policy.
+func (s *Service) EraseDuePass(ctx context.Context) error { return s.eraseDue(ctx) }
+
+// Free reports whether nothing keeps the service from answering.
+func (s *Service) Free() bool {
+	free := s.mu.TryLock()
+	if free {
+		s.mu.Unlock()
+	}
+	return free
+}
+
 // Generation is the number of the generation that lives.
 func (s *Service) Generation() uint64 { return s.version.Generation }
 

@@ -72,8 +72,6 @@ func (s *Service) work(ctx context.Context) error {
 }
 
 func (s *Service) carryOutDue(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	_, err := s.carryOut(ctx, s.batchDue)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
@@ -170,4 +171,97 @@ func TestPartsOfPolicy(t *testing.T) {
 			t.Errorf("%d generations, of %d scopes at most", n, most)
 		}
 	})
+}
+
+// An erasure of many parts lets others have the service in between: a reader who comes during the first part is answered before
+// the last, and a request goes between two passes.
+func TestPartsLetOthersIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.open(keys.AtMost(w.config(), 4))
+		defer s.Close()
+		g := w.granter()
+		bob := g.grant(2, "bob")
+		msg, state := g.message(18, "ada", "s1", "state", 30)
+		g.send(msg)
+		w.must(s.Fold(t.Context()))
+		gone := func() (n int) {
+			got, err := w.ask(s, state, nil)
+			w.must(err)
+			for _, id := range state {
+				if got[id] == "erased" {
+					n++
+				}
+			}
+			return n
+		}
+		for day := 0; gone() == 0; day++ {
+			if day > 35 {
+				t.Fatal("nothing goes")
+			}
+			time.Sleep(24 * time.Hour)
+			w.sequence()
+			w.must(s.Fold(t.Context()))
+			w.must(s.EraseDuePass(t.Context()))
+			w.sequence()
+		}
+		if n := gone(); n != 4 {
+			t.Fatalf("%d scopes went in the first pass", n)
+		}
+		urgent := subject("bob")
+		urgent.Urgent = true
+		id := w.asks(urgent, true)
+		w.must(s.CarryOutDue(t.Context()))
+		w.sequence()
+		w.done(id, 2)
+		w.all(s, "erased", bob)
+		if n := gone(); n != 4 {
+			t.Fatalf("%d scopes had gone when the request was carried out", n)
+		}
+		for want := 8; want <= 20; want += 4 {
+			time.Sleep(time.Minute)
+			w.must(s.EraseDuePass(t.Context()))
+			if n := gone(); n != min(want, 18) {
+				t.Fatalf("%d scopes went, want %d", n, want)
+			}
+		}
+		generation := s.Generation()
+		time.Sleep(time.Minute)
+		w.must(s.EraseDuePass(t.Context()))
+		if s.Generation() != generation {
+			t.Error("it erases on")
+		}
+		w.sequence()
+		w.verified(w.file("trust.stele"))
+	})
+}
+
+// Requests that do not fit into one generation let readers in between their generations, too.
+func TestPartsOfRequestsLetOthersIn(t *testing.T) {
+	w := newWorld(t)
+	var s *keys.Service
+	asked, generation := 0, uint64(1)
+	g := w.granter()
+	live := g.grant(1, "zoe")
+	s = w.open(keys.AtMost(keys.Stepped(w.config(), func(name string) error {
+		if name != "part" {
+			return nil
+		}
+		if asked++; !s.Free() || s.Generation() != generation+1 {
+			t.Fatalf("after generation %d the service is not free for others", s.Generation())
+		}
+		generation++
+		w.all(s, "live", live)
+		return nil
+	}), 2))
+	defer s.Close()
+	for _, name := range []string{"a", "b", "c", "d"} {
+		g.grant(2, name)
+		w.asks(subject(name), true)
+	}
+	_, err := s.CarryOut(t.Context())
+	w.must(err)
+	if asked != 3 || s.Generation() != 5 {
+		t.Errorf("asked between %d of the parts, generation %d", asked, s.Generation())
+	}
 }

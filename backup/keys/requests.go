@@ -15,55 +15,82 @@ import (
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
-// CarryOut carries out the requests to erase that are approved and not done, now, in one generation, and has what was left
-// of old generations destroyed. What became of each goes into the inbox of the control log. It returns what was erased,
+// CarryOut carries out the requests to erase that are approved and not done, now, in one generation if they fit, and has what
+// was left of old generations destroyed. What became of each goes into the inbox of the control log. It returns what was erased,
 // also if some of it failed.
 func (s *Service) CarryOut(ctx context.Context) ([]*Erased, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return s.carryOut(ctx, func([]*ask) bool { return true })
 }
 
-// carryOut carries out what waits if it is due. Requires mu.
-func (s *Service) carryOut(ctx context.Context, due func([]*ask) bool) (done []*Erased, err error) {
+// carryOut carries out what waits if it is due, one generation after the other. In between others are answered.
+func (s *Service) carryOut(ctx context.Context, due func([]*ask) bool) (done []*Erased, failed error) {
 	if s.signer == nil {
 		return nil, errReadOnly
 	}
+	taken := map[commit.Hex32]bool{}
+	for {
+		out, more, err := s.carryOutPart(ctx, due, taken)
+		done, failed = append(done, out...), errors.Join(failed, err)
+		if !more || ctx.Err() != nil {
+			return done, failed
+		}
+		if err := s.step("part"); err != nil {
+			return done, errors.Join(failed, err)
+		}
+		due = func([]*ask) bool { return true }
+	}
+}
+
+// carryOutPart carries out, of what waits, as much as fits into one generation. Requests in taken had their turn.
+func (s *Service) carryOutPart(ctx context.Context, due func([]*ask) bool, taken map[commit.Hex32]bool) (done []*Erased, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.sync(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	done, failed := s.finish(ctx)
 	waits, unopened, err := s.waiting(ctx)
 	if err != nil {
-		return done, errors.Join(failed, err)
+		return done, false, errors.Join(failed, err)
 	}
 	for id, why := range unopened {
-		failed = errors.Join(failed, fmt.Errorf("request %v: %w", id, why), s.outcome(ctx, control.Outcome{Request: id, Problem: "selection"}))
+		if !taken[id] {
+			failed = errors.Join(failed, fmt.Errorf("request %v: %w", id, why), s.outcome(ctx, control.Outcome{Request: id, Problem: "selection"}))
+		}
+		taken[id] = true
 	}
-	if due(waits) {
-		slices.SortStableFunc(waits, func(a, b *ask) int { // what is urgent is in the first generation
-			switch {
-			case a.urgent == b.urgent:
-				return 0
-			case a.urgent:
-				return -1
-			}
-			return 1
-		})
-		for len(waits) > 0 {
-			n := min(len(waits), keyroot.MaxBatch)
-			out, rest, err := s.carryOutBatch(ctx, waits[:n:n])
-			failed, waits = errors.Join(failed, err), append(rest, waits[n:]...)
-			if out != nil {
-				done = append(done, out)
-			}
+	waits = slices.DeleteFunc(waits, func(a *ask) bool { return taken[a.request] })
+	if len(waits) > 0 && due(waits) {
+		slices.SortStableFunc(waits, urgentFirst)
+		n := min(len(waits), keyroot.MaxBatch)
+		out, rest, err := s.carryOutBatch(ctx, slices.Clone(waits[:n]))
+		for _, a := range waits[:n] {
+			taken[a.request] = true
+		}
+		for _, a := range rest {
+			delete(taken, a.request)
+		}
+		failed, more = errors.Join(failed, err), len(waits[n:])+len(rest) > 0
+		if out != nil {
+			done = append(done, out)
 		}
 	}
 	failed = errors.Join(failed, s.destroyRest(ctx))
 	if waits, _, err = s.waiting(ctx); err == nil {
 		s.count(waits)
 	}
-	return done, errors.Join(failed, err)
+	return done, more, errors.Join(failed, err)
+}
+
+// urgentFirst has what is urgent in the first generation.
+func urgentFirst(a, b *ask) int {
+	switch {
+	case a.urgent == b.urgent:
+		return 0
+	case a.urgent:
+		return -1
+	}
+	return 1
 }
 
 // waiting are the approved requests that nobody has carried out. Requires mu.
