@@ -411,8 +411,14 @@ func TestErasedNeedsApproval(t *testing.T) {
 	w.must(w.sign(ks, TypeErased, body))
 	w.stands(id, Done)
 	w.now = w.now.Add(time.Second)
-	w.wrong("closed", w.sign(ks, TypeErased, body))
-	w.must(w.sign(ks, TypeErased, Erased{Cause: CauseTTL, From: 3, To: 4, Root: RootRef{N: 9}, Single: true})) // the root made the policy
+	w.wrong("twice", w.sign(ks, TypeErased, body))
+	again := body
+	again.From, again.To, again.Before.N, again.Root.N, again.Control = 3, 4, 9, 10, w.state.Size()
+	w.wrong("closed", w.sign(ks, TypeErased, again))
+	ttl := Erased{Cause: CauseTTL, From: 3, To: 4, Root: RootRef{N: 9}, Single: true} // the root made the policy
+	w.must(w.sign(ks, TypeErased, ttl))
+	w.now = w.now.Add(time.Second)
+	w.wrong("twice", w.sign(ks, TypeErased, ttl))
 	if n := len(w.state.Erasures); n != 3 {
 		t.Errorf("%d erasures", n)
 	}
@@ -448,6 +454,38 @@ func TestErasedBatch(t *testing.T) {
 	w.stands(a, Done)
 	w.stands(b, Done)
 	w.stands(late, Approved)
+}
+
+// TestErasedAfterNothing: that another key service called one request of a batch done, after the batch was judged, does not keep
+// the entry about it out, which other requests wait for; nor does the entry open that request again.
+func TestErasedAfterNothing(t *testing.T) {
+	w := newWorld(t).dual()
+	var ids []commit.Hex32
+	for range 2 {
+		w.now = w.now.Add(time.Second)
+		id := w.must(w.sign(anna, TypeRequest, w.erase()))
+		w.must(w.approve(anna, id))
+		w.must(w.approve(bert, id))
+		ids = append(ids, id)
+	}
+	ks := "keyservice/default"
+	e := Erased{Cause: CauseRequest, Requests: []Outcome{{Request: ids[0], Erased: 3, Left: 2}, {Request: ids[1], Erased: 1, Left: 1}}, From: 1, To: 2, Before: RootRef{N: 4},
+		Root: RootRef{N: 5}, Control: w.state.Size(), Scopes: 4}
+	w.must(w.sign(ks, TypeOutcome, Outcome{Request: ids[0], Nothing: true}))
+	w.stands(ids[0], Done)
+	done := w.state.Size()
+	later := e
+	later.Control = done
+	w.wrong("closed", w.sign(ks, TypeErased, later))
+	w.must(w.sign(ks, TypeErased, e))
+	w.stands(ids[0], Done)
+	w.stands(ids[1], Approved)
+	if r := w.state.Request(ids[0]); len(r.Outcomes) != 2 {
+		t.Errorf("%+v", r.Outcomes)
+	} else if _, ok := r.ApprovedAt(done); ok {
+		t.Error("the request is approved again")
+	}
+	w.wrong("closed", w.sign(ks, TypeOutcome, Outcome{Request: ids[0], Nothing: true, Whole: 1}))
 }
 
 func TestIntake(t *testing.T) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/commit"
@@ -34,6 +35,9 @@ func (s *State) checkOutcome(o *Outcome) error {
 func (s *State) noteOutcome(o *Outcome) {
 	r := s.Request(o.Request)
 	r.Outcomes = append(r.Outcomes, *o)
+	if r.Standing == Done {
+		return // another key service found nothing more, and was heard first
+	}
 	if o.Complete() && (o.Erased > 0 || o.Nothing || r.What == WhatRecovery) {
 		r.Standing, r.done = Done, s.Size()
 	}
@@ -50,6 +54,9 @@ func (s *State) noteOutcome(o *Outcome) {
 func (s *State) checkErased(e *Erased) error {
 	if e.To != e.From+1 || e.From == 0 || e.Root.N <= e.Before.N || e.Control > s.Size() {
 		return refuse(whyInvalid, "erasure from generation %d to %d, record %d to %d", e.From, e.To, e.Before.N, e.Root.N)
+	}
+	if slices.ContainsFunc(s.Erasures, func(x LoggedErasure) bool { return x.Root == e.Root }) {
+		return refuse(whyTwice, "the log knows of the erasure in record %d already", e.Root.N)
 	}
 	single := false
 	switch {
@@ -96,7 +103,8 @@ func (s *State) checkSupplement(u *Supplement) error {
 	return nil
 }
 
-// checkBatch accepts requests that were approved when the erasure was judged, also if an approval was taken back since.
+// checkBatch accepts requests that were approved and not done when the erasure was judged, also if an approval was taken back
+// since, or another key service has called one done.
 func (s *State) checkBatch(e *Erased) (single bool, err error) {
 	if len(e.Requests) > MaxBatch {
 		return false, refuse(whyInvalid, "a batch of %d requests", len(e.Requests))
@@ -110,12 +118,10 @@ func (s *State) checkBatch(e *Erased) (single bool, err error) {
 			return false, refuse(whyUnknown, "no request %v is in the log before this", o.Request)
 		case r.What != WhatErase || seen[o.Request]:
 			return false, refuse(whyInvalid, "request %v is for %q, or is there twice", o.Request, r.What)
-		case r.Standing == Done:
-			return false, refuse(whyClosed, "request %v is done", o.Request)
 		}
 		alone, approved := r.ApprovedAt(e.Control)
 		if !approved {
-			return false, refuse(whyClosed, "request %v was not approved when the log had %d entries", o.Request, e.Control)
+			return false, refuse(whyClosed, "request %v was not approved, or was done, when the log had %d entries", o.Request, e.Control)
 		}
 		seen[o.Request] = true
 		single = single || alone
