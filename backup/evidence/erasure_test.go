@@ -468,6 +468,25 @@ func lies() map[string]lie {
 			w.replace(control.TypeApprove, 3, "acme/approver/bert", json.RawMessage(fmt.Sprintf(`{"request":"%064x","Request":"%s"}`, 5, id)))
 		}, "says nothing"},
 		"records exchanged": {func(w *world) { slices.Reverse(w.records) }, "not the one"},
+		"approval of a policy": {func(w *world) {
+			base, p := w.policy.Governed(), w.policy
+			p.Version = 0
+			w.asked(control.RequestBody{What: control.WhatPolicy, Base: &base, Policy: &p})
+		}, "none that can have led to this"},
+		"approval of a release": {func(w *world) { w.asked(control.RequestBody{What: control.WhatRelease, Hold: &commit.Hex32{3}}) }, "none that can have led to this"},
+		"approval of a recovery": {func(w *world) {
+			w.asked(control.RequestBody{What: control.WhatRecovery, Recovery: &control.Recovery{}})
+		}, "none that can have led to this"},
+		"approval of a release that selects": {func(w *world) {
+			w.asked(control.RequestBody{What: control.WhatRelease, Hold: &commit.Hex32{3}, Select: &control.Selection{Kind: control.KindSubject}})
+		}, "none that can have led to this"},
+		"approvals of another request": {func(w *world) {
+			w.replace(control.TypeApprove, 2, "acme/approver/anna", control.Decision{Request: commit.Hex32{5}})
+			w.replace(control.TypeApprove, 3, "acme/approver/bert", control.Decision{Request: commit.Hex32{5}})
+		}, "says nothing"},
+		"rejected": {func(w *world) {
+			w.replace(control.TypeReject, 3, "acme/approver/bert", control.Decision{Request: commit.Hash([]byte(w.entries[1]))})
+		}, "says nothing"},
 	}
 }
 
@@ -497,6 +516,18 @@ func (w *world) approve(n int, by string) {
 	w.must(err)
 	w.must(entry.Into(&request))
 	w.replace(control.TypeApprove, n, by, request)
+}
+
+// asked puts another request, approved by the same, in the place of the one to erase.
+func (w *world) asked(body control.RequestBody) {
+	body.Until = w.at.Add(24 * time.Hour)
+	w.replace(control.TypeRequest, 1, "acme/reader/rita", body)
+	id := commit.Hash([]byte(w.entries[1]))
+	w.replace(control.TypeApprove, 2, "acme/approver/anna", control.Decision{Request: id})
+	w.replace(control.TypeApprove, 3, "acme/approver/bert", control.Decision{Request: id})
+	w.told(func(x *keyroot.Erased) { x.Requests[0].Request = id })
+	w.rewrite(func(e *control.Erased) { e.Requests[0].Request = id })
+	w.late(6, "acme/keyservice/keys", func(u *control.Supplement) { u.Request = &id })
 }
 
 // told has the key service say something else of the erasure in its root record.
