@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -152,6 +153,9 @@ func TestForgedGeneration(t *testing.T) {
 			f.out = out
 			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Erased.Requests[0].Request = f.asked[0] })
 		}, ""},
+		{"an approval of a policy", 14, "erasure", keydepot.Roots, []string{"generation 2 left out the keys", "no approved request"}, func(f *forger) { f.passesOff(control.WhatPolicy) }, ""},
+		{"an approval of a release", 14, "erasure", keydepot.Roots, []string{"generation 2 left out the keys", "no approved request"}, func(f *forger) { f.passesOff(control.WhatRelease) }, ""},
+		{"an approval of a recovery", 14, "erasure", keydepot.Roots, []string{"generation 2 left out the keys", "no approved request"}, func(f *forger) { f.passesOff(control.WhatRecovery) }, ""},
 		{"a number is skipped", 0, "integrity", keydepot.Roots, []string{"an erasure after generation 1 makes 3"}, func(f *forger) {
 			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Generation = 3 })
 		}, ""},
@@ -175,7 +179,8 @@ func TestForgedGeneration(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := a.clone(t)
-			f := &forger{testArchive: c, mem: c.store.(*storetest.Memory), stream: stream, asked: asked, out: out}
+			did := *out
+			f := &forger{testArchive: c, mem: c.store.(*storetest.Memory), stream: stream, asked: asked, out: &did}
 			test.forge(f)
 			r := f.verify(VerifyOptions{Now: time.Now().Add(25 * time.Hour)})
 			wantExit(t, r, test.code, "integrity", "erasure")
@@ -189,18 +194,76 @@ func TestForgedGeneration(t *testing.T) {
 	}
 }
 
+// passesOff calls an approved request for something else the one that the erasure was for, in the root record and in the control
+// log.
+func (f *forger) passesOff(what string) {
+	f.t.Helper()
+	var root identity.Root
+	if err := identity.Parse(f.file("admin", "root.stele"), identity.RootFormat, &root); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, key := range keysOf(f.t, f.mem, "control/inbox/") { // of the record that another takes the place of
+		f.mem.Remove(key, "")
+	}
+	by := signer(f.t, identity.RootName("test"), root.Key)
+	body := control.RequestBody{What: what, Until: time.Now().Add(time.Hour)}
+	switch what {
+	case control.WhatPolicy:
+		log, err := ledger.Open(f.t.Context(), f.mem, f.parsedTrust())
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		next := *log.Policy()
+		base := next.Governed()
+		next.Version, next.Writers, next.Intake, next.Classes = 0, nil, nil, append(slices.Clone(next.Classes), control.Class{Name: "other", Keep: 30})
+		body.Base, body.Policy = &base, &next
+	case control.WhatRelease:
+		hold := commit.Hash([]byte(f.drop(control.TypeHold, control.HoldBody{Selection: control.Selection{Kind: control.KindSubject, Salted: commit.Hex32{1},
+			Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}, by)))
+		f.once(nil)
+		body.Hold = &hold
+	case control.WhatRecovery:
+		body.Recovery = &control.Recovery{RootRef: control.RootRef{N: 1, Hash: commit.Hex32{1}}, Generation: 2, Lost: []control.RootRef{}, Packs: []commit.Hex32{{1}}}
+	}
+	id := commit.Hash([]byte(f.drop(control.TypeRequest, body, by)))
+	f.once(nil)
+	f.drop(control.TypeApprove, control.Decision{Request: id}, by)
+	f.once(nil)
+	size := uint64(f.controlSize())
+	f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Control, r.Erased.Requests[0].Request = size, id })
+	f.out.After.Hash = commit.Hash(read(f.t, f.mem, rootKey(f.out.After.N)))
+	entry := f.told(f.out, id)
+	f.once(nil)
+	if f.controlSize() != int(size) {
+		f.t.Errorf("the control log took in %s", entry)
+	}
+	log, err := ledger.Open(f.t.Context(), f.mem, f.parsedTrust())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	log.View(func(s *control.State) {
+		if _, ok := s.Request(id).ApprovedAt(size); !ok {
+			f.t.Errorf("request %v is not approved, so the test says nothing", id)
+		}
+	})
+}
+
+func (f *forger) parsedTrust() (trust identity.Trust) {
+	f.t.Helper()
+	if err := trust.UnmarshalText(f.trust()); err != nil {
+		f.t.Fatal(err)
+	}
+	return trust
+}
+
 // says tells the control log that the erasure was for a request.
 func (f *forger) says(request [32]byte) {
 	f.t.Helper()
 	entry := f.told(f.out, request)
 	f.once(nil)
-	var trust identity.Trust
-	err := trust.UnmarshalText(f.trust())
+	log, err := ledger.Open(f.t.Context(), f.mem, f.parsedTrust())
 	if err == nil {
-		var log *ledger.Log
-		if log, err = ledger.Open(f.t.Context(), f.mem, trust); err == nil {
-			err = log.Effective(entry)
-		}
+		err = log.Effective(entry)
 	}
 	if err != nil {
 		f.t.Fatal(err)
