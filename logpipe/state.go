@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/stelelog/stele/internal/durable"
+	"github.com/stelelog/stele/internal/flock"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
 )
@@ -55,7 +56,7 @@ func openSlot(dir string, archive [16]byte) (*slot, error) {
 		if err != nil {
 			return nil, err
 		}
-		held, err := flockTry(lock)
+		held, err := flock.Try(lock)
 		if held {
 			s := &slot{path: path, lock: lock}
 			if err = s.open(archive); err == nil {

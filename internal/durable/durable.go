@@ -250,9 +250,6 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 // MkdirAll is [FS.MkdirAll] of the zero FS.
 func MkdirAll(dir string, perm fs.FileMode) error { return FS{}.MkdirAll(dir, perm) }
 
-// SyncDir is [FS.SyncDir] of the zero FS.
-func SyncDir(dir string) error { return FS{}.SyncDir(dir) }
-
 // RemoveStale removes the temporary files in dir that were last written more than age ago, which a crash
 // left there. It is a cleaning, not a promise: a file that cannot be removed is left, without an error.
 func RemoveStale(dir string, age time.Duration) {

@@ -326,7 +326,7 @@ func TestRealErrno(t *testing.T) {
 	for _, err := range []error{
 		durable.Create(missing, data, 0o444),
 		durable.WriteFile(missing, data, 0o444),
-		durable.SyncDir(missing),
+		durable.FS{}.SyncDir(missing),
 	} {
 		var pathErr *fs.PathError
 		if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &pathErr) {

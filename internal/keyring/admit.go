@@ -20,12 +20,6 @@ const (
 	Buried                  // a tombstone destroys it: its Spent belongs in the next fold
 )
 
-// Admit judges grants in the order in which the transport has them. Scopes are placed. Whether the intake key of the
-// week was there, and whether the grant was Stale, comes before.
-func (r *Ring) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
-	return r.Admission().Admit(ctx, scopes)
-}
-
 // Admission judges grants for one fold, in several calls: what was admitted before counts as there. It holds what it has
 // admitted in memory. Not safe for concurrent use.
 type Admission struct {
@@ -40,7 +34,8 @@ func (r *Ring) Admission() *Admission {
 	return &Admission{ring: r, spent: map[string]bool{}, known: map[[16]byte][]*Scope{}, marks: marks{}}
 }
 
-// Admit judges grants as [Ring.Admit] does. scopes must not change afterwards.
+// Admit judges grants in the order in which the transport has them. Scopes are placed, and must not change afterwards. Whether the intake
+// key of the week was there, and whether the grant was Stale, comes before.
 func (a *Admission) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
 	if err := a.load(ctx, a.ring, scopes); err != nil {
 		return nil, err
@@ -175,11 +170,6 @@ func (r *Ring) Denied(ctx context.Context, scopes []Scope) ([]bool, error) {
 	return r.marked(ctx, scopes, marks.denies)
 }
 
-// Held reports for each scope whether a hold keeps it from being erased.
-func (r *Ring) Held(ctx context.Context, scopes []Scope) ([]bool, error) {
-	return r.marked(ctx, scopes, marks.held)
-}
-
 func (r *Ring) marked(ctx context.Context, scopes []Scope, is func(marks, *Scope) bool) ([]bool, error) {
 	m := marks{}
 	if err := m.load(ctx, r, scopes); err != nil {
@@ -211,17 +201,4 @@ func (r *Ring) Gone(ctx context.Context, ids [][16]byte) (gone map[[16]byte]bool
 		gone[[16]byte(e.Path[3:19])] = true
 		return nil
 	})
-}
-
-// Spent returns the grants that are remembered because their keys were erased.
-func (r *Ring) Spent(ctx context.Context) (out []Spent, err error) {
-	err = r.public(ctx, [][]byte{{spaceSpent}}, func(_ int, e keytrie.Entry) error {
-		if len(e.Path) != scopePath {
-			return corrupt("spent path %x", e.Path)
-		}
-		out = append(out, Spent{be16of(e.Path[1:]), [16]byte(e.Path[3:19]), [16]byte(e.Path[19:])})
-		return nil
-	})
-	slices.SortFunc(out, func(a, b Spent) int { return bytes.Compare(a.path(), b.path()) })
-	return out, err
 }

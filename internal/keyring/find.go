@@ -226,11 +226,6 @@ func (r *Ring) leads(ctx context.Context, run int, tag Tag, f func(lead []byte) 
 	})
 }
 
-// Day returns the live scopes of classes that expire with this path day.
-func (r *Ring) Day(ctx context.Context, day uint16) (out []Located, err error) {
-	return collect(r.EachOfDay(ctx, day))
-}
-
 // EachOfDay iterates over the live scopes of classes that expire with this path day, run by run, with some of them in
 // memory. An error ends it.
 func (r *Ring) EachOfDay(ctx context.Context, day uint16) iter.Seq2[Located, error] {

@@ -12,7 +12,6 @@ import (
 // Sizes in bytes.
 const (
 	SeedSize          = 32
-	PublicKeySize     = 1216
 	EncapsulationSize = 1120
 )
 

@@ -56,9 +56,6 @@ func (b *Block) Len() int { return len(b.plain) }
 // Records returns how many records the block holds. The next one gets this slot.
 func (b *Block) Records() int { return b.n }
 
-// First returns the sequence number of slot 0, from which the block's key follows. It is 0 in an empty block.
-func (b *Block) First() uint64 { return b.first }
-
 // Scope writes the scope header. It comes before the first record; the first block of a scope must have it. Each value
 // has at most 65,535 bytes.
 func (b *Block) Scope(tenant, subject, session []byte) error {

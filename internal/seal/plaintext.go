@@ -21,9 +21,6 @@ type Record struct {
 	parts []byte
 }
 
-// PartCount returns how many parts the body has.
-func (r *Record) PartCount() int { return r.count }
-
 // Parts yields the parts of the body in order. It walks the bytes anew each time: whoever looks up parts by number
 // collects them first.
 func (r *Record) Parts() iter.Seq[Part] {

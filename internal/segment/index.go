@@ -104,15 +104,6 @@ type Batch struct {
 	batch
 }
 
-// ParseBatch reads one batch of an index from the two ranges that the commit names.
-func ParseBatch(head, batch []byte) (*Batch, error) {
-	h, err := ParseHead(head)
-	if err != nil {
-		return nil, err
-	}
-	return h.ParseBatch(batch)
-}
-
 // ParseBatch reads a batch of the index that h is the head of.
 func (h *Head) ParseBatch(batch []byte) (*Batch, error) {
 	a := indexFile(batch)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/stelelog/stele/internal/flock"
 )
 
 // Lane is the state of one lane at the time of [Dir.Lanes]. A lane that is neither Held nor Ended is an
@@ -96,7 +98,7 @@ func (d *Dir) tryLane(id [16]byte) (lock *os.File, free bool, err error) {
 	if err != nil {
 		return nil, false, &Error{Lane: id, Err: err}
 	}
-	free, err = flockTry(lock)
+	free, err = flock.Try(lock)
 	if err != nil {
 		lock.Close()
 		return nil, false, &Error{Lane: id, Err: err}

@@ -1,20 +1,15 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"slices"
-	"time"
 )
 
-const (
-	defaultReadBytes = 1 << 20
-	firstPoll        = time.Millisecond
-)
+const defaultReadBytes = 1 << 20
 
 // Reader reads one log of a lane while it may still be written, by this or another process. It takes no
 // lock. A Reader is not safe for concurrent use; any number of Readers may read one log.
@@ -64,27 +59,6 @@ func (r *Reader) Read(from uint64, maxBytes int) ([]Message, error) {
 		if err != nil || !moved || len(r.messages) > 0 {
 			return r.messages, err
 		}
-	}
-}
-
-// Follow is Read, but waits while there is nothing yet: it looks again after 1 ms, then after twice as
-// long each time, up to interval. It returns the error of ctx if that ends first.
-func (r *Reader) Follow(ctx context.Context, from uint64, maxBytes int, interval time.Duration) ([]Message, error) {
-	pause := min(firstPoll, interval)
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	for {
-		messages, err := r.Read(from, maxBytes)
-		if err != nil || len(messages) > 0 {
-			return messages, err
-		}
-		timer.Reset(pause)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-timer.C:
-		}
-		pause = min(2*pause, interval)
 	}
 }
 

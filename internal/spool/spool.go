@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/internal/durable"
+	"github.com/stelelog/stele/internal/flock"
 )
 
 const (
@@ -167,7 +168,7 @@ func (d *Dir) locked(do func() error) error {
 		return err
 	}
 	defer lock.Close()
-	if err := flockWait(lock); err != nil {
+	if err := flock.Wait(lock); err != nil {
 		return err
 	}
 	return do()
@@ -215,7 +216,7 @@ func (d *Dir) Role(name string) (release func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := flockTry(lock)
+	held, err := flock.Try(lock)
 	if err == nil && !held {
 		err = fmt.Errorf("spool: %w: another process has the role %s", ErrBusy, name)
 	}

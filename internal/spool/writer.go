@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/stelelog/stele/internal/flock"
 )
 
 // keepBytes is the size up to which an encoding buffer is kept for the next append.
@@ -112,7 +114,7 @@ func (w *Writer) fill(dir string) error {
 		return err
 	}
 	w.lock = lock
-	free, err := flockTry(lock)
+	free, err := flock.Try(lock)
 	if err != nil {
 		return err
 	}

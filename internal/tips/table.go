@@ -330,11 +330,3 @@ func (t *Table) Repeated(stream [16]byte, n uint64) {
 		s.Tip.Encaps = append(s.Tip.Encaps, commit.EncapAt{ID: e.ID, Commit: n})
 	}
 }
-
-// Tip returns the tip of a stream.
-func (t *Table) Tip(stream [16]byte) (commit.Tip, bool) {
-	if s := t.streams[stream]; s != nil {
-		return s.Tip, true
-	}
-	return commit.Tip{}, false
-}
