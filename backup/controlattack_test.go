@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/ledger"
 )
 
 // TestInboxAndControlLog: entries by those who may not write them have no effect, and rubbish keeps nobody out.
@@ -144,4 +145,35 @@ func TestFalseListOfLogs(t *testing.T) {
 	report = a.verify(VerifyOptions{})
 	wantExit(t, report, 10, "integrity")
 	wantFault(t, report.Faults, "integrity", "control/log/", "test/compactor/default signed a list of logs")
+}
+
+// Where another writer is faster, a list of logs is made anew: it is always of all before its own entry.
+func TestListOfLogsIsOfItsPlace(t *testing.T) {
+	a, _, keys, _ := built(t)
+	a.once(keys)
+	var id identity.Compactor
+	var trust identity.Trust
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(identity.Parse(a.file("compactor", "compactor.stele"), identity.CompactorFormat, &id))
+	must(trust.UnmarshalText(a.trust()))
+	log, err := ledger.Open(t.Context(), a.store, trust)
+	must(err)
+	tries := 0
+	must(log.AppendNext(t.Context(), signer(t, trust.Origin(), id.Control), func(s *control.State) (string, error) {
+		if tries++; tries < 3 {
+			must(a.sequence(control.TypeDivergence, control.Divergence{Kind: control.DivergedSource, Detail: fmt.Sprint(tries)}, a.commitSigner()))
+		}
+		return control.Sign(trust.Archive, control.TypeLogs, time.Now(), control.NewLogs(s.Size(), s.LogLines(s.Size())), a.commitSigner())
+	}))
+	must(log.Refresh(t.Context()))
+	log.View(func(s *control.State) {
+		if last := s.Lists[len(s.Lists)-1]; tries != 3 || last.Index != s.Size()-1 || last.Control != last.Index {
+			t.Errorf("%d tries, %+v in a log of %d", tries, last, s.Size())
+		}
+	})
 }

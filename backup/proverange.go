@@ -23,8 +23,8 @@ const (
 	leafBytes, streamBytes, fileBytes = 115, 400, 16 << 10
 	// timesBytes is what of the times of a commit is in a file that does not show it.
 	timesBytes = 24
-	// commitBytes is what a commit takes that says so.
-	commitBytes = 4 << 10
+	// commitBytes is what a commit takes that says so, with the head that names it.
+	commitBytes = 8 << 10
 )
 
 // answering is one query that is answered with nothing left out.
@@ -34,7 +34,8 @@ type answering struct {
 	cost    answer.Cost
 	prover  prover
 	log     *controlProof
-	runs    []*leafRun
+	logs    []*leafRun        // of all logs, ascending by origin; from is -1 if none of its leaves is to be shown
+	runs    []*leafRun        // those that are shown
 	streams map[[16]byte]bool // of which the certificate is in the file
 }
 
@@ -59,18 +60,20 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 	}
 	p := &answering{a: a, query: query, prover: prover{a: a}, streams: map[[16]byte]bool{}}
 	for _, l := range a.logs {
-		if r := p.choose(l, whole); r != nil {
-			p.runs = append(p.runs, r)
-		}
+		p.logs = append(p.logs, p.choose(l, whole))
 	}
-	slices.SortFunc(p.runs, func(x, y *leafRun) int { return cmp.Compare(x.l.chain.Origin, y.l.chain.Origin) })
-	p.prover.runs = p.runs
+	slices.SortFunc(p.logs, func(x, y *leafRun) int { return cmp.Compare(x.l.chain.Origin, y.l.chain.Origin) })
+	p.prover.runs = p.logs
 	var err error
 	if p.log, err = p.prover.readControl(ctx); err != nil {
 		return nil, err
 	}
 	p.log.wantList()
-	p.runs = slices.DeleteFunc(p.runs, func(r *leafRun) bool { return !p.reach(r) })
+	for _, r := range p.logs {
+		if r.from >= 0 && p.reach(r) {
+			p.runs = append(p.runs, r)
+		}
+	}
 	if len(p.runs) == 0 {
 		return nil, errors.New("no leaf of these times is provable: there is none, or a compactor has yet to put its head into the control log")
 	}
@@ -83,7 +86,7 @@ func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, ag
 	return p.prove(ctx)
 }
 
-// choose takes the segments of a log that have to be shown; nil for none.
+// choose takes the segments of a log that have to be shown.
 func (p *answering) choose(l *openLog, whole bool) *leafRun {
 	r := &leafRun{l: l, from: -1}
 	timed := !whole && (!p.query.Since.IsZero() || !p.query.Until.IsZero())
@@ -101,10 +104,17 @@ func (p *answering) choose(l *openLog, whole bool) *leafRun {
 		}
 		r.to = i + 1
 	}
-	if r.from < 0 {
-		return nil
-	}
 	return r
+}
+
+// headBefore is the longest head of a log below a size of the control log; nil for none.
+func (r *leafRun) headBefore(size uint64) (head *provenHead) {
+	for i := range r.heads { // they grow
+		if r.heads[i].index < size {
+			head = &r.heads[i]
+		}
+	}
+	return head
 }
 
 // reach cuts a run where the head ends that the list of logs has, or the newest under the checkpoint if there is no list. It reports whether
@@ -114,11 +124,7 @@ func (p *answering) reach(r *leafRun) bool {
 	if p.log.list != nil {
 		size = p.log.list.Control
 	}
-	for i := range r.heads {
-		if h := &r.heads[i]; h.index < size && (r.head == nil || h.size > r.head.size) {
-			r.head = h
-		}
-	}
+	r.head = r.headBefore(size)
 	segments := r.l.commits[r.from:r.to]
 	for len(segments) > 0 {
 		c := segments[len(segments)-1].Commit
@@ -153,12 +159,13 @@ func (p *answering) reach(r *leafRun) bool {
 	return true
 }
 
-// takeRunHeads notes the heads of a log of which leaves are to be shown.
+// takeRunHeads notes the heads of the logs of an answer that are longer than those before.
 func (p *prover) takeRunHeads(l *control.Listed, h control.Head, entry string) {
 	for _, r := range p.runs {
 		cp, err := peekHead(h.Checkpoint)
 		c, missing := r.l.commitAt(h.Commit)
-		if h.Log == r.l.chain.Origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size {
+		n := len(r.heads)
+		if h.Log == r.l.chain.Origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size && (n == 0 || r.heads[n-1].size < cp.Size) {
 			r.heads = append(r.heads, provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root})
 		}
 	}
@@ -189,21 +196,15 @@ func (p *answering) prove(ctx context.Context) (*Evidence, error) {
 	return &Evidence{File: file, Records: total}, err
 }
 
-// others says of what times the leaves are that are not shown, by the commits of their logs, as far as that is so.
+// others says of what times the leaves are that are not shown, by the commits of their logs, as far as that is so, and shows the heads that name those commits.
 func (p *answering) others(ctx context.Context) error {
 	if p.log.list == nil {
 		return nil
 	}
-	shown := map[*openLog]*leafRun{}
-	for _, r := range p.runs {
-		shown[r.l] = r
-	}
-	logs := slices.Clone(p.a.logs)
-	slices.SortFunc(logs, func(x, y *openLog) int { return cmp.Compare(x.chain.Origin, y.chain.Origin) })
 	lines := p.log.state.LogLines(p.log.list.Control)
-	for _, l := range logs {
-		c, all := l.headIn(lines)
-		if c == nil || c.Spans == nil || !p.left(c.Tree.Size, shown[l], all) {
+	for _, r := range p.logs {
+		c, all := r.headIn(lines, p.log.list.Control)
+		if c == nil || c.Spans == nil || !p.left(c.Tree.Size, r, all) {
 			continue
 		}
 		file, err := p.a.store.Read(ctx, c.key, c.version, worm.Range{})
@@ -214,21 +215,26 @@ func (p *answering) others(ctx context.Context) error {
 			return err
 		}
 		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindTimes, Data: answer.MarshalTimes(file, all)})
-		p.log.showKey(p.log.list.Index, c.By)
+		h := r.headBefore(p.log.list.Control)
+		p.log.heads[h.index] = h
+		p.log.showKey(h.index, c.By)
 	}
 	return nil
 }
 
-// headIn is the commit at the end that one of the lines of a list of logs has, nil for none, and of what times it and those before it are.
-func (l *openLog) headIn(lines []string) (*logCommit, []commit.Times) {
+// headIn is the commit of the head that a list of logs has of a log, nil for none, and of what times the commits up to it are.
+func (r *leafRun) headIn(lines []string, size uint64) (*logCommit, []commit.Times) {
+	h := r.headBefore(size)
+	if h == nil || !slices.Contains(lines, control.LogLine(merkle.Checkpoint{Origin: r.l.chain.Origin, Size: h.size, Root: h.root})) {
+		return nil, nil
+	}
 	var all []commit.Times
-	for i := range l.commits {
-		c := &l.commits[i]
-		if c.Tree.Size == c.Tree.First {
-			continue
+	for i := range r.l.commits {
+		c := &r.l.commits[i]
+		if c.Tree.Size > c.Tree.First {
+			all = append(all, c.Times())
 		}
-		all = append(all, c.Times())
-		if slices.Contains(lines, control.LogLine(merkle.Checkpoint{Origin: c.Log, Size: c.Tree.Size, Root: c.Tree.Root})) {
+		if c.N == h.Commit {
 			return c, all
 		}
 	}
@@ -237,7 +243,7 @@ func (l *openLog) headIn(lines []string) (*logCommit, []commit.Times) {
 
 // left reports whether leaves before size are not shown and, of some run of them, none can match.
 func (p *answering) left(size uint64, r *leafRun, all []commit.Times) bool {
-	if r == nil {
+	if r.from < 0 || r.from == r.to {
 		return p.query.Outside(all, 0, size)
 	}
 	first, end := r.l.commits[r.from].Tree.First, r.l.commits[r.to-1].Tree.Size

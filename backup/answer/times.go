@@ -3,6 +3,7 @@ package answer
 import (
 	"encoding/binary"
 	"errors"
+	"sort"
 
 	"github.com/stelelog/stele/internal/commit"
 )
@@ -62,10 +63,14 @@ func ParseTimes(data []byte) (file []byte, all []Times, spans [32]byte, err erro
 	return file, all, spans, nil
 }
 
-// Outside reports whether no record of these commits that has a leaf from first to before end can match, by what they say.
+// Outside reports whether no record of these commits, which ascend, that has a leaf from first to before end can match, by what they say.
 func (q *Query) Outside(all []Times, first, end uint64) bool {
-	for _, t := range all {
-		if t.End <= first || t.First >= end || t.From > t.Until {
+	from := sort.Search(len(all), func(i int) bool { return all[i].End > first })
+	for _, t := range all[from:] {
+		if t.First >= end {
+			break
+		}
+		if t.From > t.Until {
 			continue
 		}
 		if (q.Since.IsZero() || t.Until >= q.Since.UnixNano()) && (q.Until.IsZero() || t.From < q.Until.UnixNano()) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -51,9 +52,12 @@ type checker struct {
 	spans   []*timesPart
 	streams map[[16]byte]*keyscope.Cert
 
-	certified map[[16]byte]int     // behind which range, for streams of frames
-	signed    map[merkle.Hash]bool // leaves of which the signature is here
-	told      map[[16]byte]bool    // streams of frames about which all was said
+	certified map[[16]byte]int       // behind which range, for streams of frames
+	signed    map[merkle.Hash]bool   // leaves of which the signature is here
+	told      map[[16]byte]bool      // streams of frames about which all was said
+	timesBy   map[string]*timesPart  // by log
+	byHead    map[string]*loggedHead // by checkpoint
+	byCommit  map[commit.Hex32]*loggedHead
 
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
@@ -81,6 +85,7 @@ type entryGroup struct {
 	logs   []byte // lines of a list of logs; nil without
 	more   bool   // something else than its proof belongs to it
 	used   bool
+	opened string // key whose signature holds
 
 	erasure erasureParts
 }
@@ -96,7 +101,8 @@ type namePart struct {
 // cannot be read; a [*FailedError], that something in it does not hold. Then there is no report: a file shows all that it
 // claims, or nothing. It fetches nothing, and takes time and memory in proportion to the file.
 func Check(trust, file []byte) (*Report, error) {
-	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, certified: map[[16]byte]int{}, signed: map[merkle.Hash]bool{}, told: map[[16]byte]bool{}}
+	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, certified: map[[16]byte]int{}, signed: map[merkle.Hash]bool{}, told: map[[16]byte]bool{},
+		timesBy: map[string]*timesPart{}, byHead: map[string]*loggedHead{}, byCommit: map[commit.Hex32]*loggedHead{}}
 	if err := c.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
@@ -124,6 +130,9 @@ func Check(trust, file []byte) (*Report, error) {
 
 func (c *checker) check() error {
 	if err := c.controlProofs(); err != nil {
+		return err
+	}
+	if err := c.loggedHeads(); err != nil {
 		return err
 	}
 	if err := c.vouched(); err != nil {

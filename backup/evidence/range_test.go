@@ -136,7 +136,8 @@ func (w *rangeWorld) logHeads(by string) {
 		head, err := merkle.Checkpoint{Origin: origin, Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves))}.Sign(w.signers[by])
 		w.must(err)
 		w.heads[origin] = head
-		entry.Heads = append(entry.Heads, control.Head{Log: origin, Commit: 3, Hash: commit.Hash(head), Checkpoint: string(head)})
+		file, _ := w.commitOf(origin, by, nil)
+		entry.Heads = append(entry.Heads, control.Head{Log: origin, Commit: 3, Hash: commit.Hash(file), Checkpoint: string(head)})
 	}
 	w.say(control.TypeHeads, by, entry)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -170,6 +171,7 @@ func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
 	x.entries = x.entries[:3]
 	x.say(control.TypeLogs, "acme/compactor/c1", control.NewLogs(4, x.lines()))
 	put("a list of what comes", x.whole(q)...)
+	put("an old list of today", oldToday(t, q)...)
 	// Leaves in another order than their writer signed, under a head that is signed and logged.
 	x = newRangeWorld(t)
 	x.entries = x.entries[:2]
@@ -181,6 +183,25 @@ func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
 	put("leaves exchanged, old frames", slices.Concat([]Part{x.part(logA, 0, n, q), w.signed(logA, 0, n, q), whole[2]}, x.whole(q)[3:])...)
 	put("a record that nobody wrote", newRangeWorld(t).forged(q)...)
 	return all
+}
+
+// oldToday is an answer under a list that is true of an earlier size, and signed today: it lacks the leaves that came since.
+func oldToday(t *testing.T, q answer.Query) []Part {
+	w := newRangeWorld(t)
+	w.entries = w.entries[:2]
+	now := w.logs[logA]
+	w.logs[logA] = now[:42]
+	w.logHeads("acme/compactor/c1")
+	lines, heads := w.lines(), maps.Clone(w.heads)
+	w.logs[logA] = now
+	w.logHeads("acme/compactor/c1")
+	w.say(control.TypeLogs, "acme/compactor/c1", control.NewLogs(3, lines))
+	w.logs[logA], w.heads = now[:42], heads
+	parts := w.whole(q)
+	isHeads := func(p Part) bool { return p.Kind == KindEntry && bytes.Contains(p.Data, []byte(`"type":"heads"`)) }
+	first := slices.IndexFunc(parts, isHeads)
+	second := first + 1 + slices.IndexFunc(parts[first+1:], isHeads)
+	return slices.Delete(parts, second, second+2)
 }
 
 // forged are the parts of an answer with a record that the compactor made up, in the place of one that was written.
@@ -202,10 +223,9 @@ func (w *rangeWorld) forged(q answer.Query) []Part {
 // commitLeaves are how many leaves a commit has in these logs.
 const commitLeaves = 12
 
-// times is the part that says of what times the commits of a log are; lie may change what the compactor says.
-func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
+// commitOf is a commit at the end of a log, and of what times it and those before it are; lie may change what the compactor says.
+func (w *rangeWorld) commitOf(origin, by string, lie func([]commit.Times)) (file []byte, all []commit.Times) {
 	leaves := w.logs[origin]
-	var all []commit.Times
 	for at := 0; at < len(leaves); at += commitLeaves {
 		t := commit.Times{First: uint64(at), End: uint64(min(at+commitLeaves, len(leaves))), From: commit.NoFrom, Until: commit.NoUntil}
 		for _, l := range leaves[at:t.End] {
@@ -222,10 +242,16 @@ func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
 	for _, t := range all {
 		spans = t.Chain(spans)
 	}
-	c := commit.Commit{Archive: w.archive, Log: origin, N: 3, By: "acme/compactor/c1", Time: w.at, SourceTime: w.at,
+	c := commit.Commit{Archive: w.archive, Log: origin, N: 3, By: by, Time: time.Unix(1_790_000_000, 0).UTC(), SourceTime: time.Unix(1_790_000_000, 0).UTC(),
 		Tree: commit.Tree{Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves)), Before: []merkle.Hash{}, After: []merkle.Hash{}}, Spans: &spans, Source: commit.Source{}}
 	file, err := c.Sign(w.signers[c.By])
 	w.must(err)
+	return file, all
+}
+
+// times is the part that says of what times the commits of a log are.
+func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
+	file, all := w.commitOf(origin, "acme/compactor/c1", lie)
 	return Part{answer.KindTimes, answer.MarshalTimes(file, all)}
 }
 
@@ -265,6 +291,10 @@ func timedAttacks(t testing.TB) (all []rangeAttack) {
 	other.signers["acme/compactor/c1"] = other.signers["acme/compactor/eve"]
 	other.logs[logA] = w.logs[logA]
 	put("timed: by another", slices.Replace(slices.Clone(whole), 6, 7, other.times(logA, nil))...)
+	// A compactor signs another commit than the one in the archive, so as to hide leaves 24 to 35.
+	lie := w.times(logA, func(all []commit.Times) { all[2].From, all[2].Until = 0, 1 })
+	put("timed: a commit that is in no head", slices.Concat([]Part{w.part(logA, 36, 48, q), w.signed(logA, 36, 48, q)}, whole[2:6], []Part{lie}, whole[7:])...)
+	put("timed: a commit that is in no head, where nothing is missing", slices.Concat([]Part{w.part(logA, 0, 77, q), w.signed(logA, 0, 77, q)}, whole[2:6], []Part{lie}, whole[7:])...)
 	earlier := answer.Query{Since: q.Since.Add(-20 * time.Minute), Until: q.Until}
 	put("timed: an earlier begin", slices.Concat([]Part{w.part(logA, 24, 48, earlier), w.signed(logA, 24, 48, earlier), whole[2], w.part(logB, 24, 32, earlier), w.signed(logB, 24, 32, earlier)}, whole[5:])...)
 	return all
@@ -297,7 +327,7 @@ func TestRangeAttacks(t *testing.T) {
 			if r.Whole() && r.Answer.Signed != r.Answer.Matches {
 				t.Errorf("%s: whole without signatures", a.name)
 			}
-		case r.Whole() || v.Err == "" && slices.Contains([]string{"two heads of one log", "two lists", "a newer head than that of the list", "a record that nobody wrote"}, a.name):
+		case r.Whole() || v.Err == "" && slices.Contains([]string{"two heads of one log", "two lists", "a newer head than that of the list", "a record that nobody wrote", "an old list of today", "timed: a commit that is in no head, where nothing is missing"}, a.name):
 			t.Errorf("%s: accepted: %+v", a.name, v)
 		default:
 			outcomes["weaker"]++

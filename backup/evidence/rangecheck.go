@@ -79,10 +79,7 @@ func (c *checker) completeness() error {
 
 func (c *checker) complete(r *rangePart) error {
 	about := fmt.Sprintf("range %s %d", r.At.Origin, r.First)
-	e, head, err := c.headOf(r.Head)
-	if err != nil {
-		return err
-	}
+	e, head := c.headOf(r.Head)
 	if head == nil {
 		c.missing(about, whatComplete, "that its head is in the control log")
 		return nil
@@ -95,7 +92,7 @@ func (c *checker) complete(r *rangePart) error {
 		c.missing(about, whatComplete, fmt.Sprintf("that the access policy names %s, who signed its head", e.entry.By))
 		return nil
 	}
-	if _, err := note.Open([]byte(e.file), note.VerifierList(key)); err != nil {
+	if err := e.signedBy(key); err != nil {
 		return fmt.Errorf("the entry with its head: %w", err)
 	}
 	at, err := merkle.OpenCheckpoint(r.Head, head.Log, note.VerifierList(key))

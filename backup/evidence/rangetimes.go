@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -34,42 +35,69 @@ func (c *checker) takeTimes(n int, p Part) error {
 	if err != nil {
 		return err
 	}
+	if again, err := commit.MarshalLine(peek); err != nil || !bytes.HasPrefix(file, append(again, '\n')) {
+		return errors.New("a commit that is not written as it must be")
+	}
 	if !control.Canonical(file) || peek.Archive != c.trust.Archive || peek.Spans == nil || *peek.Spans != spans || all[len(all)-1].End != peek.Tree.Size {
 		return errors.New("times that are not those of its commit")
 	}
 	if k := len(c.spans); k > 0 && c.spans[k-1].commit.Log >= peek.Log {
 		return errMisplaced
 	}
-	c.spans = append(c.spans, &timesPart{number: n, file: file, commit: peek, all: all})
+	t := &timesPart{number: n, file: file, commit: peek, all: all}
+	c.spans, c.timesBy[peek.Log] = append(c.spans, t), t
 	return nil
 }
 
-// timesOf are the times of the commits of a log, and who says so; nil if the file does not show it.
+// timesOf are the times of the commits of a log, and who says so; nil if the file does not show it. The head that names the commit must stand before an
+// entry of the control log.
 func (c *checker) timesOf(l merkle.Checkpoint, before uint64) (*timesPart, note.Verifier, error) {
-	for _, t := range c.spans {
-		if t.commit.Log != l.Origin {
-			continue
-		}
-		key := c.named("compactor", t.commit.By, before)
-		if key == nil {
-			t.used = true // who could say so is missing
-			return nil, nil, nil
-		}
-		if _, err := commit.Parse(t.file, note.VerifierList(key)); err != nil {
-			return nil, nil, &FailedError{t.number, false, err}
-		}
-		if t.commit.Tree.Size != l.Size || t.commit.Tree.Root != l.Root {
-			return nil, nil, failed(t.number, "a commit that is not at the head of its log")
-		}
-		return t, key, nil
+	t := c.timesBy[l.Origin]
+	if t == nil {
+		return nil, nil, nil
 	}
-	return nil, nil, nil
+	key, err := c.timesKey(t, l, before)
+	if err != nil {
+		return nil, nil, &FailedError{t.number, false, err}
+	}
+	return t, key, nil
+}
+
+// timesKey finds who signed a commit that is in the archive, and the head of l; nil if the file does not show it.
+func (c *checker) timesKey(t *timesPart, l merkle.Checkpoint, before uint64) (note.Verifier, error) {
+	h := c.byCommit[commit.Hash(t.file)]
+	if h == nil || h.e.proof.Index >= before {
+		return nil, nil
+	}
+	h.e.used = true
+	byHead := c.named("compactor", h.e.entry.By, h.e.proof.Index)
+	key := c.named("compactor", t.commit.By, h.e.proof.Index)
+	if byHead == nil || key == nil {
+		return nil, nil
+	}
+	if err := h.e.signedBy(byHead); err != nil {
+		return nil, fmt.Errorf("the entry with the head of its commit: %w", err)
+	}
+	at, err := merkle.OpenCheckpoint([]byte(h.Checkpoint), l.Origin, note.VerifierList(byHead))
+	if err != nil {
+		return nil, fmt.Errorf("the head of its commit: %w", err)
+	}
+	if _, err := commit.Parse(t.file, note.VerifierList(key)); err != nil {
+		return nil, err
+	}
+	if h.Log != l.Origin || h.Commit != t.commit.N || at != l || t.commit.Tree.Size != l.Size || t.commit.Tree.Root != l.Root {
+		return nil, errors.New("a commit that is not at the head of its log")
+	}
+	return key, nil
 }
 
 // elsewhere says that leaves which are not shown cannot match, if that is so by the commits.
 func (c *checker) elsewhere(l merkle.Checkpoint, t *timesPart, key note.Verifier, first, end uint64) bool {
 	query := c.ranges[0].Query
-	if t == nil || !query.Outside(t.all, first, end) {
+	if t != nil && key == nil {
+		t.used = true // who could say so is missing
+	}
+	if t == nil || key == nil || !query.Outside(t.all, first, end) {
 		return false
 	}
 	t.used = true

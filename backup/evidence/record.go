@@ -100,10 +100,7 @@ func (c *checker) inLog(g *recordGroup, about string, out *Record) error {
 		c.missing(about, whatLog, "that it is in a log")
 		return nil
 	}
-	e, head, err := c.headOf(g.log.Checkpoint)
-	if err != nil {
-		return err
-	}
+	e, head := c.headOf(g.log.Checkpoint)
 	if head == nil {
 		c.missing(about, whatLog, "that it is in a log whose head the control log has")
 		return nil
@@ -117,7 +114,7 @@ func (c *checker) inLog(g *recordGroup, about string, out *Record) error {
 		c.missing(about, whatLog, fmt.Sprintf("that the access policy names %s, who signed the head of its log", e.entry.By))
 		return nil
 	}
-	if _, err := note.Open([]byte(e.file), note.VerifierList(key)); err != nil {
+	if err := e.signedBy(key); err != nil {
 		return fmt.Errorf("the entry with the head of its log: %w", err)
 	}
 	at, err := g.log.Verify(merkle.LeafHash(g.leafdata), head.Log, note.VerifierList(key))
@@ -130,24 +127,59 @@ func (c *checker) inLog(g *recordGroup, about string, out *Record) error {
 	return nil
 }
 
-// headOf finds the entry of the control log that has a checkpoint.
-func (c *checker) headOf(checkpoint []byte) (*entryGroup, *control.Head, error) {
+// loggedHead is a head in an entry of the control log.
+type loggedHead struct {
+	e *entryGroup
+	control.Head
+}
+
+// loggedHeads reads the heads that the control log has.
+func (c *checker) loggedHeads() error {
 	for _, e := range c.entries {
 		if e.proof == nil || e.entry.Type != control.TypeHeads {
 			continue
 		}
 		var heads control.Heads
 		if err := e.entry.Into(&heads); err != nil {
-			return nil, nil, err
+			return &FailedError{e.number, false, err}
 		}
-		for i := range heads.Heads {
-			if heads.Heads[i].Checkpoint == string(checkpoint) {
-				e.used = true
-				return e, &heads.Heads[i], nil
+		for _, h := range heads.Heads {
+			l := &loggedHead{e, h}
+			if c.byHead[h.Checkpoint] == nil {
+				c.byHead[h.Checkpoint] = l
+			}
+			if c.byCommit[h.Hash] == nil {
+				c.byCommit[h.Hash] = l
 			}
 		}
 	}
-	return nil, nil, nil
+	return nil
+}
+
+// headOf finds the entry of the control log that has a checkpoint.
+func (c *checker) headOf(checkpoint []byte) (*entryGroup, *control.Head) {
+	l := c.byHead[string(checkpoint)]
+	if l == nil {
+		return nil, nil
+	}
+	l.e.used = true
+	return l.e, &l.Head
+}
+
+// signedBy checks the signature of an entry, by a key that was named, once.
+func (g *entryGroup) signedBy(key note.Verifier) error {
+	id := key.Name()
+	if k, ok := key.(*namedKey); ok {
+		id += "+" + k.public
+	}
+	if g.opened == id {
+		return nil
+	}
+	_, err := note.Open([]byte(g.file), note.VerifierList(key))
+	if err == nil {
+		g.opened = id
+	}
+	return err
 }
 
 // disclosed checks the sealed fields that are shown, against what the writer committed to.

@@ -82,6 +82,12 @@ class Key:
         need(len(raw) == 68 and verify(self.key, raw[4:], text.encode()), "the signature of %s does not hold" % self)
         return text
 
+    def open_entry(self, entry):
+        """Checks the signature of an entry, once for a key."""
+        if entry.opened != (self.name, self.key):
+            self.open(entry.data)
+            entry.opened = self.name, self.key
+
 
 def note_lines(note):
     """The text of a note and its signatures: name, and key id with signature."""

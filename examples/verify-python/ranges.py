@@ -5,10 +5,12 @@ import re
 import struct
 
 from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
+from records import U64, hash32, members
 from times import times_of
 
 KINDS = ["", "input", "output", "state", "error"]
 COLUMNS = 17
+LOGS = members(control=U64, logs=U64, root=hash32)
 EMPTY = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
@@ -310,9 +312,9 @@ def shown(checker, r):
     if not key:
         checker.missing.append([about, "complete"])
         return
-    key.open(entry.data)
-    key.open(r.head)
-    need(r.origin == head["log"], "the head of another log")
+    key.open_entry(entry)
+    at = Proof.body(key.open(r.head))
+    need(at.origin == r.origin == head["log"], "the head of another log")
     r.proven = (part, key, entry, head["commit"])
     checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
         r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(list(r.matches)), write=True)))
@@ -341,7 +343,7 @@ def signatures(checker, r, signed):
 
 
 def listed(checker):
-    """The heads in the list of logs: origin, size and root of each; None without one."""
+    """The index of the list of logs, and the heads in it: origin, size and root of each; None without one."""
     entries = [e for e in checker.entries if e.proof and e.type == "logs"]
     key = None
     if entries:
@@ -351,8 +353,9 @@ def listed(checker):
     if not key or e.logs is None:
         checker.missing.append(["archive", "logs"])
         return None
-    key.open(e.data)
-    need(list(e.body) == ["control", "logs", "root"] and e.body["control"] <= e.proof.index and e.logs.endswith(b"\n"), "no list of logs")
+    key.open_entry(e)
+    LOGS(e.body)
+    need(e.body["control"] == e.proof.index and e.logs.endswith(b"\n"), "no list of logs")
     lines = e.logs[:-1].split(b"\n")
     need(len(lines) == e.body["logs"] and b64(e.body["root"]) == root([leaf_hash(x) for x in lines]), "the lines are not those of the list of logs")
     heads = []
@@ -362,13 +365,15 @@ def listed(checker):
     need(all(a.origin.encode() < b.origin.encode() for a, b in zip(heads, heads[1:])), "logs that do not ascend")
     checker.say("archive", "logs", str(key), "%d logs at size %d, entry %d of %d, %s, root %s" % (
         len(lines), e.body["control"], e.proof.index, checker.head.size, stamp(e.time), e.body["root"]))
-    return {h.origin: (h.size, h.root) for h in heads}
+    return e.proof.index, {h.origin: (h.size, h.root) for h in heads}
 
 
 def outside(checker, ranges, logs):
     """Which leaves of which logs are not shown."""
-    want = dict(logs or {})
+    before, want = logs or (checker.head.size if checker.head else 0, {})
+    shown, heads = {}, {}
     for r in ranges:
+        heads[r.origin] = r.head
         if not r.proven:
             continue
         if logs is None:
@@ -376,13 +381,16 @@ def outside(checker, ranges, logs):
         need(r.origin in want, "a log that the list does not have")
         size, top = want[r.origin]
         need(r.size < size or (r.size, r.root) == (size, top), "the list of logs does not have its head")
+        shown.setdefault(r.origin, []).append((r.first, r.first + r.count))
     for g in checker.records:
-        need(not g.log or not any(g.log.origin == r.origin and g.log.checkpoint != r.head for r in ranges), "two heads of one log")
-    for origin, (size, _) in want.items():
-        t, key = times_of(checker, origin, want[origin])
-        at = 0
-        for first, end in [(r.first, r.first + r.count) for r in ranges if r.proven and r.origin == origin] + [(size, size)]:
-            if at < first and t and t.outside(ranges[0].query, at, first):
+        need(not g.log or heads.get(g.log.origin, g.log.checkpoint) == g.log.checkpoint, "two heads of one log")
+    for origin, head in want.items():
+        t, key = times_of(checker, origin, head, before)
+        at, size = 0, head[0]
+        for first, end in shown.get(origin, []) + [(size, size)]:
+            if at < first and t and not key:
+                t.used = True
+            if at < first and key and t.outside(ranges[0].query, at, first):
                 t.used = True
                 checker.say("log " + origin, "outside", str(key), "leaves %d to %d of %d are of other times" % (at, first - 1, size))
             elif at < first:

@@ -65,6 +65,16 @@ def some(of):
     return check
 
 
+def nullable(of):
+    """A list or bytes of a writer that had none, which may stand as null."""
+
+    def check(v):
+        if v is not None:
+            of(v)
+
+    return check
+
+
 def positive(of):
     """A number that is left out if it is 0."""
 

@@ -1,7 +1,7 @@
 """Of what times the commits of a log are: docs/formats/range.md, Times."""
 import struct
 
-from basics import Cursor, b64, need, sha, split_note, strict_json
+from basics import Cursor, Proof, b64, need, sha, split_note, strict_json
 
 NO_FROM, NO_UNTIL = (1 << 63) - 1, -(1 << 63)
 
@@ -43,16 +43,20 @@ class Times:
                    for s, e, start, until in self.all)
 
 
-def times_of(checker, origin, head):
-    """The times of the commits of a log, and whose word they are."""
-    for t in checker.times:
-        if t.log != origin:
-            continue
-        key = checker.named("compactor", t.by, checker.head.size)
-        if not key:
-            t.used = True
-            return None, None
-        key.open(t.file)
-        need((t.size, t.root) == head, "a commit that is not at the head of its log")
-        return t, key
-    return None, None
+def times_of(checker, origin, head, before):
+    """The times of the commits of a log, and whose word they are; None if the file does not show that."""
+    t = checker.times_by.get(origin)
+    if not t:
+        return None, None
+    entry, logged = checker.by_commit.get(sha(t.file).hex(), (None, None))
+    if not entry or entry.proof.index >= before:
+        return t, None
+    entry.used = True
+    by, key = (checker.named("compactor", name, entry.proof.index) for name in (entry.by, t.by))
+    if not by or not key:
+        return t, None
+    by.open_entry(entry)
+    at = Proof.body(by.open(logged["checkpoint"].encode()))
+    key.open(t.file)
+    need(logged["log"] == at.origin == origin and logged["commit"] == t.commit["n"] and (at.size, at.root) == (t.size, t.root) == head, "a commit that is not at the head of its log")
+    return t, key

@@ -16,12 +16,14 @@ import zlib
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
 from ranges import Range, awaits, complete, in_range
+from records import U64, array, hexadecimal, members, nullable, text
 from times import Times
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
 RANGE, SIGNED, COSIGNED, ANCHORED, LOGS, TIMES = 14, 15, 16, 17, 18, 19
+HEADS = members(heads=nullable(array(members(log=text, commit=U64, hash=hexadecimal(32), checkpoint=text))))
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -110,7 +112,7 @@ class Entry:
 
     def __init__(self, data):
         need(len(data) <= MAX_ENTRY, "an entry that is too long")
-        self.data, self.proof, self.lines, self.used, self.more = data, None, [], False, False
+        self.data, self.proof, self.lines, self.used, self.more, self.opened = data, None, [], False, False, None
         self.roots, self.list, self.proofs, self.removed, self.line, self.logs = [], None, None, [], None, None
         text = split_note(data)[0]
         try:
@@ -277,7 +279,7 @@ class Checker:
             else:
                 self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
-        self.vouches, self.erased, self.ranges, self.times, self.certified, self.told = [], [], [], [], {}, set()
+        self.vouches, self.erased, self.ranges, self.times, self.times_by, self.certified, self.told = [], [], [], [], {}, {}, set()
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
@@ -285,6 +287,7 @@ class Checker:
             self.take(kind, part, seen)
         need(self.records or self.entries or self.ranges, "it has no record and no entry")
         self.control()
+        self.logged_heads()
         vouched(self, self.vouches)
         self.rosters()
         for e in self.entries:
@@ -357,6 +360,7 @@ class Checker:
             t = Times(part, self.archive)
             need(not self.times or self.times[-1].log.encode() < t.log.encode(), "times that do not ascend")
             self.times.append(t)
+            self.times_by[t.log] = t
         elif ROOT <= kind <= REMOVED or kind == LOGS:
             need(self.entries, "a part without its entry")
             self.entries[-1].take(kind, part)
@@ -452,16 +456,23 @@ class Checker:
         else:
             self.missing.append([about, "writer"])
 
-    def head_of(self, checkpoint):
-        """The entry of the control log that has a head of a data log."""
+    def logged_heads(self):
+        """The heads that the control log has, by their bytes and by the hashes of their commits."""
+        self.by_head, self.by_commit = {}, {}
         for e in self.entries:
             if e.proof is None or e.type != "heads":
                 continue
-            for x in e.body["heads"]:
-                if x["checkpoint"].encode() == checkpoint:
-                    e.used = True
-                    return e, x
-        return None, None
+            HEADS(e.body)
+            for x in e.body["heads"] or []:
+                self.by_head.setdefault(x["checkpoint"].encode(), (e, x))
+                self.by_commit.setdefault(x["hash"], (e, x))
+
+    def head_of(self, checkpoint):
+        """The entry of the control log that has a head of a data log."""
+        e, x = self.by_head.get(checkpoint, (None, None))
+        if e:
+            e.used = True
+        return e, x
 
     def in_log(self, r, about):
         if not r.log and in_range(self, self.ranges, r, about):
@@ -471,12 +482,11 @@ class Checker:
             self.missing.append([about, "log"])
             return
         need(head["log"].startswith("%s/%d/" % (self.name, r.header.partition)), "a log of another partition")
-
         key = self.named("compactor", entry.by, entry.proof.index)
         if not key:
             self.missing.append([about, "log"])
             return
-        key.open(entry.data)
+        key.open_entry(entry)
         r.log.check(r.hash, head["log"], key)
         self.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (head["log"], r.log.index, r.log.size, base64.b64encode(r.log.root).decode()))
         self.say(about, "head", str(self.log), "entry %d of %d, commit %d" % (entry.proof.index, self.head.size, head["commit"]))

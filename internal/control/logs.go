@@ -101,12 +101,20 @@ func (e *FalseLogs) Error() string {
 	return fmt.Sprintf("%s signed a list of logs that is not that of the heads before it", e.By)
 }
 
-// checkLogs accepts the list of the heads that were in the log at the size that it names.
+// checkLogs accepts the list of the heads that are in the log before its own entry: under an older one an answer would lack what came since, and be dated now.
 func (s *State) checkLogs(by string) func(*Logs) error {
 	return func(l *Logs) error {
-		if l.Control > s.Size() || *l != NewLogs(l.Control, s.LogLines(l.Control)) {
+		if s.falseLogs(l) {
 			return refuse(whyInvalid, "%w", &FalseLogs{by})
+		}
+		if l.Control < s.Size() {
+			return refuse(whyInvalid, "a list of the logs when there were %d entries, and there are %d", l.Control, s.Size())
 		}
 		return nil
 	}
+}
+
+// falseLogs reports whether a list is not that of the heads before the size that it names.
+func (s *State) falseLogs(l *Logs) bool {
+	return l.Control > s.Size() || *l != NewLogs(l.Control, s.LogLines(l.Control))
 }

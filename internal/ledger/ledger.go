@@ -182,6 +182,32 @@ func (c *Log) Policy() (p *control.Policy) {
 
 // Append puts entries into the log, those that are not in it yet, and returns when they are. signer holds the control key.
 func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string) error {
+	return c.append(ctx, signer, func(s *control.State) (fresh []string, err error) {
+		for _, e := range entries {
+			if !s.Has(e) && len(fresh) < maxBatch {
+				fresh = append(fresh, e)
+			}
+		}
+		return fresh, nil
+	})
+}
+
+// AppendNext is Append of one entry about all that is in the log before it. Where another writer was faster, it is made anew; "" is none.
+func (c *Log) AppendNext(ctx context.Context, signer note.Signer, next func(*control.State) (string, error)) error {
+	entry := ""
+	return c.append(ctx, signer, func(s *control.State) (fresh []string, err error) {
+		if entry != "" && s.Has(entry) {
+			return nil, nil
+		}
+		if entry, err = next(s); err != nil || entry == "" {
+			return nil, err
+		}
+		return []string{entry}, nil
+	})
+}
+
+// append puts what fresh returns into the log, until it returns nothing.
+func (c *Log) append(ctx context.Context, signer note.Signer, fresh func(*control.State) ([]string, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.checkKey(signer); err != nil {
@@ -194,17 +220,15 @@ func (c *Log) Append(ctx context.Context, signer note.Signer, entries ...string)
 		if err := c.checkWhole(ctx); err != nil {
 			return err
 		}
-		var fresh []string
-		for _, e := range entries {
-			if !c.state.Has(e) && len(fresh) < maxBatch {
-				fresh = append(fresh, e)
-			}
-		}
-		// Before the next object is made: verify misses a checkpoint that was published, and is gone.
-		if err := c.checkpoint(ctx, signer); err != nil || len(fresh) == 0 {
+		entries, err := fresh(c.state)
+		if err != nil {
 			return err
 		}
-		data, err := c.state.Build(c.tail, fresh, time.Now(), signer)
+		// Before the next object is made: verify misses a checkpoint that was published, and is gone.
+		if err := c.checkpoint(ctx, signer); err != nil || len(entries) == 0 {
+			return err
+		}
+		data, err := c.state.Build(c.tail, entries, time.Now(), signer)
 		if err != nil {
 			return err
 		}
