@@ -117,3 +117,17 @@ func (c *checker) writer(key []byte) (name string, index uint64, ok bool) {
 	}
 	return "", 0, false
 }
+
+// namedKey is a key that knows itself: two names of one key are one person.
+type namedKey struct {
+	note.Verifier
+	public string // base64, without a name
+}
+
+func newNamedKey(vkey string) (note.Verifier, error) {
+	v, err := note.NewVerifier(vkey)
+	return &namedKey{v, vkey[strings.LastIndexByte(vkey, '+')+1:]}, err
+}
+
+// keyName is the name and hash of a key, as signatures have them.
+func keyName(v note.Verifier) string { return fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash()) }
