@@ -28,6 +28,7 @@ type Archive struct {
 	control *ledger.Log
 	logs    []*openLog
 	heads   map[string][]control.LoggedHead // as they were before the logs were read
+	former  []control.LoggedHead            // likewise, of those who are compactors no longer
 	ends    []uint64                        // of the objects of the control log, then
 
 	expiries expiries
@@ -71,6 +72,7 @@ func OpenArchive(ctx context.Context, store worm.Store, trust []byte) (*Archive,
 		for log, heads := range s.Heads {
 			a.heads[log] = slices.Clone(heads)
 		}
+		a.former = slices.Clone(s.Former)
 		a.ends = s.Ends()
 	})
 	if err := a.readExpiries(ctx); err != nil {

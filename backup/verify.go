@@ -69,6 +69,7 @@ func (a *Archive) verify(ctx context.Context, opt VerifyOptions, piece int64) (*
 			return nil, err
 		}
 	}
+	v.former()
 	v.streams()
 	if a.unfounded != nil {
 		r.strange()

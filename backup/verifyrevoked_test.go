@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,61 @@ func TestCompactorGetsAheadOfItsRevocation(t *testing.T) {
 	}
 	if len(report.Faults) != len(ahead) {
 		t.Errorf("%+v", report.Faults)
+	}
+}
+
+// What a compactor that was revoked puts into the control log has no effect; evidence with the roster that named it would rest on it. So it is a fault if it
+// is not true, and a notice if it is.
+func TestFalseWordOfAFormerCompactor(t *testing.T) {
+	a := newRevokable(t)
+	n := len(a.commits())
+	c, err := commit.Peek(read(t, a.store, a.commitKey(n-1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := merkle.Checkpoint{Origin: c.Log, Size: c.Tree.Size, Root: c.Tree.Root}.Sign(a.thief)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth := control.Head{Log: c.Log, Commit: c.N, Hash: commit.Hash(read(t, a.store, a.commitKey(n-1))), Checkpoint: string(cp)}
+	line := control.LogLine(merkle.Checkpoint{Origin: c.Log, Size: c.Tree.Size, Root: c.Tree.Root})
+	a.revoke()
+	a.logs(truth)
+	if err := a.sequence(control.TypeLogs, control.NewLogs(a.size(), []string{line}), a.thief); err != nil {
+		t.Fatal(err)
+	}
+	named := func() (n int) {
+		for _, f := range a.verify(VerifyOptions{}).Faults {
+			if strings.Contains(f.Detail, " signed a ") {
+				n++
+			}
+		}
+		return n
+	}
+	wantFault(t, a.verify(VerifyOptions{}).Notices, "integrity", fmt.Sprintf("entry %d", a.size()-1), "has no effect")
+	if n := named(); n != 0 {
+		t.Errorf("%d faults where all is true", n)
+	}
+
+	false_ := []control.Head{a.claim(c.N, truth.Hash, c.Tree.Size), a.claim(c.N, commit.Hex32{8}, c.Tree.Size), a.claim(1<<40, commit.Hex32{7}, 1<<40), {Log: "test/9/2026Q4", Checkpoint: string(cp)}}
+	for _, h := range false_ {
+		a.logs(h)
+		wantFault(t, a.verify(VerifyOptions{}).Faults, "integrity", fmt.Sprintf("entry %d", a.size()-1), "signed a head of "+h.Log+" that is not true")
+	}
+	if err := a.sequence(control.TypeLogs, control.NewLogs(a.size(), nil), a.thief); err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, a.verify(VerifyOptions{}).Faults, "integrity", fmt.Sprintf("entry %d", a.size()-1), "test/compactor/second signed a list of logs")
+	if got := named(); got != len(false_)+1 {
+		t.Errorf("%d faults, want %d", got, len(false_)+1)
+	}
+	// Who never was a compactor is heard by nobody.
+	stranger := signer(t, a.thief.Name(), slices.Repeat([]byte{3}, 32))
+	if err := a.sequence(control.TypeLogs, control.NewLogs(a.size(), nil), stranger); err != nil {
+		t.Fatal(err)
+	}
+	if got := named(); got != len(false_)+1 {
+		t.Errorf("with a stranger's: %d faults, want %d", got, len(false_)+1)
 	}
 }
 

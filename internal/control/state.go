@@ -32,6 +32,7 @@ type State struct {
 	Expiries    []LoggedExpired
 	Supplements []LoggedSupplement
 	Lists       []LoggedLogs // of logs
+	Former      []LoggedHead // of those who are compactors no longer; without effect
 
 	log      note.Verifier
 	root     note.Verifier
@@ -125,6 +126,8 @@ func (s *State) apply(file string, at time.Time) {
 	var effect func()
 	if err == nil {
 		effect, err = s.plan(&l, at)
+	} else if e != nil && e.Archive == s.Trust.Archive && (e.Type == TypeLogs || e.Type == TypeHeads) {
+		err = s.former(file, &l, err)
 	}
 	if s.known[hash] {
 		err = refuse(whyReplayed, "it is in the log already")
