@@ -29,6 +29,8 @@ func TestQuarantine(t *testing.T) {
 		sent = append(sent, append([]byte(fmt.Sprintf("rubbish %d ", i)), bytes.Repeat([]byte{byte(i)}, 300<<10)...))
 		s.append(spool.Frames, sent[i])
 	}
+	sent = append(sent, []byte("x"))
+	s.append(spool.Frames, sent[5])
 	s.close()
 	a.once(nil)
 	wantExit(t, a.verify(VerifyOptions{}), 0, "integrity", "completeness")
@@ -55,8 +57,43 @@ func TestQuarantine(t *testing.T) {
 			t.Errorf("message %d does not open: %v", i, err)
 		}
 	}
-	if kept != 3 {
-		t.Errorf("%d messages kept, want the 3 that fit", kept)
+	if kept != 4 {
+		t.Errorf("%d messages kept, want the 4 that fit", kept)
+	}
+	r, err := a.open().Unlock(a.file("reader", "reader.stele"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for q, err := range r.Quarantine(t.Context()) {
+		if err != nil || q.Length != len(sent[i]) || q.Offset != int64(i+1) || q.Reason == "" || (q.Message != nil) != (i < 3 || i == 5) || q.Message != nil && !bytes.Equal(q.Message, sent[i]) {
+			t.Errorf("message %d: %v, %d bytes at %d, %q", i, err, q.Length, q.Offset, q.Reason)
+		}
+		i++
+	}
+	if i != len(sent) {
+		t.Errorf("the reader is given %d messages of %d", i, len(sent))
+	}
+
+	// What a dishonest compactor put there is named, the rest is given.
+	key := keysOf(t, a.store, "logs/")
+	key = slices.DeleteFunc(key, func(k string) bool { return !strings.HasSuffix(k, ".quarantine") })
+	mem := a.store.(*storetest.Memory)
+	for v, err := range mem.Versions(t.Context(), key[0], "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem.Remove(v.Key, v.ID)
+	}
+	mem.Overwrite(key[0], []byte("rubbish"))
+	n := 0
+	for q, err := range r.Quarantine(t.Context()) {
+		if n++; err == nil || q.SHA256 != "" {
+			t.Errorf("altered: %v %s", err, q.SHA256)
+		}
+	}
+	if n != 1 {
+		t.Errorf("altered: %d answers", n)
 	}
 }
 

@@ -3,15 +3,13 @@ package compact
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/stelelog/stele/internal/chain"
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/segment"
 )
 
 // quarantineQuota bounds the messages that a segment keeps; past it only their digests are listed.
@@ -22,21 +20,14 @@ const maxSetAside = 10_000
 
 // setAside is a message that is no valid frame of an authentic stream.
 type setAside struct {
-	Lane   string       `json:"lane"`
-	Offset int64        `json:"offset"`
-	Time   time.Time    `json:"time"`
-	Reason string       `json:"reason"`
-	Length int          `json:"length"`
-	SHA256 commit.Hex32 `json:"sha256"`
-	Sealed []byte       `json:"sealed,omitempty"`
-
-	data []byte
+	segment.SetAside
+	data []byte // nil past the quota
 }
 
 // setAside keeps a message for those who will look into it. It turns no verdict red by itself: anybody who can reach
 // the transport can put rubbish into it.
 func (w *worker) setAside(lane string, m message, reason error) {
-	q := setAside{Lane: lane, Offset: m.Pos, Time: m.Time.UTC(), Reason: reason.Error(), Length: len(m.Data), SHA256: sha256.Sum256(m.Data)}
+	q := setAside{SetAside: segment.SetAside{Lane: lane, Offset: m.Pos, Time: m.Time.UTC(), Reason: reason.Error(), Length: len(m.Data), SHA256: sha256.Sum256(m.Data)}}
 	if w.batch.kept+len(m.Data) <= quarantineQuota {
 		q.data = bytes.Clone(m.Data)
 		w.batch.kept += len(m.Data)
@@ -69,20 +60,18 @@ func (w *worker) quarantine() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
+	var out []byte
 	for _, q := range w.batch.set {
 		if q.data != nil {
 			if q.Sealed, err = keyscope.SealQuarantine(key, w.c.trust.Archive, q.data); err != nil {
 				return nil, fmt.Errorf("quarantine: %w", err)
 			}
 		}
-		if err := enc.Encode(q); err != nil {
+		if out, err = segment.AppendSetAside(out, &q.SetAside); err != nil {
 			return nil, err
 		}
 	}
-	return out.Bytes(), nil
+	return out, nil
 }
 
 // found reports what a chain of commits holds that no honest writer leaves, once per finding.

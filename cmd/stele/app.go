@@ -64,7 +64,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupSetUp, a.initCommand(), a.keyCommand(), a.topicsCommand(), a.doctorCommand(), a.envCommand())
 	add(groupWork, a.captureCommand(), a.spoolCommand())
-	add(groupArchive, a.verifyCommand(), a.auditCommand(), a.diffCommand(), a.segmentsCommand(), a.exportCommand(), a.expireCommand(), a.searchCommand(), a.showCommand(), a.restoreCommand(),
+	add(groupArchive, a.verifyCommand(), a.auditCommand(), a.diffCommand(), a.segmentsCommand(), a.quarantineCommand(), a.exportCommand(), a.expireCommand(), a.searchCommand(), a.showCommand(), a.restoreCommand(),
 		a.proveCommand(), a.checkCommand(), a.drillCommand())
 	add(groupPeople, a.policyCommand(), a.eraseCommand(), a.holdCommand(), a.recoverCommand())
 	root.AddCommand(a.versionCommand())

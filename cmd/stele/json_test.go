@@ -43,6 +43,7 @@ func TestEveryVerbAnswersWithOneObject(t *testing.T) {
 		{"audit", "audit", 0},
 		{"audit-ack", "audit ack 00000000000000000000000000000000 --reason lost", exitFailed},
 		{"segments", "segments", 0},
+		{"quarantine", "quarantine", 0},
 		{"export-tiles", "export tiles " + at("tiles"), 0},
 		{"diff", "diff file://" + at("archive") + " file://" + at("archive"), 0},
 		{"search", "search", 0},
