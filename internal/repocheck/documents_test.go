@@ -179,3 +179,50 @@ func TestArchitectureMapsEveryPackage(t *testing.T) {
 		return err == nil
 	}))
 }
+
+// fewFiles is how many files a package may have before the file map has to name each.
+const fewFiles = 8
+
+// unmapped lists the files of larger packages that a file map does not name. A package whose files follow a rule, such as one file a
+// verb, says so on its line: "one file a …". Package comments, errors, main, and what is for one kind of machine need no words.
+func unmapped(section string, files []goFile) (complaints []string) {
+	var own []string
+	for _, f := range files {
+		base := strings.TrimSuffix(path.Base(f.path), ".go")
+		if base != "doc" && base != "errors" && base != "main" && !strings.Contains(base, "_") {
+			own = append(own, f.path)
+		}
+	}
+	dir := files[0].dir()
+	rule := regexp.MustCompile("(?m)^- .*`" + regexp.QuoteMeta(dir) + "`.*one file a ")
+	if len(own) <= fewFiles || rule.MatchString(section) {
+		return nil
+	}
+	for _, name := range own {
+		if path.Base(name) != path.Base(dir)+".go" && !strings.Contains(section, "`"+name+"`") {
+			complaints = append(complaints, "the file map does not name "+name)
+		}
+	}
+	return complaints
+}
+
+func TestArchitectureMapsFiles(t *testing.T) {
+	var large []goFile
+	for i := range fewFiles + 1 {
+		large = append(large, goFile{path: fmt.Sprintf("merkle/f%d.go", i)})
+	}
+	large = append(large, goFile{path: "merkle/doc.go"}, goFile{path: "merkle/f_linux.go"})
+	if got := unmapped("- `merkle` trees: `merkle/f0.go`, `merkle/f1.go`\n", large); len(got) != fewFiles-1 {
+		t.Errorf("the rule says %q", got)
+	}
+	if got := unmapped("- `merkle` trees, one file a tree\n", large); len(got) != 0 {
+		t.Errorf("by a rule of its own: %q", got)
+	}
+	if got := unmapped("- `merkle` trees\n", large[1:]); len(got) != 0 {
+		t.Errorf("of few files the rule says %q", got)
+	}
+	section := fileMap(read(t, "docs/ARCHITECTURE.md"))
+	for _, files := range byPackage(goFiles(t)) {
+		complain(t, unmapped(section, files))
+	}
+}
