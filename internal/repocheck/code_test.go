@@ -10,6 +10,7 @@ import (
 
 const (
 	maxFileLines = 400
+	maxFuncLines = 80
 	maxExported  = 35
 )
 
@@ -97,6 +98,28 @@ func TestFilesAreShort(t *testing.T) {
 		example{"logpipe/a.go", long, true},
 		example{"logpipe/a_test.go", long, false},
 		example{"logpipe/a.go", long[:len(long)-1], false},
+	)
+}
+
+func shortFuncs(f goFile) (complaints []string) {
+	for _, decl := range f.ast.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok || f.isTest() {
+			continue
+		}
+		if n := f.line(fn.End()) - f.line(fn.Pos()) + 1; n > maxFuncLines {
+			complaints = append(complaints, fmt.Sprintf("%s: %s has %d lines, more than %d: give its steps names", f.at(fn), fn.Name.Name, n, maxFuncLines))
+		}
+	}
+	return complaints
+}
+
+func TestFunctionsAreShort(t *testing.T) {
+	fill := strings.Repeat("\n", maxFuncLines-1)
+	checkFiles(t, shortFuncs,
+		example{"logpipe/a.go", "package p\nfunc f() {" + fill + "\n}", true},
+		example{"logpipe/a.go", "package p\nfunc f() {" + fill + "}", false},
+		example{"logpipe/a_test.go", "package p\nfunc f() {" + fill + "\n}", false},
 	)
 }
 
