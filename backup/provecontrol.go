@@ -6,11 +6,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
 )
@@ -61,8 +63,9 @@ type provenRoster struct {
 	index uint64
 	entry string
 	names []string
-	whole bool // a policy
-	shown []string
+	whole bool   // a policy
+	shown []int  // of names
+	first uint64 // entry by somebody whom it names
 }
 
 // replay reads the control log once: hashes, names, what erasures may need, and for each record the first head that covers it.
@@ -121,7 +124,7 @@ func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
 		return
 	}
 	for _, h := range heads.Heads {
-		p.takeRunHeads(l, h, entry)
+		p.takeRunHeads(l, h, heads.Roster, entry)
 		for _, f := range p.found {
 			if f.head != nil || h.Log != f.l.chain.Origin {
 				continue
@@ -131,7 +134,7 @@ func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
 			if err != nil || missing != nil || cp.Size <= f.index || c.hash != h.Hash {
 				continue
 			}
-			f.head = &provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root}
+			f.head = &provenHead{Head: h, index: l.Index, entry: entry, by: l.By, roster: heads.Roster, size: cp.Size, root: cp.Root}
 			if log.heads[l.Index] == nil {
 				log.heads[l.Index] = f.head
 			}
@@ -140,7 +143,7 @@ func (p *prover) takeHeads(log *controlProof, l *control.Listed, entry string) {
 }
 
 func (log *controlProof) takeNames(s *control.State, l *control.Listed, entry string) {
-	r := provenRoster{index: l.Index, entry: entry, whole: l.Type == control.TypePolicy}
+	r := provenRoster{index: l.Index, entry: entry, whole: l.Type == control.TypePolicy, first: math.MaxUint64}
 	policy := new(control.Policy)
 	if r.whole {
 		if l.Into(policy) != nil {
@@ -171,8 +174,11 @@ func (log *controlProof) show(before uint64, is func(line string) bool) {
 			continue
 		}
 		if n := slices.IndexFunc(r.names, is); n >= 0 {
-			if !slices.Contains(r.shown, r.names[n]) {
-				r.shown = append(r.shown, r.names[n])
+			if !slices.Contains(r.shown, n) {
+				r.shown = append(r.shown, n)
+			}
+			if !strings.HasPrefix(r.names[n], "writer ") {
+				r.first = min(r.first, before)
 			}
 			return
 		}
@@ -197,13 +203,24 @@ func (log *controlProof) entries(ctx context.Context, p *prover) error {
 		})
 	}
 	shown := map[uint64]func() error{}
+	named := map[uint64]*provenRoster{}
 	for i := range log.rosters {
-		if r := &log.rosters[i]; len(r.shown) > 0 {
+		if r := &log.rosters[i]; len(r.shown) == 0 {
+			continue
+		} else if by := log.namedBy(r); by != nil {
+			named[by.index] = r
+		} else {
 			shown[r.index] = func() error { return r.part(p, log) }
 		}
 	}
 	for index, h := range log.heads {
-		shown[index] = func() error { return log.entry(p, index, h.entry) }
+		shown[index] = func() error {
+			if r := named[index]; r != nil {
+				p.parts = append(p.parts, evidence.Part{Kind: evidence.KindEntry, Data: []byte(r.entry)})
+				r.lines(p)
+			}
+			return log.entry(p, index, h.entry)
+		}
 	}
 	if log.list != nil {
 		shown[log.list.Index] = func() error { return log.listLogs(p) }
@@ -230,12 +247,34 @@ func (log *controlProof) entries(ctx context.Context, p *prover) error {
 	return nil
 }
 
+// namedBy is the first head whose compactor named a roster, if nothing before it needs that: then its place in the log need not
+// be shown.
+func (log *controlProof) namedBy(r *provenRoster) (first *provenHead) {
+	if r.whole {
+		return nil
+	}
+	hash := commit.Hash([]byte(r.entry))
+	for _, h := range log.heads {
+		if h.roster == hash && h.index <= r.first && (first == nil || h.index < first.index) {
+			first = h
+		}
+	}
+	return first
+}
+
 // part adds a roster with the names that are shown, or a policy.
 func (r *provenRoster) part(p *prover, log *controlProof) error {
-	if err := log.entry(p, r.index, r.entry); err != nil || r.whole {
-		return err
+	err := log.entry(p, r.index, r.entry)
+	if err == nil && !r.whole {
+		r.lines(p)
 	}
-	return r.lines(p)
+	return err
+}
+
+// lines adds the names of a roster that are shown.
+func (r *provenRoster) lines(p *prover) {
+	slices.Sort(r.shown)
+	p.parts = append(p.parts, evidence.NamesPart(r.names, r.shown))
 }
 
 // entry adds an entry with its proof.
@@ -249,24 +288,5 @@ func (log *controlProof) entry(p *prover, index uint64, entry string) error {
 		return err
 	}
 	p.parts = append(p.parts, evidence.Part{Kind: evidence.KindEntry, Data: []byte(entry)}, evidence.Part{Kind: evidence.KindControl, Data: proof})
-	return nil
-}
-
-// lines adds the names of a roster that are shown.
-func (r *provenRoster) lines(p *prover) error {
-	hashes := make([]merkle.Hash, len(r.names))
-	for i, line := range r.names {
-		hashes[i] = merkle.LeafHash([]byte(line))
-	}
-	for i, line := range r.names {
-		if !slices.Contains(r.shown, line) {
-			continue
-		}
-		path, err := pathIn(hashes, uint64(i))
-		if err != nil {
-			return err
-		}
-		p.parts = append(p.parts, evidence.NamePart(line, i, path))
-	}
 	return nil
 }

@@ -180,11 +180,12 @@ func steps(entries [][]byte, at int) (path []evidence.Step) {
 // provenHead is a head of a data log that the control log has.
 type provenHead struct {
 	control.Head
-	index uint64 // of the entry
-	entry string
-	by    string
-	size  uint64
-	root  merkle.Hash
+	index  uint64 // of the entry
+	entry  string
+	by     string
+	roster commit.Hex32 // that they name
+	size   uint64
+	root   merkle.Hash
 }
 
 // peekHead reads the size and root of a checkpoint of the control log's, whose entry was judged when it was read.

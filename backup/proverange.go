@@ -160,13 +160,13 @@ func (p *answering) reach(r *leafRun) bool {
 }
 
 // takeRunHeads notes the heads of the logs of an answer that are longer than those before.
-func (p *prover) takeRunHeads(l *control.Listed, h control.Head, entry string) {
+func (p *prover) takeRunHeads(l *control.Listed, h control.Head, roster commit.Hex32, entry string) {
 	for _, r := range p.runs {
 		cp, err := peekHead(h.Checkpoint)
 		c, missing := r.l.commitAt(h.Commit)
 		n := len(r.heads)
 		if h.Log == r.l.chain.Origin && err == nil && missing == nil && c.hash == h.Hash && cp.Size == c.Tree.Size && (n == 0 || r.heads[n-1].size < cp.Size) {
-			r.heads = append(r.heads, provenHead{Head: h, index: l.Index, entry: entry, by: l.By, size: cp.Size, root: cp.Root})
+			r.heads = append(r.heads, provenHead{Head: h, index: l.Index, entry: entry, by: l.By, roster: roster, size: cp.Size, root: cp.Root})
 		}
 	}
 }

@@ -25,7 +25,8 @@ type voucher struct {
 }
 
 // vouch puts the proofs under the smallest head that somebody else has seen and that covers need entries, and notes who has
-// seen it or a later one. Without such a head they stay under the newest one, with nobody to vouch for it.
+// seen it or a later one. Without such a head it is the smallest one that was published, with nobody to vouch for it: the
+// earliest word of the control log, and the shortest proofs.
 func (log *controlProof) vouch(ctx context.Context, p *prover, need uint64) error {
 	cosigned, err := p.cosigned(ctx, need)
 	if err != nil {
@@ -37,7 +38,11 @@ func (log *controlProof) vouch(ctx context.Context, p *prover, need uint64) erro
 	}
 	all := slices.DeleteFunc(slices.Concat(cosigned, anchored), func(v voucher) bool { return v.size > uint64(len(log.hashes)) })
 	if len(all) == 0 {
-		return nil
+		size, head, err := p.a.control.CheckpointFrom(ctx, log.state, need)
+		if head != nil {
+			log.size, log.checkpoint = size, head
+		}
+		return err
 	}
 	if err := p.a.control.Refresh(ctx); err != nil {
 		return err

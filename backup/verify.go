@@ -117,6 +117,8 @@ func (v *verifier) controlLog() {
 			switch {
 			case errors.As(l.Unauthorised, new(*control.FalseLogs)):
 				v.r.fault(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "%v: answers under it may lack a log", l.Unauthorised)
+			case errors.As(l.Unauthorised, new(*control.FalseRoster)):
+				v.r.fault(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "%v: evidence under them may name whom the log does not", l.Unauthorised)
 			case l.Unauthorised != nil:
 				v.r.notice(integrity, fmt.Sprintf("%s entry %d", ledger.Prefix, l.Index), "has no effect: %v", l.Unauthorised)
 			case l.Type == control.TypeDisclosure:

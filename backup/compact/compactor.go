@@ -312,7 +312,9 @@ func (c *Compactor) flush(ctx context.Context, age time.Duration) error {
 	own := len(entries)
 	c.mu.Unlock()
 	if len(heads) > 0 {
-		e, err := control.Sign(c.trust.Archive, control.TypeHeads, c.now(), control.Heads{Heads: heads}, c.signer)
+		body := control.Heads{Heads: heads}
+		c.control.View(func(s *control.State) { body.Roster = s.Roster() })
+		e, err := control.Sign(c.trust.Archive, control.TypeHeads, c.now(), body, c.signer)
 		if err != nil {
 			return err
 		}

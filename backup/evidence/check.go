@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -74,26 +75,20 @@ type recordGroup struct {
 	scope  *scopePart
 }
 
-// entryGroup is an entry of the control log with its proof and, of a roster, lines.
+// entryGroup is an entry of the control log with its proof and, of a roster, names.
 type entryGroup struct {
 	number int
 	file   string
 	entry  *control.Entry
 	proof  *merkle.TLogProof
-	lines  []namePart
+	names  *namesPart
 	logs   []byte // lines of a list of logs; nil without
 	more   bool   // something else than its proof belongs to it
+	bound  bool   // a roster that the heads behind it name
 	used   bool
 	opened string // key whose signature holds
 
 	erasure erasureParts
-}
-
-type namePart struct {
-	number int
-	line   string
-	index  int
-	path   []merkle.Hash
 }
 
 // Check says what a file shows to whoever trusts the trust file. An error that wraps [ErrFormat] says that the file
@@ -235,7 +230,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		c.entries = append(c.entries, &entryGroup{number: n, file: string(p.Data), entry: entry})
 	case KindCosigned, KindAnchored:
 		return c.takeVouch(n, p)
-	case KindControl, KindName, KindRoot, KindErased, KindTries, KindSelect, KindRemoved, answer.KindLogs:
+	case KindControl, KindNames, KindRoot, KindErased, KindTries, KindSelect, KindRemoved, answer.KindLogs:
 		if e == nil {
 			return errMisplaced
 		}
@@ -281,24 +276,15 @@ func (g *entryGroup) take(n int, p Part) (err error) {
 		g.logs = p.Data
 		return nil
 	}
-	if p.Kind != KindName {
+	if p.Kind != KindNames {
 		return g.takeErasure(n, p)
 	}
-	if g.entry.Type != control.TypeRoster {
+	if g.entry.Type != control.TypeRoster || g.names != nil {
 		return errMisplaced
 	}
-	c := cursor{b: p.Data}
-	line := namePart{number: n, index: int(c.u16())}
-	line.path = c.path()
-	line.line = string(c.b)
-	if c.broken {
-		return errPart
-	}
-	if len(g.lines) > 0 && g.lines[len(g.lines)-1].index >= line.index {
-		return errMisplaced
-	}
-	g.lines = append(g.lines, line)
-	return nil
+	names, err := parseNames(p.Data)
+	names.number, g.names = n, &names
+	return err
 }
 
 // parseProof reads a tlog-proof as this format has it: nothing in it is without meaning.
@@ -362,10 +348,10 @@ func (c *checker) controlProof(e *entryGroup) error {
 // leftOver refuses what nothing needed: an honest author has no use for it.
 func (c *checker) leftOver() error {
 	for _, e := range c.entries {
-		if !e.used && e.proof != nil {
+		if !e.used && (e.proof != nil || e.bound) {
 			return failed(e.number, "a %s entry that says nothing about any record here", e.entry.Type)
 		}
-		if e.proof == nil {
+		if e.proof == nil && !e.bound {
 			c.missing("archive", whatControl, fmt.Sprintf("part %d: a %s entry without its proof in the control log", e.number, e.entry.Type))
 		}
 	}
@@ -377,10 +363,8 @@ func (c *checker) leftOver() error {
 		}
 	}
 	for _, s := range c.names {
-		for _, n := range s.parts {
-			if !s.used[n.line] {
-				return failed(n.number, "a line of the roster that nothing here needs")
-			}
+		if n := s.group.names; n != nil && slices.ContainsFunc(n.lines, func(line string) bool { return !s.used[line] }) {
+			return failed(n.number, "a line of the roster that nothing here needs")
 		}
 	}
 	return nil

@@ -48,7 +48,7 @@ const (
 	KindStream  = 5  // a stream certificate
 	KindEntry   = 6  // an entry of the control log
 	KindControl = 7  // tlog-proof of the entry before, in the control log
-	KindName    = 8  // a line of the roster before
+	KindNames   = 8  // lines of the roster before
 	KindRoot    = 9  // a root record of the key tries
 	KindErased  = 10 // list of erased paths
 	KindTries   = 11 // proofs that nothing but the list went

@@ -9,18 +9,25 @@ const dictionaryText = `{"cause":"request","requests":[{"request":"","erased":1}
 {"stele":"keyroot/v1","prev":"","n":"by":"control":"generation":1,"folded":{"cluster":"","topic":"","lanes":{"":{"next":"last":""}}},"live":
 "commitment":"","next_pack":"runs":[{"count":"hash":"","keys":[],"index":[],"packs":[]}],"packs":[{"n":"sha256":"","size":}],"salt":"","sealed":""
 {"what":"erase","until":"","urgent":false,"select":{"kind":"subject","salted":"","week":"sealed":""}}} approver holder reader keyservice writer
+{"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
+"type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
+default chat gpt-4 claude-
 c2sp.org/tlog-proof@v1
 index 1
 /control
-{"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
-"type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
-"type":"roster","by":"/root","body":{"version":1,"names":5,"root":""}}
+stele logpipe/1
+compactor /compactor/default+
+writer default 
+"}}
 
-— /root
-"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\n\n\n\n— /compactor/default A\n"}]}}
+— /root 
+heads","archive":"
+","time":"20
+Z","by":"/root","body":{"version":1,"names":1,"root":"
+Z","by":"/compactor/default","body":{"heads":[{"log":"/0/20Q1","commit":1,"hash":"","checkpoint":"/0/20Q1\n
 
-— /compactor/default
-`
+— /compactor/default \n\n\n— /compactor/default \n"}],"roster":"
+{"stele":"entry/v1","type":"roster","archive":"`
 
 // dictionary is what packing takes for known.
 func dictionary(archive [16]byte) []byte {

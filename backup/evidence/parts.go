@@ -74,12 +74,6 @@ func ScopePart(entry, signed []byte, path []Step, names [3]Value) Part {
 	return Part{KindScope, data}
 }
 
-// NamePart makes the part of line number index of a roster, with its path there.
-func NamePart(line string, index int, path []merkle.Hash) Part {
-	data := appendPath(le.AppendUint16(nil, uint16(index)), path)
-	return Part{KindName, append(data, line...)}
-}
-
 func appendPath(data []byte, path []merkle.Hash) []byte {
 	data = append(data, byte(len(path)))
 	for _, h := range path {

@@ -203,14 +203,14 @@ func (w *rangeWorld) keep(roles ...string) (parts []Part) {
 		if entry.Type == control.TypeLogs {
 			parts = append(parts, Part{answer.KindLogs, []byte(strings.Join(w.lines(), "\n") + "\n")})
 		}
-		for i+2 < len(all) && all[i+2].Kind == KindName {
-			if slices.ContainsFunc(roles, func(role string) bool { return bytes.Contains(all[i+2].Data, []byte(role)) }) {
-				parts = append(parts, all[i+2])
-			}
+		if i+2 < len(all) && all[i+2].Kind == KindNames {
+			parts = append(parts, all[i+2])
 			i++
 		}
 	}
-	return parts
+	return w.keepNames(parts, func(line string) bool {
+		return slices.ContainsFunc(roles, func(role string) bool { return strings.HasPrefix(line, role) })
+	})
 }
 
 func (w *rangeWorld) judge(parts ...Part) (verdict, *Report) {
@@ -339,7 +339,7 @@ func (w *rangeWorld) withoutKeys(t *testing.T, q answer.Query) {
 	for name, parts := range map[string][]Part{
 		"no head in the control log": slices.Delete(slices.Clone(around), at, at+2),
 		"no proof of the head":       slices.Delete(slices.Clone(around), at+1, at+2),
-		"nobody names the compactor": slices.DeleteFunc(slices.Clone(around), func(p Part) bool { return p.Kind == KindName }),
+		"nobody names the compactor": slices.DeleteFunc(slices.Clone(around), func(p Part) bool { return p.Kind == KindNames }),
 		"nothing but leaves":         nil,
 	} {
 		v, report := w.judge(append([]Part{r}, parts...)...)

@@ -155,10 +155,10 @@ func (c *checker) signedBy(r *rangePart, f *signedFrame, cert *keyscope.Cert) er
 func (c *checker) stream(cert *keyscope.Cert) {
 	about := "stream " + hex.EncodeToString(cert.Stream[:])
 	c.holds(about, whatCertified, "service key "+hex.EncodeToString(cert.ServiceKey[:]), "stream of "+cert.Service)
-	name, index, ok := c.writer(cert.ServiceKey[:])
+	name, place, ok := c.writer(cert.ServiceKey[:])
 	if !ok {
 		c.missing(about, whatWriter, "that the access policy names its service key")
 		return
 	}
-	c.holds(about, whatWriter, keyName(c.rootKey), fmt.Sprintf("writer %s by entry %d", name, index))
+	c.holds(about, whatWriter, keyName(c.rootKey), fmt.Sprintf("writer %s %s", name, place))
 }

@@ -81,13 +81,13 @@ func (c *checker) frame(g *recordGroup, about string, out *Record) error {
 	}
 	c.holds(about, whatSigned, "stream "+hex.EncodeToString(cert.Stream[:]), fmt.Sprintf("leaf %s, seq %d", leaf, g.leaf.Seq))
 	c.holds(about, whatCertified, "service key "+hex.EncodeToString(cert.ServiceKey[:]), "stream of "+cert.Service)
-	name, index, ok := c.writer(cert.ServiceKey[:])
+	name, place, ok := c.writer(cert.ServiceKey[:])
 	if !ok {
 		c.missing(about, whatWriter, "that the access policy names its service key")
 		return nil
 	}
 	out.Service = cert.Service
-	c.holds(about, whatWriter, keyName(c.rootKey), fmt.Sprintf("writer %s by entry %d", name, index))
+	c.holds(about, whatWriter, keyName(c.rootKey), fmt.Sprintf("writer %s %s", name, place))
 	return nil
 }
 

@@ -2,25 +2,30 @@ package evidence
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
-	"math/bits"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"math/rand/v2"
+	"slices"
 	"testing"
-	"time"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
+	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/merkle"
 )
 
+// An archive of 10⁹ leaves: so many segments. Its control log begins with policy, read key and roster, and has a head and a list of logs for each segment.
 const (
-	billion = 1_000_013_824 // leaves: 15,259 segments of 65,536
-	// controlEntries are a head and a list of logs for each segment.
-	controlEntries = 2 * 15_259
+	segmentLeaves = 1 << 16
+	segments      = 15_259
+	founding      = 3
 )
 
 func someBytes[T ~[16]byte | ~[32]byte]() (b T) {
 	h := make([]byte, len(b))
-	rand.Read(h)
+	crand.Read(h)
 	for i := range h {
 		b[i] = h[i]
 	}
@@ -35,12 +40,14 @@ func someHashes(n int) []merkle.Hash {
 	return out
 }
 
-// amongABillion are the parts of a record in a frame of so many, in a log of 10⁹ leaves under a control log of 30,518 entries. Who looks at a path cannot tell
-// hashes of leaves from random ones, so all siblings are random; roots and signatures are made of them, and the file holds.
-func amongABillion(t testing.TB, inFrame int) (*rangeWorld, []Part) {
+// amongABillion are the parts of a record in a frame of so many, at a place in some segment of an archive of 10⁹ leaves, as 'stele prove' makes them: under the first
+// head that covers it, which is the first that the control log has, under the first head of that. Who looks at a path cannot tell hashes of leaves from random ones, so all
+// siblings are random; roots and signatures are made of them, and the file holds.
+func amongABillion(t testing.TB, x place, inFrame int) (*rangeWorld, []Part) {
 	w := newRangeWorld(t)
-	cert := w.certs[logA]
-	leaf := record.Leaf{Type: record.Plain, Kind: 1, Stream: cert.Stream, Seq: 123_456, Time: time.Date(2026, 11, 28, 14, 0, 0, 123456789, time.UTC).UnixNano(), Class: "default",
+	w.at = w.at.Add(123_456_789)
+	cert := w.realStream()
+	leaf := record.Leaf{Type: record.Plain, Kind: 1, Stream: cert.Stream, Seq: 123_456, Time: w.at.UnixNano(), Class: "default",
 		ID: someBytes[[16]byte](), Scope: someBytes[[16]byte](), Digest: someBytes[[32]byte](), Slot: 3, Commitment: someBytes[[32]byte](), Buckets: [4]byte{11, 8, 9, 20}}
 	leaf.Clear[record.Operation], leaf.Clear[record.Model] = "chat", "gpt-4o"
 	leafdata := leaf.Append(nil)
@@ -55,70 +62,93 @@ func amongABillion(t testing.TB, inFrame int) (*rangeWorld, []Part) {
 	}
 	signed = append(signed, ed25519.Sign(w.streams[logA], append([]byte("stele/frame/v1\n"), signed...))...)
 
-	nodes, err := merkle.InclusionNodes(billion-12_345, billion)
-	w.must(err)
-	way := someHashes(min(len(nodes), bits.Len64(billion-1)))
-	root, ok := climb(frame[inFrame/2], billion-12_345, billion, way)
+	index, size := x.segment*segmentLeaves+x.leaf, (x.segment+1)*segmentLeaves
+	way := someHashes(inclusion(index, size))
+	root, ok := climb(frame[inFrame/2], index, size, way)
 	if !ok {
 		t.Fatalf("a path of %d hashes", len(way))
 	}
 	compactor := "acme/compactor/c1"
-	head, err := merkle.Checkpoint{Origin: logA, Size: billion, Root: root}.Sign(w.signers[compactor])
+	head, err := merkle.Checkpoint{Origin: logA, Size: size, Root: root}.Sign(w.signers[compactor])
 	w.must(err)
-	proof, err := merkle.TLogProof{Index: billion - 12_345, Path: way, Checkpoint: head}.MarshalText()
+	proof, err := merkle.TLogProof{Index: index, Path: way, Checkpoint: head}.MarshalText()
 	w.must(err)
 
-	roster := w.entries[1]
-	heads, err := control.Sign(w.archive, control.TypeHeads, w.at, control.Heads{Heads: []control.Head{{Log: logA, Commit: 15_258, Hash: someBytes[[32]byte](), Checkpoint: string(head)}}}, w.signers[compactor])
+	roster, err := control.Sign(w.archive, control.TypeRoster, w.at.Add(-77_777_777_777_777), control.NewRoster(&w.policy), w.signers["acme/root"])
 	w.must(err)
-	all := someHashes(controlEntries)
-	all[2], all[controlEntries-2] = control.LeafHash(roster), control.LeafHash(heads)
-	top, err := merkle.Checkpoint{Origin: "acme/control", Size: controlEntries, Root: merkle.Root(all)}.Sign(w.signers["acme/control"])
+	body := control.Heads{Heads: []control.Head{{Log: logA, Commit: x.segment, Hash: someBytes[[32]byte](), Checkpoint: string(head)}}, Roster: commit.Hash([]byte(roster))}
+	heads, err := control.Sign(w.archive, control.TypeHeads, w.at, body, w.signers[compactor])
 	w.must(err)
-	entry := func(index int, e string) []Part {
-		p, err := merkle.TLogProof{Index: uint64(index), Path: w.path(all, index), Checkpoint: top}.MarshalText()
-		w.must(err)
-		return []Part{{KindEntry, []byte(e)}, {KindControl, p}}
-	}
-	parts := []Part{RecordPart(leafdata, signed, w.path(frame, inFrame/2)), {KindLog, proof}, {KindStream, cert.Bytes()}}
-	parts = append(parts, entry(2, roster)...)
-	names := w.policy.Names()
-	var lines []merkle.Hash
-	for _, n := range names {
-		lines = append(lines, merkle.LeafHash([]byte(n)))
-	}
-	for i, n := range names {
-		if n[:6] == "compac" || n[:6] == "writer" {
-			parts = append(parts, NamePart(n, i, w.path(lines, i)))
-		}
-	}
-	return w, append(parts, entry(controlEntries-2, heads)...)
+	way = someHashes(inclusion(x.entry, x.entry+1))
+	root, _ = climb(control.LeafHash(heads), x.entry, x.entry+1, way)
+	top, err := merkle.Checkpoint{Origin: "acme/control", Size: x.entry + 1, Root: root}.Sign(w.signers["acme/control"])
+	w.must(err)
+	inControl, err := merkle.TLogProof{Index: x.entry, Path: way, Checkpoint: top}.MarshalText()
+	w.must(err)
+	parts := []Part{RecordPart(leafdata, signed, w.path(frame, inFrame/2)), {KindLog, proof}, {KindStream, cert.Bytes()}, {KindEntry, []byte(roster)}}
+	parts = append(parts, namesOf(w.policy.Names(), func(line string) bool { return line[:6] == "compac" || line[:6] == "writer" })...)
+	return w, append(parts, Part{KindEntry, []byte(heads)}, Part{KindControl, inControl})
 }
 
-// Evidence of one record among 10⁹, without cosignatures and payload. Half of it are the two paths of the tree of 10⁹ and of the frame, and those of the control
-// log, which nothing makes shorter.
-func TestEvidenceAmongABillion(t *testing.T) {
-	for _, inFrame := range []int{1, 100} {
-		w, parts := amongABillion(t, inFrame)
-		file := w.file(parts)
-		v, r := judge(t, w.trust(), file)
-		if v.Err != "" || !r.Whole() {
-			t.Fatalf("%+v", v)
-		}
-		_, rest, err := Parse(file)
-		if err != nil || len(rest) != len(parts) {
-			t.Fatal(err)
-		}
-		words, _ := condense(parts)
-		frame, _ := parseRecord(parts[0].Data)
-		log, _ := parseProof(parts[1].Data)
-		first, _ := parseProof(parts[4].Data)
-		second, _ := parseProof(parts[len(parts)-1].Data)
-		paths := len(frame.path) + len(log.Path) + len(first.Path) + len(second.Path)
-		t.Logf("%d in the frame: %d bytes, of them %d in %d words and %d packed; paths of %d hashes in the frame, %d in the log, %d and %d in the control log: %d bytes", inFrame,
-			len(file), len(words), len(words)/wordLen, len(file)-len(words)-headerLen, len(frame.path), len(log.Path), len(first.Path), len(second.Path), paths*wordLen)
-		if len(file) > 3300 {
-			t.Errorf("%d bytes", len(file))
+// place is where a record and its head lie.
+type place struct{ segment, leaf, entry uint64 }
+
+// realStream gives the stream of the first log an id, keys, times and a predecessor as real ones have them.
+func (w *rangeWorld) realStream() *keyscope.Cert {
+	public, private, err := ed25519.GenerateKey(nil)
+	w.must(err)
+	c := keyscope.Cert{Archive: w.archive, Stream: someBytes[[16]byte](), Time: w.at.UnixNano() - 1_234_567_890_123, BeatEvery: 5000, Durability: keyscope.Spooled,
+		Prev: keyscope.Link{Stream: someBytes[[16]byte](), Seq: 4_711_000, Head: someBytes[[32]byte]()}, Service: "gateway", Software: "logpipe v1.0.0", StreamKey: [32]byte(public)}
+	seed := sha256.Sum256([]byte("service"))
+	cert, err := keyscope.SignCert(c, ed25519.NewKeyFromSeed(seed[:]))
+	w.must(err)
+	w.certs[logA], w.streams[logA] = cert, private
+	return cert
+}
+
+// inclusion is how many hashes an inclusion path has.
+func inclusion(index, size uint64) (n int) {
+	for last := size - 1; last > 0; index, last = index>>1, last>>1 {
+		if index&1 == 1 || index != last {
+			n++
 		}
 	}
+	return n
+}
+
+// Evidence of one record among 10⁹, without cosignatures and payload. Half of it are the paths: what stands to the left of the record, of its head, and around
+// it in its segment and frame, which nothing makes shorter. The last place that takes longest has ones in its number of segment wherever there can be one.
+func TestEvidenceAmongABillion(t *testing.T) {
+	places := 51
+	if testbed.Long() {
+		places = 1001
+	}
+	for _, inFrame := range []int{1, 100} {
+		random, sizes := rand.New(rand.NewPCG(1, 2)), []int{}
+		for range places {
+			segment := random.Uint64N(segments)
+			sizes = append(sizes, evidenceSize(t, place{segment, random.Uint64N(segmentLeaves), founding + 2*segment}, inFrame))
+		}
+		slices.Sort(sizes)
+		worst := evidenceSize(t, place{1<<13 - 1, 12_345, 1<<14 - 1}, inFrame)
+		t.Logf("%d in the frame: %d bytes (median of %d places, %d to %d), %d at the worst", inFrame, sizes[places/2], places, sizes[0], sizes[places-1], worst)
+		if inFrame == 1 && (sizes[places/2] > 2500 || worst > 2850) {
+			t.Errorf("%d bytes, %d at the worst", sizes[places/2], worst)
+		}
+	}
+}
+
+// evidenceSize is how long the file about a record is, which must hold.
+func evidenceSize(t *testing.T, x place, inFrame int) int {
+	w, parts := amongABillion(t, x, inFrame)
+	file := w.file(parts)
+	v, r := judge(t, w.trust(), file)
+	if v.Err != "" || !r.Whole() {
+		t.Fatalf("%+v", v)
+	}
+	_, rest, err := Parse(file)
+	if err != nil || len(rest) != len(parts) {
+		t.Fatal(err)
+	}
+	return len(file)
 }

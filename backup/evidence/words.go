@@ -38,7 +38,7 @@ const (
 
 	headerHash                 = 56      // in the header of a frame: the first of its hashes
 	leafDigest, leafCommitment = 68, 102 // in leafdata
-	certKeys                   = 37      // in a stream certificate
+	certKeys, certBefore       = 37, 138 // in a stream certificate
 )
 
 func operation(kind, argument uint64) uint64 { return argument<<opBits | kind }
@@ -162,7 +162,7 @@ func wordsIn(p Part) (offsets []int, text int) {
 	n, end := len(p.Data), 0
 	words := func(at, count int) int {
 		for range count {
-			if at >= end && at+wordLen <= n {
+			if at >= end && at+wordLen <= n && !bytes.Equal(p.Data[at:at+wordLen], make([]byte, wordLen)) { // where there is nothing before
 				offsets, end = append(offsets, at), at+wordLen
 			}
 			at += wordLen
@@ -195,9 +195,12 @@ func wordsIn(p Part) (offsets []int, text int) {
 		}
 	case KindStream:
 		words(certKeys, 2)
+		words(certBefore, 1)
 		words(n-ed25519.SignatureSize, 2)
-	case KindName:
-		text = min(n, counted(2))
+	case KindNames:
+		if count, size := uvarint(p.Data); size > 0 && count <= uint64(n/wordLen) {
+			text = min(n, words(size, int(count)))
+		}
 	case KindRemoved:
 		if _, size := uvarint(p.Data); size > 0 {
 			counted(size)

@@ -21,9 +21,9 @@ from times import Times
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
-RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAME, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
+RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAMES, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
 RANGE, SIGNED, COSIGNED, ANCHORED, LOGS, TIMES = 14, 15, 16, 17, 18, 19
-HEADS = members(heads=nullable(array(members(log=text, commit=U64, hash=hexadecimal(32), checkpoint=text))))
+HEADS = members(heads=nullable(array(members(log=text, commit=U64, hash=hexadecimal(32), checkpoint=text))), roster_=hexadecimal(32))
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -37,18 +37,25 @@ DICTIONARY = """\
 {"stele":"keyroot/v1","prev":"","n":"by":"control":"generation":1,"folded":{"cluster":"","topic":"","lanes":{"":{"next":"last":""}}},"live":
 "commitment":"","next_pack":"runs":[{"count":"hash":"","keys":[],"index":[],"packs":[]}],"packs":[{"n":"sha256":"","size":}],"salt":"","sealed":""
 {"what":"erase","until":"","urgent":false,"select":{"kind":"subject","salted":"","week":"sealed":""}}} approver holder reader keyservice writer
+{"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
+"type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
+default chat gpt-4 claude-
 c2sp.org/tlog-proof@v1
 index 1
 /control
-{"stele":"entry/v1","type":"request","archive":"","time":"20","by":"/approver/","body":{"request":""}}
-"type":"approve","type":"erased","by":"/keyservice/keys","type":"destroyed","type":"policy","body":{"version":1,"classes":[{"name":"","key":"
-"type":"roster","by":"/root","body":{"version":1,"names":5,"root":""}}
+stele logpipe/1
+compactor /compactor/default+
+writer default 
+"}}
 
-— /root
-"type":"heads","by":"/compactor/default","body":{"heads":[{"log":"/0/20","commit":1,"hash":"","checkpoint":"/0/20Q\\n\\n\\n\\n— /compactor/default A\\n"}]}}
+— /root 
+heads","archive":"
+","time":"20
+Z","by":"/root","body":{"version":1,"names":1,"root":"
+Z","by":"/compactor/default","body":{"heads":[{"log":"/0/20Q1","commit":1,"hash":"","checkpoint":"/0/20Q1\\n
 
-— /compactor/default
-""".encode()
+— /compactor/default \\n\\n\\n— /compactor/default \\n"}],"roster":"
+{"stele":"entry/v1","type":"roster","archive":\"""".encode()
 
 
 def parse(data):
@@ -112,7 +119,7 @@ class Entry:
 
     def __init__(self, data):
         need(len(data) <= MAX_ENTRY, "an entry that is too long")
-        self.data, self.proof, self.lines, self.used, self.more, self.opened = data, None, [], False, False, None
+        self.data, self.proof, self.names, self.used, self.more, self.bound, self.opened = data, None, None, False, False, False, None
         self.roots, self.list, self.proofs, self.removed, self.line, self.logs = [], None, None, [], None, None
         text = split_note(data)[0]
         try:
@@ -141,6 +148,38 @@ class Entry:
         else:
             need(kind == SELECTION and self.type == "request" and self.line is None, "a part that is misplaced")
             self.line = part
+
+
+class Names:
+    """A part of kind 8: lines of a roster, and the hashes beside them."""
+
+    def __init__(self, data):
+        c = Cursor(data)
+        self.hashes = [c.take(32) for _ in range(c.uv())]
+        self.indexes = [c.uv() for _ in range(c.uv())]
+        text = c.rest()
+        self.lines = text[:-1].split(b"\n")
+        need(text.endswith(b"\n") and len(self.lines) == len(self.indexes), "another number of lines than of indexes")
+        need(all(a < b for a, b in zip(self.indexes, self.indexes[1:])), "names that do not ascend")
+
+    def root(self, size):
+        shown, beside = dict(zip(self.indexes, self.lines)), iter(self.hashes)
+
+        def root(first, end, inside):
+            if not inside:
+                h = next(beside, None)
+                need(h, "a name without all hashes beside it")
+                return h
+            if end - first == 1:
+                return leaf_hash(shown[first])
+            middle = first + (1 << (end - first - 1).bit_length() - 1)
+            left = root(first, middle, [i for i in inside if i < middle])
+            return sha(b"\1", left, root(middle, end, [i for i in inside if i >= middle]))
+
+        need(self.indexes[-1] < size, "a name behind the roster")
+        h = root(0, size, self.indexes)
+        need(next(beside, None) is None, "a hash that no name needs")
+        return h
 
 
 class Removed:
@@ -330,7 +369,7 @@ class Checker:
         elif kind == ENTRY:
             once(entry_hash(part))
             self.entries.append(Entry(part))
-        elif kind in (CONTROL, NAME):
+        elif kind in (CONTROL, NAMES):
             need(self.entries, "a part without its entry")
             e = self.entries[-1]
             if kind == CONTROL:
@@ -338,11 +377,8 @@ class Checker:
                 e.proof = Proof(part)
             else:
                 e.more = True
-                need(e.type == "roster", "a name without its roster")
-                c = Cursor(part)
-                line = (c.u16(), c.path(), c.rest())
-                need(not e.lines or e.lines[-1][0] < line[0], "names that do not ascend")
-                e.lines.append(line)
+                need(e.type == "roster" and e.names is None, "names without their roster, or twice")
+                e.names = Names(part)
         elif kind == RANGE:
             r = Range(part)
             need(not self.times and not self.records and not self.entries, "a range behind others")
@@ -388,32 +424,45 @@ class Checker:
         self.say("archive", "control", str(self.log), "size %d, root %s" % (head.size, base64.b64encode(head.root).decode()))
 
     def rosters(self):
-        for e in self.entries:
-            if e.proof is None or e.type not in ("roster", "policy"):
+        for i, e in enumerate(self.entries):
+            start, place = self.bind(i, e)
+            if not start or e.type not in ("roster", "policy"):
                 continue
             need(e.by == self.root.name, "a roster that is not the policy root's")
             self.root.open(e.data)
             if e.type == "policy":
                 lines = list(policy_names(e.body))
             else:
-                lines, root = [], b64(e.body["root"])
-                for index, path, line in e.lines:
-                    need(root_of(leaf_hash(line), index, e.body["names"], path) == root, "a line that is not in the roster")
-                    lines.append(line.decode())
-            self.sources.append((e.proof.index, lines, e, set()))
-            self.say("archive", "roster", str(self.root), "%s of version %d, entry %d" % (e.type, e.body["version"], e.proof.index))
+                lines = []
+                if e.names:
+                    need(e.names.root(e.body["names"]) == b64(e.body["root"]), "lines that are not in the roster")
+                    lines = [line.decode() for line in e.names.lines]
+            self.sources.append((start, place, lines, e, set()))
+            self.say("archive", "roster", str(self.root), "%s of version %d, %s" % (e.type, e.body["version"], place))
         if not self.sources:
             self.missing.append(["archive", "roster"])
 
+    def bind(self, i, e):
+        """From which size of the control log on a roster or policy counts, and where it is. Without its proof, one counts that the heads behind it name."""
+        heads = self.entries[i + 1] if i + 1 < len(self.entries) else None
+        if heads and heads.proof and heads.proof.index and heads.type == "heads" and "roster" in heads.body:
+            named = heads.body["roster"] == sha(e.data).hex()
+            need(named or e.proof, "an entry without proof, and the heads behind it name another roster")
+            if named and e.type == "roster":
+                need(e.proof is None, "a roster with a proof that it does not need")
+                e.bound = True
+                return heads.proof.index, "before entry %d" % heads.proof.index
+        return (e.proof.index + 1, "entry %d" % e.proof.index) if e.proof else (0, "")
+
     def look(self, fits, before=None):
-        for index, lines, e, used in reversed(self.sources):
-            if before is not None and index >= before:
+        for start, place, lines, e, used in reversed(self.sources):
+            if before is not None and start > before:
                 continue
             for line in lines:
                 if fits(line):
                     used.add(line)
                     e.used = True
-                    return index, line
+                    return place if e.bound else "by " + place, line
         return None, None
 
     def named(self, role, name, before):
@@ -449,10 +498,10 @@ class Checker:
         """Who let a stream sign."""
         self.say(about, "certified", "service key " + cert.service_key.hex(), "stream of " + cert.service)
         want = base64.b64encode(cert.service_key).decode()
-        index, line = self.look(lambda line: line.startswith("writer ") and line.split(" ")[2:3] == [want])
+        place, line = self.look(lambda line: line.startswith("writer ") and line.split(" ")[2:3] == [want])
         if line:
             words = line.split(" ", 3)
-            self.say(about, "writer", str(self.root), "writer %s by entry %d" % (", ".join(words[1:2] + words[3:]), index))
+            self.say(about, "writer", str(self.root), "writer %s %s" % (", ".join(words[1:2] + words[3:]), place))
         else:
             self.missing.append([about, "writer"])
 
@@ -520,11 +569,11 @@ class Checker:
 
     def left_over(self):
         for e in self.entries:
-            need(e.used or e.proof is None, "an entry that nothing needs")
-            if e.proof is None:
+            need(e.used or not (e.proof or e.bound), "an entry that nothing needs")
+            if not (e.proof or e.bound):
                 self.missing.append(["archive", "control"])
         need(all(r.used for x in self.erased for r in x.e.removed), "a path that no record needs")
-        for _, lines, e, used in self.sources:
+        for _, _, lines, e, used in self.sources:
             need(e.type == "policy" or set(lines) == used, "a name that nothing needs")
 
 

@@ -74,9 +74,11 @@ type Wrap struct {
 	Sealed []byte       `json:"sealed"`
 }
 
-// Heads are new heads of data logs.
+// Heads are new heads of data logs. Roster is the newest roster that their compactor had read in this log: so a roster is known
+// to be older than the heads without its place here.
 type Heads struct {
-	Heads []Head `json:"heads"`
+	Heads  []Head       `json:"heads"`
+	Roster commit.Hex32 `json:"roster,omitzero"` // SHA-256 of its entry
 }
 
 // Head is a log's head: the commit it belongs to, and a checkpoint signed by the commit key.

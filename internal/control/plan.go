@@ -21,7 +21,7 @@ func (s *State) plan(l *Listed, at time.Time) (effect func(), err error) {
 	case TypeReadKey:
 		return into(l, func(k *ReadKey) error { return s.checkReadKey(k) }, func(k *ReadKey) { s.ReadKeys = append(s.ReadKeys, *k) })
 	case TypeHeads:
-		return into(l, nil, func(h *Heads) {
+		return into(l, s.checkNamed(l.By), func(h *Heads) {
 			for i := range h.Heads {
 				s.noteHead(l, &h.Heads[i])
 			}
@@ -55,7 +55,7 @@ func dated(kind string) bool {
 func (s *State) planFact(l *Listed, at time.Time) (func(), error) {
 	switch l.Type {
 	case TypeRoster:
-		return into(l, s.checkRoster, nil)
+		return into(l, s.checkRoster, func(*Roster) { s.rosters = append(s.rosters, l.Hash) })
 	case TypeIntake:
 		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, l.Time) }, func(k *IntakeKeys) { s.addIntake(k, l.Hash) })
 	case TypeKeyRoot:

@@ -3,8 +3,10 @@ package control
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -52,6 +54,32 @@ func (s *State) checkRoster(r *Roster) error {
 		return refuse(whyInvalid, "the roster of policy version %d is not that of the policy in force", r.Version)
 	}
 	return nil
+}
+
+// Roster is the newest roster, by the SHA-256 of its entry; zero if there is none.
+func (s *State) Roster() (entry commit.Hex32) {
+	if n := len(s.rosters); n > 0 {
+		entry = s.rosters[n-1]
+	}
+	return entry
+}
+
+// FalseRoster is why heads have no effect whose compactor names a roster that the log did not have.
+type FalseRoster struct{ By string }
+
+func (e *FalseRoster) Error() string {
+	return fmt.Sprintf("%s signed heads under a roster that is not in the control log before them", e.By)
+}
+
+// checkNamed accepts heads under a roster that had an effect before them, or under none: not the newest, because another may
+// have come while they were on their way.
+func (s *State) checkNamed(by string) func(*Heads) error {
+	return func(h *Heads) error {
+		if h.Roster != (commit.Hex32{}) && !slices.Contains(s.rosters, h.Roster) {
+			return refuse(whyInvalid, "%w", &FalseRoster{by})
+		}
+		return nil
+	}
 }
 
 // ParseEntry reads an entry without looking at its signature. It refuses one that is not written in the one way in which

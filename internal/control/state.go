@@ -51,6 +51,7 @@ type State struct {
 	dead      map[string]uint64     // generation, all before which are destroyed, by the key name of who says so
 	levels    [][]merkle.Hash       // all complete nodes
 	places    []Place
+	rosters   []commit.Hex32 // entries of them, in order
 }
 
 // Listed is an entry of the log with its verdict.

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -50,24 +49,44 @@ func (c *Log) Replay(ctx context.Context, visit func(s *control.State, index uin
 
 // NewestCheckpoint reads the newest checkpoint that was published of the log as a state has it.
 func (c *Log) NewestCheckpoint(ctx context.Context, s *control.State) (size uint64, file []byte, err error) {
-	ends := s.Ends()
-	for _, size := range slices.Backward(ends) {
-		prefix := fmt.Sprintf("%s%020d", HeadsPrefix, size)
-		for v, err := range c.store.Versions(ctx, prefix, "") {
-			if err != nil {
-				return 0, nil, err
-			}
-			if v.Deleted || !strings.HasPrefix(v.Key, prefix) {
-				continue
-			}
-			file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return 0, nil, err
-			}
-			if got, bad := s.CheckCheckpoint(file); err == nil && bad == nil && got == size {
-				return size, file, nil
-			}
+	for _, size := range slices.Backward(s.Ends()) {
+		if file, err := c.checkpointAt(ctx, s, size); err != nil || file != nil {
+			return size, file, err
 		}
 	}
 	return 0, nil, errors.New("no checkpoint of the control log was published yet: run the compactor, then try again")
+}
+
+// CheckpointFrom reads the first checkpoint that was published of at least so many entries of the log as a state has it; nil if
+// there is none.
+func (c *Log) CheckpointFrom(ctx context.Context, s *control.State, least uint64) (size uint64, file []byte, err error) {
+	ends := s.Ends()
+	first, _ := slices.BinarySearch(ends, least)
+	for _, size := range ends[first:] {
+		if file, err := c.checkpointAt(ctx, s, size); err != nil || file != nil {
+			return size, file, err
+		}
+	}
+	return 0, nil, nil
+}
+
+// checkpointAt reads the checkpoint of a size; nil if none is there.
+func (c *Log) checkpointAt(ctx context.Context, s *control.State, size uint64) ([]byte, error) {
+	prefix := CheckpointKeys(size, nil)[0]
+	for v, err := range c.store.Versions(ctx, prefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		if v.Deleted || !strings.HasPrefix(v.Key, prefix) {
+			continue
+		}
+		file, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if got, bad := s.CheckCheckpoint(file); err == nil && bad == nil && got == size {
+			return file, nil
+		}
+	}
+	return nil, nil
 }
