@@ -201,11 +201,20 @@ func TestRevokedCompactor(t *testing.T) {
 // policy makes the next version of the access policy with the root key.
 func (a *testArchive) policy(edit func(*control.Policy)) {
 	a.t.Helper()
+	root, p := a.root()
+	p.Version++
+	edit(&p)
+	a.drop(control.TypePolicy, p, root)
+	a.once(nil)
+}
+
+// root is the policy root, and the newest policy by it.
+func (a *testArchive) root() (by note.Signer, p control.Policy) {
+	a.t.Helper()
 	var root identity.Root
 	if err := identity.Parse(a.file("admin", "root.stele"), identity.RootFormat, &root); err != nil {
 		a.t.Fatal(err)
 	}
-	var p control.Policy
 	for _, key := range keysOf(a.t, a.store, "control/log/") {
 		for _, e := range a.entries(key) {
 			if e.Type == control.TypePolicy && e.By == identity.RootName("test") {
@@ -215,10 +224,7 @@ func (a *testArchive) policy(edit func(*control.Policy)) {
 			}
 		}
 	}
-	p.Version++
-	edit(&p)
-	a.drop(control.TypePolicy, p, signer(a.t, identity.RootName("test"), root.Key))
-	a.once(nil)
+	return signer(a.t, identity.RootName("test"), root.Key), p
 }
 
 // drop puts an entry into the inbox.

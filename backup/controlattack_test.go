@@ -12,6 +12,7 @@ import (
 	. "github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -83,6 +84,15 @@ func TestInboxAndControlLog(t *testing.T) {
 
 // sequence puts an entry into the control log, with the control key of the compactor.
 func (a *testArchive) sequence(kind string, body any, by note.Signer) error {
+	e, err := control.Sign(a.id(), kind, time.Now(), body, by)
+	if err != nil {
+		return err
+	}
+	return a.enter(e)
+}
+
+// enter puts entries into the control log as one object.
+func (a *testArchive) enter(entries ...string) error {
 	var id identity.Compactor
 	var trust identity.Trust
 	if err := identity.Parse(a.file("compactor", "compactor.stele"), identity.CompactorFormat, &id); err != nil {
@@ -103,11 +113,7 @@ func (a *testArchive) sequence(kind string, body any, by note.Signer) error {
 		}
 		accept()
 	}
-	e, err := control.Sign(trust.Archive, kind, time.Now(), body, by)
-	if err != nil {
-		return err
-	}
-	data, err := state.Build(chain.Tail{Next: uint64(len(objects))}, []string{e}, time.Now(), signer(a.t, trust.Origin(), id.Control))
+	data, err := state.Build(chain.Tail{Next: uint64(len(objects))}, entries, time.Now(), signer(a.t, trust.Origin(), id.Control))
 	if err != nil {
 		return err
 	}
@@ -176,4 +182,22 @@ func TestListOfLogsIsOfItsPlace(t *testing.T) {
 			t.Errorf("%d tries, %+v in a log of %d", tries, last, s.Size())
 		}
 	})
+}
+
+// A compactor that names a roster that never came into the log breaks integrity, although the policy root signed it: evidence under its heads would hold.
+func TestFalseRoster(t *testing.T) {
+	a, _, keys, _ := built(t)
+	a.once(keys)
+	wantExit(t, a.verify(VerifyOptions{}), 0, "integrity")
+	root, policy := a.root()
+	entry, err := control.Sign(a.id(), control.TypeRoster, time.Now(), control.NewRoster(&policy), root)
+	if err == nil {
+		err = a.sequence(control.TypeHeads, control.Heads{Heads: []control.Head{}, Roster: commit.Hash([]byte(entry))}, a.commitSigner())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := a.verify(VerifyOptions{})
+	wantExit(t, report, 10, "integrity")
+	wantFault(t, report.Faults, "integrity", "control/log/", "test/compactor/default signed heads under a roster that is not in the control log before them")
 }

@@ -129,8 +129,14 @@ func (w *rangeWorld) whole(q answer.Query) (parts []Part) {
 }
 
 // logHeads signs the heads of both logs, and logs them.
-func (w *rangeWorld) logHeads(by string) {
+func (w *rangeWorld) logHeads(by string) { w.logHeadsUnder(by, "") }
+
+// logHeadsUnder is logHeads of a compactor that names a roster.
+func (w *rangeWorld) logHeadsUnder(by, roster string) {
 	var entry control.Heads
+	if roster != "" {
+		entry.Roster = commit.Hash([]byte(roster))
+	}
 	for _, origin := range []string{logA, logB} {
 		leaves := w.logs[origin]
 		head, err := merkle.Checkpoint{Origin: origin, Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves))}.Sign(w.signers[by])

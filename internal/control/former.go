@@ -20,10 +20,14 @@ func (s *State) former(file string, l *Listed, err error) error {
 		}
 	case TypeHeads:
 		var heads Heads
-		if l.Into(&heads) == nil {
-			for _, h := range heads.Heads {
-				s.Former = append(s.Former, LoggedHead{h, l.Index, l.By})
-			}
+		if l.Into(&heads) != nil {
+			return err
+		}
+		for _, h := range heads.Heads {
+			s.Former = append(s.Former, LoggedHead{h, l.Index, l.By})
+		}
+		if false_ := s.checkNamed(l.By)(&heads); false_ != nil {
+			return refuse(whyRole, "%w, and %w", err, false_)
 		}
 	}
 	return err
