@@ -196,12 +196,17 @@ func (x *exchange) wrote(p []byte, flushed bool) {
 	if x.finished {
 		return
 	}
+	if x.server && len(p) > 0 && x.over() != nil {
+		x.answer.late = true
+	}
+	for len(p) > maxPending { // however much is written at once, no more is held
+		x.answer.add(p[:maxPending], x.o.MaxBody)
+		x.answer.commit(x.call, x.o.MaxBody)
+		p = p[maxPending:]
+	}
 	x.answer.add(p, x.o.MaxBody)
 	if flushed || len(x.answer.pending) >= maxPending {
 		x.answer.commit(x.call, x.o.MaxBody)
-	}
-	if x.server && len(p) > 0 && x.over() != nil {
-		x.answer.late = true
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 
 // Handler returns a handler that captures the calls which next answers, and passes all others untouched. The input is
 // recorded as soon as its body is read whole, at the latest when next returns. What next leaves unread is read for the
-// record, up to 256 KiB. If next panics, the call is recorded and the panic goes on.
+// record, up to 256 KiB, but not where net/http would answer without it: with full duplex, which only next may enable,
+// with Expect, or before the connection is closed. If next panics, the call is recorded and the panic goes on.
 //
 // The writer that next gets passes flushes, deadlines and full duplex through [http.ResponseController]; it cannot be
 // hijacked.
@@ -33,18 +34,25 @@ func Handler(next http.Handler, pipe Beginner, o Options) http.Handler {
 // serve runs next and records what it reads and writes.
 func (x *exchange) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	body := &request{under: r.Body, x: x, length: r.ContentLength}
-	// A client that waits for permission to send must not get it from the log.
-	body.eager = r.ProtoMajor == 1 && r.Header.Get("Expect") == ""
+	// A client that waits for permission to send must not get it from the log, and one that closes the connection after
+	// the answer may wait for that.
+	body.eager = r.ProtoMajor == 1 && r.Header.Get("Expect") == "" && !(r.Close && r.ContentLength < 0)
 	if r.Body == nil || r.Body == http.NoBody {
 		body.under = http.NoBody
 		body.took(nil, io.EOF)
 	}
 	inner := r.WithContext(context.WithValue(r.Context(), callKey{}, x.call))
 	inner.Body = body
-	out := &writer{ResponseWriter: w, x: x, body: body}
+	body.ended = func() { // net/http knows only of its own copy of the request
+		if inner.Trailer == nil {
+			inner.Trailer = r.Trailer
+		}
+	}
+	out := &writer{ResponseWriter: w, x: x, body: body, stream: r.ProtoMajor > 1}
 
 	returned := false
 	defer func() {
+		r.MultipartForm = inner.MultipartForm // whose files net/http removes
 		if returned {
 			x.served(out, nil)
 			return
@@ -61,7 +69,7 @@ func (x *exchange) serve(w http.ResponseWriter, r *http.Request, next http.Handl
 
 // served ends the call after the handler.
 func (x *exchange) served(out *writer, why *failure) {
-	broken := out.body.settle(out.ResponseWriter)
+	broken := out.settle()
 	over := x.over()
 	switch {
 	case why != nil && (why.kind != "aborted" || over == nil):
@@ -78,40 +86,41 @@ func (x *exchange) served(out *writer, why *failure) {
 	x.finish(why)
 }
 
-// settle reads what the handler left unread, as far as that cannot hold the answer up, and records the input.
-func (b *request) settle(w http.ResponseWriter) error {
+// settle reads what the handler left unread, as far as that cannot hold the answer up, and records the input. On HTTP/1
+// nobody can stop waiting for a client: after a deadline, net/http would take what comes later for the next request.
+func (w *writer) settle() error {
 	const patience = 100 * time.Millisecond
-	b.mu.Lock()
-	eager, untouched := b.eager, b.size == 0
-	done := b.recorded
-	b.mu.Unlock()
-	switch {
-	case done:
-	case eager:
-		b.early()
-	case !untouched:
-		// The client may never end its side: wait a moment only.
-		if http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience)) == nil {
-			b.drain()
-		}
+	w.early()
+	if b := w.body; w.stream && b.halfway() && http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(patience)) == nil {
+		b.drain()
 	}
-	return b.finish()
+	return w.body.finish()
 }
 
 // writer passes an answer on and then gives it to the exchange.
 type writer struct {
 	http.ResponseWriter
-	x     *exchange
-	body  *request
-	begun bool  // the head has been given
-	err   error // the first error of Write
+	x      *exchange
+	body   *request
+	stream bool  // of a connection with others: HTTP/2
+	begun  bool  // the head has been given
+	err    error // the first error of Write
+}
+
+// early lets the rest of the request be read before the answer begins, as net/http does, unless that ends the connection
+// and so does not wait for it.
+func (w *writer) early() {
+	if !w.begun && w.Header().Get("Connection") == "close" {
+		w.body.lazy()
+	}
+	w.body.early()
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *writer) WriteHeader(code int) {
 	final := !w.begun && (code >= 200 || code == http.StatusSwitchingProtocols)
 	if final {
-		w.body.early()
+		w.early()
 	}
 	w.ResponseWriter.WriteHeader(code)
 	if final {
@@ -134,7 +143,7 @@ func (w *writer) head(code int) {
 func (w *writer) Write(p []byte) (int, error) {
 	first := !w.begun
 	if first {
-		w.body.early()
+		w.early()
 	}
 	n, err := w.ResponseWriter.Write(p)
 	if first {
@@ -152,9 +161,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // EnableFullDuplex is for http.ResponseController. From here on reading ahead could wait for ever.
 func (w *writer) EnableFullDuplex() error {
-	w.body.mu.Lock()
-	w.body.eager = false
-	w.body.mu.Unlock()
+	w.body.lazy()
 	return http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
 }
 
@@ -182,7 +189,7 @@ func (w flusher) Flush() { _ = w.FlushError() }
 func (w flusher) FlushError() error {
 	first := !w.begun
 	if first {
-		w.body.early()
+		w.early()
 	}
 	err := http.NewResponseController(w.ResponseWriter).Flush()
 	if first {

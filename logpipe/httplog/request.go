@@ -13,7 +13,8 @@ const maxDrain = 256 << 10
 type request struct {
 	under  io.ReadCloser
 	x      *exchange
-	length int64 // as the head says; ≤ 0: unknown
+	length int64  // as the head says; ≤ 0: unknown
+	ended  func() // called when the handler has read the body to its end; nil: nothing
 
 	reading sync.Mutex // held while under is read
 	ahead   []byte     // read by drain, not yet by the handler
@@ -39,14 +40,22 @@ func (b *request) Read(p []byte) (int, error) {
 	}
 	if b.then != nil {
 		b.took(nil, b.then)
-		return 0, b.then
+		return 0, b.tell(b.then)
 	}
 	n, err := b.under.Read(p)
 	if n == 0 && err != nil && b.complete() {
 		err = io.EOF
 	}
 	b.took(p[:max(0, min(n, len(p)))], err)
-	return n, err
+	return n, b.tell(err)
+}
+
+// tell passes on how reading ended.
+func (b *request) tell(err error) error {
+	if err == io.EOF && b.ended != nil {
+		b.ended()
+	}
+	return err
 }
 
 // complete reports whether all that the head announced was read. net/http closes such a body when the answer begins, and
@@ -79,6 +88,20 @@ func (b *request) took(p []byte, err error) {
 	case err != nil && b.err == nil:
 		b.err = err
 	}
+}
+
+// lazy says that reading ahead could wait for ever.
+func (b *request) lazy() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.eager = false
+}
+
+// halfway says that the handler has read a part of the body.
+func (b *request) halfway() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.size > 0 && !b.recorded
 }
 
 // early reads the rest before the answer begins or the body is closed, after which net/http would throw it away. It does
