@@ -42,7 +42,7 @@ type callWay struct {
 
 	mu      sync.Mutex
 	held    []heldRecord
-	over    []heldRecord // without body: there was no room to hold them
+	over    losses // records that there was no room to hold
 	decided bool
 }
 
@@ -75,7 +75,7 @@ func (w *callWay) take(ctx context.Context, r *Record, closes bool) error {
 	}
 	h := heldRecord{r: *r, flags: flags, size: sizeOf(r)}
 	if !w.pipe.memory.reserve(h.size) {
-		w.over = append(w.over, heldRecord{r: Record{Class: r.Class, Time: r.Time, Tenant: r.Tenant, Subject: r.Subject, Session: r.Session}})
+		w.over.add(r.Class, record.MemoryFull, 1, r.when())
 		return nil
 	}
 	h.r.Attributes, h.r.Body = clone(r.Attributes), clone(r.Body)
@@ -132,9 +132,8 @@ func (w *callWay) end(ctx context.Context, failed error) (err error) {
 		}
 		*h = heldRecord{}
 	}
-	for i := range w.over {
-		r := &w.over[i].r
-		w.pipe.shardOf(r, w.order).drop(r.Class, record.MemoryFull, r.when())
+	for _, d := range w.over.take() {
+		w.pipe.shardOf(&Record{}, w.order).dropAll(d)
 		err = ErrFull
 	}
 	return err
@@ -142,19 +141,20 @@ func (w *callWay) end(ctx context.Context, failed error) (err error) {
 
 // count declares the call as left out by sampling. Requires mu.
 func (w *callWay) count() {
-	all := append(w.held, w.over...)
+	all := w.over.take()
+	for i := range w.held {
+		h := &w.held[i]
+		at := h.r.Time.UnixNano()
+		all = append(all, declared{lossSum: lossSum{1, at, at}})
+		w.pipe.memory.release(h.size)
+	}
+	w.held = nil
 	if len(all) == 0 {
 		return
 	}
-	from, until := all[0].r.Time, all[0].r.Time
-	for i := range all {
-		if t := all[i].r.Time; t.Before(from) {
-			from = t
-		} else if t.After(until) {
-			until = t
-		}
-		w.pipe.memory.release(all[i].size)
+	sum := all[0].lossSum
+	for _, d := range all[1:] {
+		sum.add(d.lossSum)
 	}
-	w.pipe.shardOf(&all[0].r, w.order).stream.sampled.add(uint64(len(all)), from.UnixNano(), until.UnixNano())
-	w.held, w.over = nil, nil
+	w.pipe.shardOf(&Record{}, w.order).stream.sampled.add(sum.count, sum.from, sum.until)
 }

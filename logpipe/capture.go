@@ -51,12 +51,7 @@ func (p *Pipe) capture(ctx context.Context, r *Record, order uint64, flags uint8
 	if err != nil || t == nil {
 		return err
 	}
-	select {
-	case <-t.done:
-		return t.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p.await(ctx, t)
 }
 
 func (p *Pipe) class(name string) *class {

@@ -2,6 +2,7 @@ package logpipe
 
 import (
 	"context"
+	"errors"
 
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/sealhook"
@@ -78,7 +79,13 @@ func (p *Pipe) recovered(s *stream) (*record.RecoveredDetail, error) {
 	if p.spool == nil {
 		return &record.RecoveredDetail{Stream: last.stream, Seq: last.seq, Head: last.head}, nil
 	}
-	return recoverLanes(p.spool, last, p.set.filedir != "")
+	d, err := recoverLanes(p.spool, last, p.set.filedir != "")
+	if errors.Is(err, spool.ErrDamaged) {
+		// What it held is for the archive to miss; the service has to start.
+		p.set.Logger.Error("a lane of the stream before is damaged; its end is taken from the state directory", "error", err)
+		return &record.RecoveredDetail{Stream: last.stream, Seq: last.seq, Head: last.head}, nil
+	}
+	return d, err
 }
 
 // newTransport makes the transport of a stream. That of the first adopts what dead pipes left in the spool.

@@ -103,11 +103,19 @@ func (w *sealer) frame(units []*unit) error {
 	last := w.next + uint64(len(units)) - 1
 	w.next, w.head = last+1, head
 	if grants != nil {
-		w.emit(&item{kind: itemGrants, data: grants})
+		w.emit(&item{kind: itemGrants, data: fit(grants)})
 	}
 	closing := units[len(units)-1].leaf.Type == record.Close
-	w.emit(&item{kind: itemFrame, data: raw, records: captured, last: last, head: head, closing: closing})
+	w.emit(&item{kind: itemFrame, data: fit(raw), records: captured, last: last, head: head, closing: closing})
 	return nil
+}
+
+// fit gives a message, which may wait for hours, no more memory than it is counted with.
+func fit(b []byte) []byte {
+	if cap(b)-len(b) <= len(b)/8 {
+		return b
+	}
+	return append(make([]byte, 0, len(b)), b...)
 }
 
 // collect makes the rows of the units and fills one block for each scope.

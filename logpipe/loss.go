@@ -18,6 +18,11 @@ type lossSum struct {
 	from, until int64
 }
 
+func (s *lossSum) add(o lossSum) {
+	s.count += o.count
+	s.from, s.until = min(s.from, o.from), max(s.until, o.until)
+}
+
 // losses are the records that a stream took, or was meant to take, and could not keep.
 type losses struct {
 	mu      sync.Mutex
@@ -30,27 +35,31 @@ const maxLossClasses = 256
 
 // add counts n records whose event times lie at when.
 func (l *losses) add(class string, reason record.Reason, n uint64, when int64) {
-	if class == "" {
-		class = defaultClass
+	l.addAll(declared{lossKey{class, reason}, lossSum{n, when, when}})
+}
+
+// addAll counts what was counted before.
+func (l *losses) addAll(d declared) {
+	key := d.lossKey
+	if key.class == "" {
+		key.class = defaultClass
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pending == nil {
 		l.pending, l.total = map[lossKey]lossSum{}, map[record.Reason]uint64{}
 	}
-	key := lossKey{class, reason}
 	sum, ok := l.pending[key]
 	if !ok && len(l.pending) >= maxLossClasses {
 		key.class = defaultClass
 		sum, ok = l.pending[key]
 	}
 	if !ok {
-		sum = lossSum{from: when, until: when}
+		sum.from, sum.until = d.from, d.until
 	}
-	sum.count += n
-	sum.from, sum.until = min(sum.from, when), max(sum.until, when)
+	sum.add(d.lossSum)
 	l.pending[key] = sum
-	l.total[reason] += n
+	l.total[key.reason] += d.count
 }
 
 // declared is one loss to declare.
@@ -84,8 +93,7 @@ func (l *losses) giveBack(d declared) {
 		l.pending[d.lossKey] = d.lossSum
 		return
 	}
-	sum.count += d.count
-	sum.from, sum.until = min(sum.from, d.from), max(sum.until, d.until)
+	sum.add(d.lossSum)
 	l.pending[d.lossKey] = sum
 }
 

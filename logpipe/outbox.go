@@ -25,7 +25,14 @@ type item struct {
 	head    merkle.Hash // frame
 	closing bool        // frame: its last leaf closes the stream
 	tickets [2][]*ticket
+	arrived bool // at the destination, guarded by the outbox's mutex
 }
+
+// itemBytes is about what an item takes beside its message.
+const itemBytes = 200
+
+// size is what the item counts for.
+func (it *item) size() int { return itemBytes + len(it.data) }
 
 // urgent reports whether somebody waits for the item.
 func (it *item) urgent() bool { return len(it.tickets[onSpooled])+len(it.tickets[onAcked]) > 0 }
@@ -47,6 +54,7 @@ type outbox struct {
 	mu     sync.Mutex
 	items  []*item
 	bytes  int
+	parked *item         // the last one that was accepted, if that went to the spool
 	freed  chan struct{} // one token: something was accepted
 	closed bool
 }
@@ -64,10 +72,10 @@ func token(c chan struct{}) {
 
 // push appends a message. There is no bound: the sealing goroutine looks at size before it seals.
 func (o *outbox) push(it *item) {
-	o.memory.charge(len(it.data))
+	o.memory.charge(it.size())
 	o.mu.Lock()
 	o.items = append(o.items, it)
-	o.bytes += len(it.data)
+	o.bytes += it.size()
 	o.mu.Unlock()
 	token(o.wake)
 }
@@ -88,13 +96,17 @@ func (o *outbox) pushBeat(it *item) {
 // attach lets a ticket wait on everything pushed so far.
 func (o *outbox) attach(level int, t *ticket) {
 	o.mu.Lock()
-	n := len(o.items)
-	if n > 0 {
-		it := o.items[n-1]
-		it.tickets[level] = append(it.tickets[level], t)
+	var last *item
+	if n := len(o.items); n > 0 {
+		last = o.items[n-1]
+	} else if level == onAcked && o.parked != nil && !o.parked.arrived {
+		last = o.parked
+	}
+	if last != nil {
+		last.tickets[level] = append(last.tickets[level], t)
 	}
 	o.mu.Unlock()
-	if n == 0 {
+	if last == nil {
 		t.close(nil)
 		return
 	}
@@ -137,10 +149,13 @@ func (o *outbox) accept(n int, arrived bool) (done []*item) {
 	o.items = o.items[:rest]
 	bytes := 0
 	for _, it := range done {
-		bytes += len(it.data)
+		bytes += it.size()
 		it.data = nil
 	}
 	o.bytes -= bytes
+	if o.parked = nil; !arrived {
+		o.parked = done[n-1]
+	}
 	o.mu.Unlock()
 	o.memory.release(bytes)
 	for _, it := range done {
@@ -155,7 +170,12 @@ func (o *outbox) accept(n int, arrived bool) (done []*item) {
 
 // arrived counts items that are at the destination, and answers who waits for that.
 func (o *outbox) arrived(items []*item) {
+	o.mu.Lock()
 	for _, it := range items {
+		it.arrived = true
+	}
+	o.mu.Unlock()
+	for _, it := range items { // nothing is attached to them any more
 		o.acked.Add(uint64(it.records))
 		it.settle(onAcked, nil)
 	}

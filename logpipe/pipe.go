@@ -35,6 +35,7 @@ type Pipe struct {
 
 	closing  sync.Once
 	closeErr error
+	ended    chan struct{}      // closed when Close has done what it could
 	cancel   context.CancelFunc // ends the transports
 	carried  sync.WaitGroup
 }
@@ -87,7 +88,8 @@ func open(ctx context.Context, cfg Config, make func(*Pipe, *stream) (transport,
 const maxShards = 64
 
 func newPipe(set *settings) *Pipe {
-	p := &Pipe{set: set, seed: maphash.MakeSeed(), named: map[string]*class{}, other: newClass(set.Default)}
+	p := &Pipe{set: set, seed: maphash.MakeSeed(), named: map[string]*class{}, other: newClass(set.Default),
+		ended: make(chan struct{})}
 	p.perStream = max(1, min(runtime.GOMAXPROCS(0), maxShards/set.Streams))
 	p.memory = newMemory(set.Memory, p.perStream*set.Streams)
 	for name, c := range set.Classes {
@@ -139,11 +141,23 @@ func (p *Pipe) ask(ctx context.Context, s *stream, r *request) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return p.await(ctx, r.ticket)
+}
+
+// await waits for a ticket, as long as the pipe can still get on.
+func (p *Pipe) await(ctx context.Context, t *ticket) error {
 	select {
-	case <-r.ticket.done:
-		return r.ticket.err
+	case <-t.done:
+		return t.err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-p.ended:
+	}
+	select {
+	case <-t.done:
+		return t.err
+	default:
+		return &OpError{"close", "", fmt.Errorf("%w before this was on stable storage", ErrClosed)}
 	}
 }
 
@@ -166,44 +180,62 @@ func (p *Pipe) Flush(ctx context.Context) error {
 // sealed then is declared as lost; what is sealed but not acknowledged stays in the spool, if there is one. An error says
 // what could not be done. Later calls return the same.
 func (p *Pipe) Close(ctx context.Context) error {
-	p.closing.Do(func() { p.closeErr = p.close(ctx) })
+	p.closing.Do(func() {
+		p.closeErr = p.close(ctx)
+		close(p.ended)
+	})
 	return p.closeErr
 }
 
-// closeGrace is what a transport gets after the deadline to put away what it holds.
-const closeGrace = 200 * time.Millisecond
+const (
+	closeGrace = 200 * time.Millisecond // what a transport gets after the deadline to put away what it holds
+	sealGrace  = 2 * time.Second        // what a stream gets to declare what it has not sealed; only a hook takes longer
+)
 
 func (p *Pipe) close(ctx context.Context) error {
 	p.closed.Store(true)
-	var wg sync.WaitGroup
-	for _, s := range p.streams {
-		wg.Go(func() {
+	sealed := ended(ctx, sealGrace, func() {
+		for _, s := range p.streams {
 			r := newRequest()
 			r.expired = ctx.Done()
 			if r.expired == nil {
 				r.expired = make(chan struct{})
 			}
 			s.requests <- r
+		}
+		for _, s := range p.streams {
 			<-s.done
-		})
+		}
+	})
+	stop := context.AfterFunc(ctx, p.cancel)
+	ended(ctx, closeGrace, p.carried.Wait)
+	stop()
+	p.cancel()
+	err := p.release(ctx)
+	if !sealed {
+		err = errors.Join(&OpError{"close", "", fmt.Errorf("a stream did not close, because Config.Redact has not returned: %w", ctx.Err())}, err)
 	}
-	wg.Wait()
-	carried := make(chan struct{})
+	return err
+}
+
+// ended runs f and says whether it ended, which it has until ctx ends and a grace more.
+func ended(ctx context.Context, grace time.Duration, f func()) bool {
+	done := make(chan struct{})
 	go func() {
-		p.carried.Wait()
-		close(carried)
+		f()
+		close(done)
 	}()
 	select {
-	case <-carried:
-		p.cancel()
+	case <-done:
+		return true
 	case <-ctx.Done():
-		p.cancel()
-		select {
-		case <-carried:
-		case <-time.After(closeGrace):
-		}
 	}
-	return p.release(ctx)
+	select {
+	case <-done:
+		return true
+	case <-time.After(grace):
+		return false
+	}
 }
 
 // release gives up the state directory and tells what is left.

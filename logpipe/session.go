@@ -25,7 +25,7 @@ func (s *Session) End(ctx context.Context) error {
 	copy(pepper[:], s.pipe.set.writer.Pepper)
 	tags := keyscope.MakeTags(&pepper, []byte(s.tenant), []byte(s.subject), []byte(s.session))
 	r := newRequest()
-	r.end, r.name = &tags, s
+	r.end, r.name, r.gone = &tags, s, ctx.Done()
 	st := s.pipe.shardOf(&Record{Tenant: s.tenant, Subject: s.subject, Session: s.session}, 0)
 	if err := s.pipe.ask(ctx, st.stream, r); err != nil {
 		return &OpError{"end session", "", err}

@@ -63,8 +63,12 @@ func (s *shard) put(r *Record, st *stamp, size int, d Durability) (t *ticket, er
 
 // drop declares a record as lost that there was no room for.
 func (s *shard) drop(class string, why record.Reason, when int64) {
-	s.stream.losses.add(class, why, 1, when)
-	s.stream.dropped.Add(1)
+	s.dropAll(declared{lossKey{class, why}, lossSum{1, when, when}})
+}
+
+func (s *shard) dropAll(d declared) {
+	s.stream.losses.addAll(d)
+	s.stream.dropped.Add(d.count)
 	s.inbox.note(false)
 }
 

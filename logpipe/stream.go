@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ type request struct {
 	ticket  *ticket
 	end     *keyscope.Tags  // besides, that a session has ended
 	name    *Session        //
+	gone    <-chan struct{} // nobody waits any more
 	expired <-chan struct{} // besides, to close the stream, and from then on not to wait for room
 }
 
@@ -240,13 +242,21 @@ func (s *stream) seal(now time.Time) {
 		s.sealer.flush()
 		return
 	}
-	s.declare(now, false)
-	s.sealer.flush()
-	for _, r := range s.answers {
-		s.answer(r)
+	if s.room() {
+		s.declare(now, false)
 	}
-	clear(s.answers)
-	s.answers = s.answers[:0]
+	s.sealer.flush()
+	s.answers = slices.DeleteFunc(s.answers, s.answered)
+}
+
+// answered answers a request, if it can, and says that it can be forgotten. The end of a session is a message that takes
+// room; while there is none, only those wait whose callers do.
+func (s *stream) answered(r *request) bool {
+	if r.end != nil && !s.room() {
+		return expired(r.gone)
+	}
+	s.answer(r)
+	return true
 }
 
 // room says whether frames may be made: what waits for the transport has half of the memory at most, so that captured
@@ -291,7 +301,7 @@ func (s *stream) answer(r *request) {
 			return
 		}
 		s.sealer.scopes.endSession(r.name)
-		s.out.push(&item{kind: itemGrants, data: data})
+		s.out.push(&item{kind: itemGrants, data: fit(data)})
 	}
 	s.out.attach(onSpooled, r.ticket)
 }

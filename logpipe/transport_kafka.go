@@ -31,14 +31,31 @@ type kafkaTransport struct {
 	mu    sync.Mutex
 	lanes []*drain    // to be sent, in order
 	own   *drain      // of the stream's newest lane; not among lanes while nothing is left in it
-	acks  []*awaiting // items in the stream's lanes that the brokers have not acknowledged
+	acks  awaited     // items in the stream's lanes that the brokers have not acknowledged
 }
 
-// awaiting is an item in a lane.
+// awaiting is an item in a lane, and stands for those of its log before it that nobody waits for: in a long outage there
+// are more of them than memory for each.
 type awaiting struct {
 	lane  [16]byte
 	place lanePlace
 	item  *item
+}
+
+// awaited are in the order of their lanes, those of one log in the order of their places.
+type awaited []*awaiting
+
+func (as *awaited) add(a *awaiting) {
+	for i, n := len(*as)-1, len(*as); i >= max(0, n-2); i-- { // two, because frames and grants may take turns
+		if last := (*as)[i]; last.lane == a.lane && last.place.kind == a.place.kind {
+			if !last.item.urgent() {
+				a.item.records += last.item.records
+				*as = slices.Delete(*as, i, i+1)
+			}
+			break
+		}
+	}
+	*as = append(*as, a)
 }
 
 func newKafkaTransport(s *stream, b *brokers, dir *spool.Dir, adopted []*drain) *kafkaTransport {
@@ -220,7 +237,7 @@ func (t *kafkaTransport) parked(places []lanePlace) {
 	items := t.s.out.accept(len(places), false)
 	t.mu.Lock()
 	for i, it := range items {
-		t.acks = append(t.acks, &awaiting{t.id, places[i], it})
+		t.acks.add(&awaiting{t.id, places[i], it})
 	}
 	t.enlist() // the lane may have been found empty before these were synced
 	t.mu.Unlock()

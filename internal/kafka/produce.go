@@ -72,6 +72,10 @@ func (c *Client) Produce(ctx context.Context, partition int, values [][]byte) (b
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 			l.buf = nil // an abandoned request may still be reading it
 		}
+		if errors.Is(err, kafkago.InvalidTimestamp) { // of a clock that was wrong, and may be right the next time
+			set = appendRecordSet(nil, time.Now(), values)
+			l.buf = set
+		}
 		return err
 	})
 	if err != nil {

@@ -61,6 +61,31 @@ func TestProduceRetries(t *testing.T) {
 	}
 }
 
+// TestProduceAfterTheClockWasWrong: the broker refuses the time of the first attempt, however often it is sent.
+func TestProduceAfterTheClockWasWrong(t *testing.T) {
+	cluster := fake(t)
+	c := openFake(t, cluster)
+	var first int64
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		topic := &r.(*kmsg.ProduceRequest).Topics[0]
+		at := parseHeader(topic.Partitions[0].Records).firstTime
+		if first == 0 {
+			first = at
+		}
+		if at != first {
+			return nil, nil, false
+		}
+		res := r.ResponseKind().(*kmsg.ProduceResponse)
+		res.Topics = []kmsg.ProduceResponseTopic{{Topic: topic.Topic, TopicID: topic.TopicID,
+			Partitions: []kmsg.ProduceResponseTopicPartition{{Partition: topic.Partitions[0].Partition, ErrorCode: kerr.InvalidTimestamp.Code}}}}
+		return res, nil, true
+	})
+	if _, err := c.Produce(within(t, 10*time.Second), 0, numbered(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestProduceFinalErrors(t *testing.T) {
 	cluster := fake(t)
 	c := openFake(t, cluster)
