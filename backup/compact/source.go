@@ -16,8 +16,9 @@ type message struct {
 
 // position is how far a lane has been read, as the transport sees it.
 type position struct {
-	First int64 // first position that is still there
-	End   int64 // after the last message
+	First   int64 // first position that is still there
+	End     int64 // after the last message
+	Damaged bool  // the lane is damaged at End: how far it goes cannot be told
 }
 
 // source is a transport of one partition: a Kafka partition, or the lanes of a spool that belong to the partition.
@@ -34,6 +35,8 @@ type source interface {
 	read(ctx context.Context, lane string, from int64, wait time.Duration) ([]message, error)
 	// grantsEnd is the end of the grants transport now.
 	grantsEnd(ctx context.Context) (map[string]int64, error)
+	// damaged tells of which lanes no more can be read until somebody has mended them, and why. The others go on.
+	damaged() map[string]error
 	// committed says that messages below next are in the archive, read back: the transport may forget them.
 	committed(ctx context.Context, next map[string]int64)
 }

@@ -74,6 +74,9 @@ func (s *kafkaSource) grantsEnd(ctx context.Context) (map[string]int64, error) {
 	return out, nil
 }
 
+// damaged is nothing: a batch that cannot be read is a message with an error.
+func (s *kafkaSource) damaged() map[string]error { return nil }
+
 func (s *kafkaSource) committed(ctx context.Context, next map[string]int64) {
 	offsets := map[int]int64{}
 	for lane, n := range next {

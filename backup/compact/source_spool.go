@@ -25,12 +25,13 @@ type spoolSource struct {
 	partOf  map[[16]byte]int64     // partition of each lane, once known
 	since   map[[16]byte]time.Time // of its first message
 	readers map[string]*spool.Reader
+	broken  map[string]error // damaged lanes
 	buf     []message
 }
 
 func newSpoolSource(dir *spool.Dir, partition uint32, log *slog.Logger) *spoolSource {
 	return &spoolSource{dir: dir, partition: partition, log: log,
-		partOf: map[[16]byte]int64{}, since: map[[16]byte]time.Time{}, readers: map[string]*spool.Reader{}}
+		partOf: map[[16]byte]int64{}, since: map[[16]byte]time.Time{}, readers: map[string]*spool.Reader{}, broken: map[string]error{}}
 }
 
 func (s *spoolSource) identity() (cluster, topic string) {
@@ -47,14 +48,20 @@ func (s *spoolSource) lanes(ctx context.Context) ([]string, error) {
 		id    string
 		since time.Time // of its first message
 	}
+	s.forget(all)
 	var mine []lane
 	for _, l := range all {
+		id := hex.EncodeToString(l.ID[:])
 		p, err := s.partitionOf(l.ID)
+		if errors.Is(err, spool.ErrDamaged) {
+			s.breaks(id, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if p == int64(s.partition) {
-			mine = append(mine, lane{hex.EncodeToString(l.ID[:]), s.since[l.ID]})
+		if p == int64(s.partition) && s.broken[id] == nil {
+			mine = append(mine, lane{id, s.since[l.ID]})
 		}
 	}
 	// A stream goes on in another lane after a fault, and a successor speaks of its predecessor: the older lane comes first.
@@ -65,6 +72,35 @@ func (s *spoolSource) lanes(ctx context.Context) ([]string, error) {
 	}
 	return out, nil
 }
+
+// forget gives up what is known of lanes that are gone: whoever removed them may be another process.
+func (s *spoolSource) forget(all []spool.Lane) {
+	there := make(map[[16]byte]bool, len(all))
+	for _, l := range all {
+		there[l.ID] = true
+	}
+	for id := range s.partOf {
+		if lane := hex.EncodeToString(id[:]); !there[id] {
+			if r := s.readers[lane]; r != nil {
+				r.Close()
+			}
+			delete(s.readers, lane)
+			delete(s.broken, lane)
+			delete(s.partOf, id)
+			delete(s.since, id)
+		}
+	}
+}
+
+// breaks notes that a lane is damaged. A fault of one disk, or one writer, must not stop all others.
+func (s *spoolSource) breaks(lane string, err error) {
+	if s.broken[lane] == nil {
+		s.log.Error("spool: a lane is damaged, no more of it is read; see 'A spool is damaged' in the operations manual", "lane", lane, "err", err)
+		s.broken[lane] = err
+	}
+}
+
+func (s *spoolSource) damaged() map[string]error { return s.broken }
 
 // partitionOf finds the partition of a lane in its first frame or beat; −1 while there is none.
 func (s *spoolSource) partitionOf(lane [16]byte) (int64, error) {
@@ -103,8 +139,9 @@ func (s *spoolSource) position(ctx context.Context, lane string) (p position, er
 		return p, err
 	}
 	end, err := s.dir.End(id, spool.Frames)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, err
+	var e *spool.Error
+	if p.Damaged = errors.As(err, &e) && errors.Is(err, spool.ErrDamaged); p.Damaged {
+		end, err = e.Pos, nil
 	}
 	if err != nil {
 		return p, err
@@ -112,7 +149,6 @@ func (s *spoolSource) position(ctx context.Context, lane string) (p position, er
 	p.End = int64(end)
 	r := s.dir.Reader(id, spool.Frames)
 	defer r.Close()
-	var e *spool.Error
 	if _, err := r.Read(0, 1); errors.As(err, &e) && errors.Is(err, spool.ErrPosition) {
 		p.First = int64(e.First)
 	}
@@ -135,6 +171,9 @@ func (s *spoolSource) read(ctx context.Context, lane string, from int64, wait ti
 		return nil, nil
 	case errors.Is(err, spool.ErrPosition):
 		return nil, fmt.Errorf("spool: lane %s: %w: %w", lane, fs.ErrNotExist, err)
+	case errors.Is(err, spool.ErrDamaged):
+		s.breaks(lane, err)
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package compact
 import (
 	"crypto/ed25519"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -92,5 +93,36 @@ func TestLaneOrder(t *testing.T) {
 	src := newSpoolSource(dir, 0, slog.New(slog.DiscardHandler))
 	if got, err := src.lanes(t.Context()); err != nil || !slices.Equal(got, want[0]) {
 		t.Errorf("after a trim: lanes\n%v, want\n%v (%v)", got, want[0], err)
+	}
+}
+
+// Lanes that somebody else removed are forgotten, and their files closed.
+func TestRemovedLanesAreForgotten(t *testing.T) {
+	dir, err := spool.Open(t.TempDir(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := newSpoolSource(dir, 0, slog.New(slog.DiscardHandler))
+	for i := range byte(3) {
+		w, err := dir.CreateLane([16]byte{i})
+		if err == nil {
+			_, err = w.Append(spool.Frames, laneMessage(t, [16]byte{9}, 0, false))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lanes, err := src.lanes(t.Context())
+		if err != nil || len(lanes) != 1 {
+			t.Fatalf("lanes %v (%v)", lanes, err)
+		}
+		if _, err := src.read(t.Context(), lanes[0], 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Close(), dir.Trim([16]byte{i}, spool.Frames, 1), dir.Trim([16]byte{i}, spool.Grants, 0), dir.Remove([16]byte{i})); err != nil {
+			t.Fatal(err)
+		}
+		if lanes, err := src.lanes(t.Context()); err != nil || len(lanes)+len(src.readers)+len(src.partOf)+len(src.since) > 0 {
+			t.Errorf("lanes %v (%v), %d readers", lanes, err, len(src.readers))
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,9 @@ func (w *worker) checkSource(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if p.Damaged && p.End < at.Next {
+			continue // reading on will show it
+		}
 		if p.End < at.Next {
 			return w.diverged(control.DivergedSource, fmt.Sprintf("lane %s ends at %d, but %d was committed", lane, p.End, at.Next))
 		}
@@ -60,6 +64,9 @@ func (w *worker) sameMessage(ctx context.Context, lane string, at commit.Lane) e
 	if err != nil {
 		return err
 	}
+	if w.src.damaged()[lane] != nil {
+		return nil
+	}
 	if len(messages) == 0 || messages[0].Pos != at.Next-1 || commit.Hash(messages[0].Data) != *at.Last {
 		return w.diverged(control.DivergedSource, fmt.Sprintf("message %d of lane %s is not the one that was committed", at.Next-1, lane))
 	}
@@ -80,4 +87,14 @@ func (w *worker) skip(lane string, from, to int64) {
 	w.batch.lanes[lane] = at
 	w.batch.moved[lane] = true
 	w.log.Error("the transport removed messages before they were archived", "lane", lane, "from", from, "to", to)
+}
+
+// damaged says which lanes of the transport cannot be read on.
+func (w *worker) damaged() error {
+	broken := w.src.damaged()
+	var errs []error
+	for _, lane := range slices.Sorted(maps.Keys(broken)) {
+		errs = append(errs, broken[lane])
+	}
+	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -276,7 +277,11 @@ func (w *worker) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.c.works(w.name())
+		if err := w.damaged(); err != nil {
+			w.c.fails(w.name(), err)
+		} else {
+			w.c.works(w.name())
+		}
 		for w.due() {
 			if err := w.publish(ctx); err != nil {
 				return err
@@ -304,7 +309,9 @@ func (w *worker) once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ends[lane] = p.End
+		if ends[lane] = p.End; p.Damaged {
+			ends[lane] = math.MaxInt64 // until reading meets the damage
+		}
 	}
 	for w.behind(ends) || w.dirty() || w.turning() { // a segment that loses its number is read again
 		if err := w.begin(ctx); err != nil {
@@ -313,6 +320,9 @@ func (w *worker) once(ctx context.Context) error {
 		busy, err := w.round(ctx, ends)
 		if err != nil {
 			return err
+		}
+		for lane := range w.src.damaged() {
+			delete(ends, lane)
 		}
 		switch {
 		case w.full() || !busy && (w.dirty() || w.turning()):
@@ -326,7 +336,7 @@ func (w *worker) once(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return w.damaged()
 }
 
 func (w *worker) behind(ends map[string]int64) bool {
