@@ -2,6 +2,7 @@ package logpipe
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/spool"
 )
 
@@ -242,20 +244,8 @@ func TestOpenBesideADamagedLane(t *testing.T) {
 	if err := os.Remove(filepath.Join(lane, "end.json")); err != nil {
 		t.Fatal(err)
 	}
-	frames := filepath.Join(lane, fmt.Sprintf("%s-%020d.log", spool.Frames, 0))
-	data, err := os.ReadFile(frames)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[len(data)/2] ^= 1
-	if err := os.WriteFile(frames, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err = Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustClose(t, p)
+	damage(t, filepath.Join(lane, fmt.Sprintf("%s-%020d.log", spool.Frames, 0)))
+	mustClose(t, mustOpen(t, cfg))
 }
 
 // unclose makes the tip of a slot that of a stream whose process died.
@@ -306,5 +296,60 @@ func TestAwaitedAreFew(t *testing.T) {
 	}
 	if records != 0 || waits != 4 || last[spool.Frames] != 9999 || last[spool.Grants] != 9999 {
 		t.Errorf("%d records and %d who wait are missing, ends %v", records, 4-waits, last)
+	}
+}
+
+// A lane of a dead pipe that is damaged does not keep what comes after it from the brokers.
+func TestDrainBehindADamagedLane(t *testing.T) {
+	t.Parallel()
+	a, _, cfg := brokerArchive(t)
+	cfg.SpoolDir = t.TempDir()
+	dir, err := spool.Open(cfg.SpoolDir, spool.Options{FileBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := [16]byte{7}
+	w, err := dir.CreateLane(dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		b := frame.Beat{Archive: a.writer.Archive, Stream: dead, Seq: uint64(i), Time: int64(i)}
+		_, key, _ := ed25519.GenerateKey(nil)
+		if _, err := w.Append(spool.Frames, b.Append(nil, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, filepath.Join(cfg.SpoolDir, "lanes", fmt.Sprintf("%x", dead), fmt.Sprintf("%s-%020d.log", spool.Frames, 1)))
+	p := mustOpen(t, cfg)
+	if err := p.Capture(t.Context(), &Record{Kind: Input}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := p.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Stats().Acked; got != 1 {
+		t.Errorf("%d records are acknowledged, want 1", got)
+	}
+	if lanes, err := dir.Lanes(); err != nil || len(lanes) != 1 || lanes[0].ID != dead || lanes[0].Held {
+		t.Errorf("lanes %+v (%v), want the damaged one", lanes, err)
+	}
+}
+
+// damage changes a bit in the middle of a file.
+func damage(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -181,6 +181,20 @@ func (o *outbox) arrived(items []*item) {
 	}
 }
 
+// fail answers who waits for items that will not arrive.
+func (o *outbox) fail(items []*item, err error) {
+	o.mu.Lock()
+	for _, it := range items {
+		if it == o.parked {
+			o.parked = nil
+		}
+	}
+	o.mu.Unlock()
+	for _, it := range items {
+		it.settle(onAcked, err)
+	}
+}
+
 // refuse answers all who wait with an error; the items stay.
 func (o *outbox) refuse(err error) {
 	o.mu.Lock()

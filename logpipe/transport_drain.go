@@ -3,6 +3,7 @@ package logpipe
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/stelelog/stele/internal/spool"
 )
@@ -23,6 +24,7 @@ func (t *kafkaTransport) drain(ctx context.Context) {
 		t.arrived(d)
 		switch {
 		case ctx.Err() != nil:
+		case errors.Is(err, spool.ErrDamaged) && t.leave(d, err):
 		case err != nil:
 			t.s.log.Error("the spool could not be sent; it is tried again", "error", err)
 			sleep(ctx, faultPause)
@@ -82,6 +84,28 @@ func (t *kafkaTransport) pop(d *drain) bool {
 	if gone {
 		t.remove(d)
 	}
+	return true
+}
+
+// leave gives up a lane that is damaged and that nothing is appended to, with what lies behind the damage: the lanes after it
+// must not wait for somebody who mends it. It stays where it is.
+func (t *kafkaTransport) leave(d *drain, why error) bool {
+	t.mu.Lock()
+	if d == t.own {
+		t.mu.Unlock()
+		return false
+	}
+	t.lanes = t.lanes[1:]
+	var lost []*item
+	t.acks = slices.DeleteFunc(t.acks, func(a *awaiting) bool {
+		if a.lane == d.lane {
+			lost = append(lost, a.item)
+		}
+		return a.lane == d.lane
+	})
+	t.mu.Unlock()
+	t.s.log.Error("a lane in the spool is damaged; what could not be sent is left there", "error", errors.Join(why, d.finish(false)))
+	t.s.out.fail(lost, &OpError{"capture", "spool", why})
 	return true
 }
 

@@ -29,9 +29,9 @@ type kafkaTransport struct {
 	ended   chan struct{}
 
 	mu    sync.Mutex
-	lanes []*drain    // to be sent, in order
-	own   *drain      // of the stream's newest lane; not among lanes while nothing is left in it
-	acks  awaited     // items in the stream's lanes that the brokers have not acknowledged
+	lanes []*drain // to be sent, in order
+	own   *drain   // of the stream's newest lane; not among lanes while nothing is left in it
+	acks  awaited  // items in the stream's lanes that the brokers have not acknowledged
 }
 
 // awaiting is an item in a lane, and stands for those of its log before it that nobody waits for: in a long outage there
