@@ -117,18 +117,23 @@ func (b *brokers) sendGrants(ctx context.Context, messages [][]byte) error {
 	return send(ctx, b.grants, 0, messages)
 }
 
-// send cuts messages into batches that brokers take.
+// send cuts messages into batches that brokers take: a topic that has room for any message need not have it for maxBatch.
 func send(ctx context.Context, p producer, partition int, messages [][]byte) error {
-	for len(messages) > 0 {
+	for limit := maxBatch; len(messages) > 0; {
 		n, bytes := 0, 0
-		for n < len(messages) && (n == 0 || bytes+len(messages[n]) <= maxBatch) {
+		for n < len(messages) && (n == 0 || bytes+len(messages[n]) <= limit) {
 			bytes += len(messages[n])
 			n++
 		}
-		if _, err := p.Produce(ctx, partition, messages[:n]); err != nil {
+		_, err := p.Produce(ctx, partition, messages[:n])
+		switch {
+		case err == nil:
+			messages = messages[n:]
+		case n > 1 && errors.Is(err, kafka.ErrTooLarge):
+			limit = bytes / 2
+		default:
 			return err
 		}
-		messages = messages[n:]
 	}
 	return nil
 }

@@ -42,8 +42,8 @@ type stamp struct {
 	clock bool // time is to be that of the arena
 }
 
-// encodeRecord writes r, which was checked, to dst, which has just the size of it. It returns how many bytes it wrote:
-// fewer or, in a panic, more than fit only if the record was changed meanwhile.
+// encodeRecord writes r, which was checked, to dst, which has just the size of it. It returns how many bytes it wrote. If
+// the record was changed meanwhile that is another number, or a panic: nothing that decode could stumble over.
 func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 	h := dst[:headLen:headLen]
 	le.PutUint32(h[0:], uint32(len(dst)))
@@ -60,8 +60,9 @@ func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 	le.PutUint32(h[48:], uint32(len(r.Attributes)))
 	le.PutUint32(h[52:], noParts)
 	le.PutUint32(h[56:], uint32(len(r.Body)))
-	if len(r.Parts) > 0 {
-		le.PutUint32(h[52:], uint32(len(r.Parts)))
+	parts := r.Parts
+	if len(parts) > 0 {
+		le.PutUint32(h[52:], uint32(len(parts)))
 	}
 	n = headLen
 	n += put(dst, n, r.Class)
@@ -77,14 +78,23 @@ func encodeRecord(dst []byte, r *Record, s *stamp) (n int) {
 		n += copy(dst[n:], r.Attributes)
 	}
 	n += copy(dst[n:], r.Body)
-	if len(r.Parts) > 0 {
+	if n != valuesEnd(h) {
+		return -1
+	}
+	if len(parts) > 0 {
 		rest := dst[n:n]
-		for i := range r.Parts {
-			rest = appendPart(rest, &r.Parts[i])
+		for _, p := range parts {
+			rest = appendPart(rest, &p)
 		}
 		n += len(rest)
 	}
 	return n
+}
+
+// valuesEnd is where the values end that a head announces; the parts follow.
+func valuesEnd(h []byte) int {
+	return headLen + int(h[32]) + int(h[33]) + int(h[34]) + int(h[35]) + int(le.Uint16(h[36:])) + int(le.Uint16(h[38:])) +
+		int(le.Uint16(h[40:])) + int(le.Uint16(h[42:])) + int(le.Uint32(h[44:])) + int(le.Uint32(h[48:])) + int(le.Uint32(h[56:]))
 }
 
 // put copies a name to dst[n:]. Most are empty, which is quicker seen than copied.

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stelelog/stele/internal/frame"
+	"github.com/stelelog/stele/internal/kafka"
 	"github.com/stelelog/stele/internal/spool"
 )
 
@@ -352,4 +354,66 @@ func damage(t *testing.T, path string) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// narrow is a topic that takes batches of so many bytes.
+type narrow struct {
+	most int
+	got  *[]string
+}
+
+func (n narrow) Produce(_ context.Context, _ int, values [][]byte) (int64, error) {
+	size := 0
+	for _, v := range values {
+		size += len(v)
+	}
+	if size > n.most {
+		return -1, kafka.ErrTooLarge
+	}
+	for _, v := range values {
+		*n.got = append(*n.got, string(v))
+	}
+	return 0, nil
+}
+
+// A topic whose max.message.bytes is less than a batch, but enough for each message, gets them all, in order.
+func TestBatchesFitTheTopic(t *testing.T) {
+	var messages [][]byte
+	var want []string
+	for i := range 40 {
+		m := make([]byte, 1000*(1+i%40*7%40))
+		m[0] = byte(i)
+		messages, want = append(messages, m), append(want, string(m))
+	}
+	var got []string
+	if err := send(t.Context(), narrow{50_000, &got}, 0, messages); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d of %d messages: %v", len(got), len(want), err)
+	}
+	if err := send(t.Context(), narrow{30_000, &got}, 0, messages); !errors.Is(err, kafka.ErrTooLarge) {
+		t.Errorf("a message that does not fit: %v", err)
+	}
+}
+
+// A large record that its caller changes while it is captured is refused and holds no memory.
+func TestRefusedRecordHoldsNoMemory(t *testing.T) {
+	shutBubble(t, nil, func(t *testing.T, a *archive, p *Pipe, n *nullTransport, gate chan struct{}) {
+		close(gate)
+		r := &Record{Kind: Input, Body: random(minMemory / 2)}
+		size, before := sizeOf(r), p.memory.inUse()
+		r.Body = r.Body[1:]
+		if _, err := p.shards[0].put(r, &stamp{}, size, Memory); err == nil {
+			t.Error("half a record was taken")
+		}
+		r.Body = random(minMemory)
+		func() {
+			defer func() { recover() }()
+			if _, err := p.shards[0].put(r, &stamp{}, size, Memory); err == nil {
+				t.Error("a part of a record was taken")
+			}
+		}()
+		if used := p.memory.inUse(); used != before {
+			t.Errorf("%d bytes are held for nothing", used-before)
+		}
+		mustClose(t, p)
+	})
 }

@@ -42,12 +42,21 @@ func (s *shard) put(r *Record, st *stamp, size int, d Durability) (t *ticket, er
 	if st.clock {
 		st.time = a.now()
 	}
+	taken := false
+	if a.big { // it is nobody else's yet
+		defer func() {
+			if !taken {
+				s.memory.recycle(a)
+			}
+		}()
+	}
 	start := len(a.buf)
 	end := start + size
 	// A caller that changes the record meanwhile must not be able to leave half of one in the arena.
 	if encodeRecord(a.buf[start:end:end], r, st) != size {
 		return nil, invalid("", "changed while it was captured")
 	}
+	taken = true
 	a.buf = a.buf[:end]
 	a.records++
 	s.captured++
