@@ -7,7 +7,8 @@ import (
 
 // Sentinels for errors.Is.
 var (
-	// ErrClosed says that the pipe was closed; the record was not taken.
+	// ErrClosed says that the pipe was closed; the record was not taken. In an OpError it says that Close came before the
+	// record was durable: it may still arrive.
 	ErrClosed = errors.New("pipe is closed")
 
 	// ErrFull says that the pipe had no room for the record within the wait of its class; it was not taken. The caller

@@ -177,8 +177,8 @@ func (p *Pipe) Flush(ctx context.Context) error {
 }
 
 // Close seals what was captured, closes the streams and ends all goroutines, within the time that ctx gives. What is not
-// sealed then is declared as lost; what is sealed but not acknowledged stays in the spool, if there is one. An error says
-// what could not be done. Later calls return the same.
+// sealed then is declared as lost; what is sealed but not acknowledged stays in the spool, if there is one. Who still
+// waits for a durability gets an error. An error says what could not be done. Later calls return the same.
 func (p *Pipe) Close(ctx context.Context) error {
 	p.closing.Do(func() {
 		p.closeErr = p.close(ctx)

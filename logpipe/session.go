@@ -19,7 +19,7 @@ func (p *Pipe) Session(tenant, subject, session string) *Session {
 }
 
 // End tells that the session is over. It returns when the message is on stable storage, see [Pipe.Flush], behind all
-// records that were captured before. Records that follow belong to the session no more: they are kept as any other.
+// records that were captured before; if ctx ends first, it may or may not be told. Records that follow belong to the session no more: they are kept as any other.
 func (s *Session) End(ctx context.Context) error {
 	var pepper [32]byte
 	copy(pepper[:], s.pipe.set.writer.Pepper)
