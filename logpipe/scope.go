@@ -132,7 +132,9 @@ func (s *scopes) make(e *entry, class string, now time.Time) (*scope, error) {
 	sc := &scope{id: keyscope.ScopeID(uint16(min(day, 0xffff)), random), class: class, keys: keys, until: now.Add(age), wrap: s.wrap,
 		tenant: clone(e.tenant), subject: clone(e.subject), session: clone(e.session)}
 	tags := keyscope.MakeTags(&s.pepper, sc.tenant, sc.subject, sc.session)
-	b := keyscope.Binding{Archive: s.at.Archive, Stream: s.at.Stream, Scope: sc.id, Start: now.UnixNano(), Class: class}
+	// A clock from before the first week of the credential is wrong, and the key service refuses a grant that says so.
+	start := max(now.UnixNano(), keyscope.WeekStart(s.wrap.intake.Week).UnixNano())
+	b := keyscope.Binding{Archive: s.at.Archive, Stream: s.at.Stream, Scope: sc.id, Start: start, Class: class}
 	grant, check, err := keyscope.MakeGrant(&key, &tags, &b, s.wrap.read, s.wrap.intake)
 	if err != nil {
 		return nil, err
