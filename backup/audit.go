@@ -191,7 +191,7 @@ func streamState(t *commit.Tip, e end, last *commit.Commit, now time.Time) (stat
 	case now.Sub(last.Time) > staleAfter:
 		return "unknown", fmt.Sprintf("unknown after %s: the newest commit is of %s", lastSeq, last.Time.Format(time.RFC3339)), false
 	case t.Beat != nil && last.SourceTime.Sub(t.Beat.Time) <= liveBeats*every:
-		return "live", "complete: live up to " + lastSeq, true
+		return "live", fmt.Sprintf("complete: live up to %s, by its sign of %s", lastSeq, t.Beat.Time.UTC().Format(time.RFC3339)), true
 	case e.less != (commit.Hex16{}):
 		return "unknown", fmt.Sprintf("unknown after %s: its successor %s found less", lastSeq, e.less), false
 	}

@@ -320,6 +320,23 @@ func (v *verifier) streams() {
 	}
 }
 
+// liveOnes says how many streams count as complete although they have not ended, and up to when that is known.
+func liveOnes(streams []StreamReport) string {
+	var n int
+	var oldest time.Time
+	for i := range streams {
+		if s := &streams[i]; s.State == "live" {
+			if n++; oldest.IsZero() || s.LastBeat.Before(oldest) {
+				oldest = s.LastBeat
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", as far as is known: %d live, by signs not older than %s, after which they may have ended", n, oldest.UTC().Format(time.RFC3339))
+}
+
 // conclude words the verdicts.
 func (v *verifier) conclude(ctx context.Context) error {
 	r := v.r
@@ -330,8 +347,8 @@ func (v *verifier) conclude(ctx context.Context) error {
 	checked := map[string]string{
 		integrity: fmt.Sprintf("%s in %s, %s: every byte, signature, chain, tree and head checked",
 			number(r.Leaves, "leaf"), number(len(r.Logs), "log"), number(r.Control, "control entry")),
-		completeness: fmt.Sprintf("%s: none has a gap, an undeclared end or an unacknowledged loss; what bypassed the library cannot be seen here",
-			number(len(r.Streams), "stream")),
+		completeness: fmt.Sprintf("%s: none has a gap, an undeclared end or an unacknowledged loss%s; what bypassed the library cannot be seen here",
+			number(len(r.Streams), "stream"), liveOnes(r.Streams)),
 	}
 	checked[anchoring] = v.anchored
 	unchecked := map[string]string{

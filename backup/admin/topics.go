@@ -70,14 +70,24 @@ func judgeTopic(t kafka.Topic, partitions int, forever bool) []probe.Result {
 		return append(out, probe.Result{Name: t.Name + " settings", Detail: "this user may not read them; allow DescribeConfigs"})
 	}
 	if forever {
-		return append(out, probe.Result{Name: t.Name + " retention", OK: s.Retention < 0,
-			Detail: "grants must not expire by time: set retention.ms=-1"})
+		detail := "grants do not expire by time"
+		if s.Retention >= 0 {
+			detail = fmt.Sprintf("%v, but grants must not expire by time: set retention.ms=-1", s.Retention)
+		}
+		return append(out, probe.Result{Name: t.Name + " retention", OK: s.Retention < 0, Detail: detail})
 	}
 	return append(out,
 		probe.Result{Name: t.Name + " retention", OK: s.Retention < 0 || s.Retention >= 24*time.Hour,
-			Detail: fmt.Sprintf("%v; keep at least seven times the longest outage of the compactors", s.Retention)},
+			Detail: kept(s.Retention) + "; keep at least seven times the longest outage of the compactors"},
 		probe.Result{Name: t.Name + " min.insync.replicas", OK: t.Replicas == 1 || s.MinInSync >= 2,
 			Detail: fmt.Sprintf("%d of %s", s.MinInSync, replicas(t.Replicas))})
+}
+
+func kept(d time.Duration) string {
+	if d < 0 {
+		return "kept for ever"
+	}
+	return fmt.Sprintf("kept for %v", d)
 }
 
 func replicas(n int) string {

@@ -37,7 +37,7 @@ type Config struct {
 
 	SegmentBytes int64         // a segment is committed at this size; 64 MiB
 	SegmentAge   time.Duration // or at this age; 60 s
-	IdleAge      time.Duration // a log without records is committed this often, to show that it lives; 1 h
+	IdleAge      time.Duration // a log to which nothing but signs of life came is committed this often; 1 h
 	HeadsEvery   time.Duration // how often new heads go into the control log; 10 s
 	Partitions   []int         // static assignment; nil shares the partitions among the compactors of the group
 	Group        string        // of the compactors that share the partitions; "stele-" and the archive's name

@@ -16,8 +16,8 @@ import (
 
 // NewKey makes the role file of an approver, a holder or a reader of the archive of a trust file, and its public half,
 // which somebody who may enters into the access policy with [Desk.AddKey]. like is the content of a role file or
-// credential that has the archive's pepper: readers need one; approvers and holders may do without, and then cannot
-// check whose records a request is about. nil: none.
+// credential that has the archive's pepper: readers need one, and holders to place a hold on somebody; approvers may do
+// without, and then cannot check whose records a request is about. nil: none.
 func NewKey(trust []byte, role, name string, like []byte) (private, public []byte, err error) {
 	var t identity.Trust
 	if err := t.UnmarshalText(trust); err != nil {
@@ -34,6 +34,9 @@ func NewKey(trust []byte, role, name string, like []byte) (private, public []byt
 	case control.RoleApprover:
 		file = identity.Person{Stele: identity.ApproverFormat, Archive: t.Archive, Name: t.Name, By: name, Key: seed, Pepper: pepper}
 	case control.RoleHolder:
+		if pepper == nil {
+			return nil, nil, errors.New("a holder needs the archive's pepper, from a role file or credential that has it: without it nobody can be found")
+		}
 		file = identity.Person{Stele: identity.HolderFormat, Archive: t.Archive, Name: t.Name, By: name, Key: seed, Pepper: pepper}
 	case control.RoleReader:
 		if pepper == nil {

@@ -22,9 +22,9 @@ signed with the reader identity and logged; new loss of the same stream fails ag
 force once a compactor has put it into the control log, which takes seconds.
 
 Without STREAM it takes note of what an hour of a service lacks by a count from outside: --service,
---hour and --missing as 'stele audit --expect' shows them. If more is missing later, it fails again.`,
+--hour, --missing and --what as 'stele audit --expect' shows them. If more is missing later, it fails again.`,
 		Example: `  stele audit ack 5b0f9e0c6f6a4d3f8e2b1c0d9a8b7c6d --reason 'power cut in rack 4, ticket 1234'
-  stele audit ack --service chat --hour 2026-11-28T14:00:00Z --missing 12 --reason 'health checks of the gateway'`,
+  stele audit ack --service chat --hour 2026-11-28T14:00:00Z --missing 12 --what calls --reason 'health checks'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && cmd.Flags().Changed("service") {
 				return nil
@@ -68,13 +68,14 @@ type ackAnswer struct {
 	Service string     `json:"service,omitempty"`
 	Hour    *time.Time `json:"hour,omitempty"`
 	Missing uint64     `json:"missing,omitempty"`
+	What    string     `json:"what,omitempty"` // records or calls
 	Reason  string     `json:"reason"`
 }
 
 func (k ackAnswer) print(w io.Writer) {
 	what := k.Stream
 	if k.Hour != nil {
-		what = fmt.Sprintf("%s missing of %s in the hour %s", grouped(k.Missing), k.Service, when(*k.Hour))
+		what = fmt.Sprintf("%s %s missing of %s in the hour %s", grouped(k.Missing), k.What, k.Service, when(*k.Hour))
 	}
 	fmt.Fprintf(w, "acknowledged %s; a compactor puts it into the control log with its next heads\n", what)
 }
@@ -97,7 +98,7 @@ func (a *app) auditAck(ctx context.Context, args []string, f ackFlags) (answer, 
 		return nil, err
 	}
 	if len(args) == 0 {
-		return done(ackAnswer{Service: f.service, Hour: &hour.Hour, Missing: f.missing, Reason: f.reason}, r.AcknowledgeHour(ctx, hour))
+		return done(ackAnswer{Service: f.service, Hour: &hour.Hour, Missing: f.missing, What: f.what, Reason: f.reason}, r.AcknowledgeHour(ctx, hour))
 	}
 	return done(ackAnswer{Stream: args[0], Reason: f.reason}, r.Acknowledge(ctx, args[0], f.reason))
 }

@@ -41,7 +41,7 @@ type certificateAnswer struct {
 }
 
 func (c *certificateAnswer) print(w io.Writer) {
-	fmt.Fprintf(w, "wrote %s: %s\n'stele check %s' checks it with the trust file alone\n", c.Path, size(c.Bytes), c.Path)
+	fmt.Fprintf(w, "wrote %s: %s\n'stele check %s --trust trust.stele' checks it anywhere with that file alone\n", c.Path, size(c.Bytes), c.Path)
 }
 
 func (a *app) certificate(ctx context.Context, id, out, file string) (*certificateAnswer, error) {

@@ -53,6 +53,7 @@ when who made it does so before it is approved.`,
 type requestAnswer struct {
 	Request *erase.Request `json:"request"`
 	About   *aboutWhat     `json:"about,omitempty"`
+	blind   bool           // somebody decides, without the request file
 }
 
 // aboutWhat is what a request file says.
@@ -95,6 +96,9 @@ func (r requestAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "rejected  by %s, %s\n", v.By, v.Time.Format(time.RFC3339))
 	}
 	fmt.Fprintf(w, "standing  %s\n", inWords(q))
+	if r.blind && q.What == "erase" {
+		fmt.Fprintln(w, "blind     without the request file nothing shows whom it is about: --file FILE does, and 'stele erase reject' takes an approval back")
+	}
 	if q.Waits {
 		fmt.Fprintln(w, "what you said just now waits in the inbox: a compactor that runs takes it in within seconds, 'compactor --once' at once")
 	}
@@ -148,7 +152,7 @@ func (a *app) decide(ctx context.Context, id, file string, say func(*erase.Desk,
 	if err != nil {
 		return nil, err
 	}
-	ans := requestAnswer{}
+	ans := requestAnswer{blind: file == ""}
 	if file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {

@@ -25,13 +25,13 @@ const helpExitCodes = `Each verdict on an archive has an exit code of its own. T
    0  all required verdicts hold
    1  the command could not finish
    2  the command line makes no sense
-   3  some input was refused; the rest went in
+   3  some input was refused, the rest went in; 'stele check': this is no file for it, or a damaged one
   10  integrity is false: something was changed
   11  incomplete: something is missing, or loss was declared and not acknowledged
   12  anchoring is false
   13  WORM is false: the store does not hold what it should
   14  erasure is false
-  15  unreadable: a record does not open, or is not what was captured
+  15  unreadable: a record does not open, or is not what was captured; 'stele recover status': a root record is lost
 
 The lowest of 10 and up wins. With --json, "exits" lists all.
 

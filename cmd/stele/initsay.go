@@ -46,7 +46,7 @@ func (n initAnswer) print(w io.Writer) {
 	}
 	if len(n.Custodians) == 0 {
 		fmt.Fprintf(w, "keys      one custodian, a file in %s: for development. Whoever keeps a copy of it can undo every\n"+
-			"          erasure (class C), and who loses it loses everything; see --custodians and docs/CUSTODIANS.md\n", filepath.Join(n.Roles["keys"], "custodian"))
+			"          erasure (class C), and who loses it loses everything; see docs/CUSTODIANS.md\n", filepath.Join(n.Roles["keys"], "custodian"))
 	}
 	fmt.Fprintf(w, "writers   send to %s\n", n.To)
 	fmt.Fprintf(w, "\nmade      %s\n          %s\n          %s\n", n.Config, n.Trust, n.Writer)

@@ -26,7 +26,7 @@ of theirs: the role file never leaves it, and goes to nobody. FILE.pub goes to w
 enters it with 'stele key add'. Only trust.stele is needed.
 
 The pepper by which people are found is taken from a role file or credential that has it: --like names one, such
-as a reader's. Readers need it. An approver without it cannot check whose records a request would erase.`,
+as a reader's. Readers and holders need it. An approver without it cannot check whose records a request would erase.`,
 		Example: `  stele key new approver anna --out anna.stele --like reader/reader.stele
   stele key new holder legal --out legal.stele --like reader/reader.stele`,
 		Args: takes("ROLE", "NAME"),

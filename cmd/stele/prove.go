@@ -64,7 +64,7 @@ func (p *proveAnswer) print(w io.Writer) {
 	if d := p.Disclosure; d != nil {
 		fmt.Fprintf(w, "disclosure %s…: a compactor puts it into the control log with its next heads\n", d.Salted[:16])
 	}
-	fmt.Fprintf(w, "'stele check %s' checks it with the trust file alone\n", p.Path)
+	fmt.Fprintf(w, "'stele check %s --trust trust.stele' checks it anywhere with that file alone\n", p.Path)
 }
 
 func (a *app) prove(ctx context.Context, args []string, out string, disclose []string) (*proveAnswer, error) {

@@ -144,7 +144,7 @@ func (p *searchProof) print(w io.Writer) {
 	if p.Cost.Open > 0 {
 		fmt.Fprintf(w, "%s came since and cannot be proved yet\n", count(p.Cost.Open, "leaf"))
 	}
-	fmt.Fprintf(w, "wrote %s: %s; 'stele check %s' checks it with the trust file alone\n", p.Path, size(p.Bytes), p.Path)
+	fmt.Fprintf(w, "wrote %s: %s; 'stele check %s --trust trust.stele' checks it anywhere with that file alone\n", p.Path, size(p.Bytes), p.Path)
 	if !p.Whole {
 		for _, m := range p.Missing {
 			fmt.Fprintf(w, "not shown  %s\n", printable(m, 400))

@@ -127,7 +127,7 @@ func (s *State) planDecision(l *Listed, at time.Time) (func(), error) {
 			return refuse(whyLate, "request %v could be approved until %s", d.Request, r.Until.Format(time.RFC3339))
 		}
 		if heard(r.Yes, l.By, s.keyNow(l.By)) {
-			return refuse(whyTwice, "%s has approved request %v already, or holds the key of somebody who has; another person must", l.By, d.Request)
+			return refuse(whyTwice, "request %[2]v was approved by %[1]s already, or by the same key under another name: another person must approve it", l.By, d.Request)
 		}
 		return nil
 	}, func(*Decision) {

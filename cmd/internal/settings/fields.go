@@ -61,7 +61,7 @@ func fields() []Field {
 			get: func(s *Settings) string { return formatSize(s.SegmentBytes) }},
 		duration("segment_age", "1m", "or at this age", func(s *Settings) *time.Duration { return &s.SegmentAge }),
 		duration("heads_every", "10s", "how often new heads go into the control log", func(s *Settings) *time.Duration { return &s.HeadsEvery }),
-		duration("idle_age", "1h", "how often a log without records is committed, to show that it lives", func(s *Settings) *time.Duration { return &s.IdleAge }),
+		duration("idle_age", "1h", "how often a log is committed to which nothing but signs of life came", func(s *Settings) *time.Duration { return &s.IdleAge }),
 		duration("erase_every", "1h", "how long approved erasures that are not urgent wait for others, to be carried out together", func(s *Settings) *time.Duration { return &s.EraseEvery }),
 		{Name: "expire_every", example: "24h", Help: "how often the compactor removes what has expired, by the time of witnesses; left out, never: 'stele expire' does",
 			put: func(s *Settings, v string) (err error) {
