@@ -203,16 +203,12 @@ func (s *Service) put(ctx context.Context, file []byte, topKey *keyroot.Top) (lo
 // settle does what a record that was read back allows: grants are removed below it, locks extended, the control log told.
 // What fails here is done again with the next fold. Requires mu.
 func (s *Service) settle(ctx context.Context) error {
-	next := map[string]int64{}
-	for lane, at := range s.version.Folded.Lanes {
-		next[lane] = at.Next
-	}
 	away := s.replicate(ctx)
 	if away != nil {
 		s.log.Warn("grants are kept and old keys not destroyed until the replica has the newest record", "err", away)
 	}
 	if away == nil && s.grants != nil && s.version.Folded.Cluster == s.pending.folded.Cluster {
-		if err := s.grants.trim(ctx, next); err != nil {
+		if err := s.grants.trim(ctx, s.removable(ctx)); err != nil {
 			s.log.Warn("grants that are folded could not be removed", "err", err)
 		}
 	}

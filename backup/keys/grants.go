@@ -42,14 +42,14 @@ type grantSource interface {
 }
 
 // openGrants opens the grants transport that belongs to a frames transport.
-func openGrants(cfg Config) (grantSource, error) {
+func openGrants(cfg Config, archive [16]byte) (grantSource, error) {
 	if !strings.HasPrefix(cfg.From, "file:") {
 		frames, grants, err := transport.Open(cfg.From, transport.Access{Username: cfg.Username, Password: cfg.Password, TLS: cfg.TLS, Logger: cfg.Logger})
 		if err != nil {
 			return nil, err
 		}
 		frames.Close()
-		return &kafkaGrants{client: grants}, nil
+		return &kafkaGrants{client: grants, archive: hex.EncodeToString(archive[:])}, nil
 	}
 	path, err := transport.FilePath(cfg.From)
 	if err != nil {
@@ -132,11 +132,13 @@ func (g *spoolGrants) close() {}
 
 // kafkaGrants reads the grants topic.
 type kafkaGrants struct {
-	client *kafka.Client
-	topic  kafka.Topic
+	client  *kafka.Client
+	archive string // hex
+	topic   kafka.Topic
 }
 
 // roleGroup shares the role of folding among key services: the one that has the topic's single partition has it.
+// It is the archive's: another one that was given the same topic by mistake must be able to save its grants.
 const roleGroup = "stele-keys-"
 
 func (g *kafkaGrants) identity(ctx context.Context) (cluster, topic string, err error) {
@@ -192,7 +194,7 @@ func (g *kafkaGrants) trim(ctx context.Context, next map[string]int64) (err erro
 func (g *kafkaGrants) take() (func() error, error) { return func() error { return nil }, nil }
 
 func (g *kafkaGrants) run(ctx context.Context, work func(context.Context) error) error {
-	return g.client.RunGroup(ctx, roleGroup+g.topic.Name, func(ctx context.Context, partitions []int) error {
+	return g.client.RunGroup(ctx, roleGroup+g.archive, func(ctx context.Context, partitions []int) error {
 		if len(partitions) > 0 {
 			if err := work(ctx); err != nil {
 				return err

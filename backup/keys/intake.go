@@ -106,6 +106,10 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 			fold.Weeks = withWeek(fold.Weeks, week)
 		}
 		*count += uint64(n)
+		if archive, yes := s.guard.foreign(m.Data); yes {
+			s.stranger(archive, lane, m)
+			return
+		}
 		s.log.Warn("grants refused", "lane", lane, "position", m.Pos, "grants", n, "err", err)
 	}
 	if m.Err != nil {

@@ -113,6 +113,7 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 		if len(messages) == 0 {
 			break
 		}
+		s.guard.note(lane, at.Next, messages, s.now())
 		var scopes []keyring.Scope
 		var ends []ended
 		fold := p.fold // of what was read before, should this fail

@@ -89,6 +89,7 @@ type Service struct {
 	toldN     uint64
 	lists     erasedScopes
 	streams   streamNames
+	guard     *guard // of what other archives have in the transport
 	nonces    map[string]time.Time
 	reported  map[commit.Hex32]bool      // requests and erasures whose entries wait in the inbox
 	outcomes  map[commit.Hex32]string    // what was last said of requests
@@ -165,6 +166,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := s.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
+	s.guard = newGuard(s.trust.Archive)
 	if s.cosigners, err = s.trust.Cosigners(); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
@@ -187,7 +189,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	if cfg.From != "" {
-		if s.grants, err = openGrants(cfg); err != nil {
+		if s.grants, err = openGrants(cfg, s.trust.Archive); err != nil {
 			return nil, err
 		}
 		if s.signer != nil && !cfg.together {

@@ -17,6 +17,9 @@ type Stats struct {
 	// Behind is how far the second clock was behind that of this machine when that was last read; below 0: ahead. It is the
 	// longest Duration where nobody has said how late it is.
 	Behind time.Duration
+
+	Foreign   uint64    // messages of other archives that were found in the grants transport
+	HeldSince time.Time // when the oldest of them that keeps grants from being removed came; zero without any
 }
 
 // Stats returns the figures of this process. It does not wait for what the service is at.

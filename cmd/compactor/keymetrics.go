@@ -50,6 +50,15 @@ func newKeysCollector(stats func() *keys.Stats) *keysCollector {
 				func(s *keys.Stats) float64 { return float64(s.Undestroyed) }),
 			figure("erasures_overdue", "Days of keys and weeks of intake keys that are over by the clock here and wait for the second clock.", prometheus.GaugeValue,
 				func(s *keys.Stats) float64 { return float64(s.Overdue) }),
+			figure("foreign_grants_total", "Messages of other archives that were found in the grants transport.", prometheus.CounterValue,
+				func(s *keys.Stats) float64 { return float64(s.Foreign) }),
+			figure("foreign_grants_held", "1 while nothing is removed behind grants of another archive.", prometheus.GaugeValue,
+				func(s *keys.Stats) float64 {
+					if s.HeldSince.IsZero() {
+						return 0
+					}
+					return 1
+				}),
 			figure("erasure_clock_behind_seconds", "How far the second clock of erasures without a request is behind the clock here; +Inf if nobody tells the time.", prometheus.GaugeValue,
 				func(s *keys.Stats) float64 {
 					if s.Behind == math.MaxInt64 {
