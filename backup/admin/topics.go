@@ -17,6 +17,7 @@ type Topics struct {
 	URL                string // kafka://host:port[,host:port]/topic; the grants topic is <topic>.grants
 	Username, Password string
 	TLS                *tls.Config
+	Archive            string // id, hex, of the archive that they belong to; without it Check does not look whose messages they hold
 }
 
 // Create makes both topics: partitions for the frames, one for the grants, with the settings that the archive needs.
@@ -57,6 +58,9 @@ func (t Topics) Check(ctx context.Context, partitions int) ([]probe.Result, erro
 			continue
 		}
 		out = append(out, judgeTopic(topic, c.partitions, c.forever)...)
+		if t.Archive != "" {
+			out = append(out, t.checkContents(ctx, c.client))
+		}
 	}
 	return out, nil
 }

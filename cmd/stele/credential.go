@@ -13,6 +13,7 @@ import (
 // credential is what the commands need to know of a writer credential; docs/formats/identity.md has all of it.
 type credential struct {
 	Stele      string `json:"stele"`
+	Archive    string `json:"archive"` // id, hex
 	Service    string `json:"service"`
 	To         string `json:"to"`
 	Partitions int    `json:"partitions"`

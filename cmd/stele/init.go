@@ -41,7 +41,8 @@ func (a *app) initCommand() *cobra.Command {
 ARCHIVE is file:///path or s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1. The
 bucket needs versions and object lock; one that is missing is made so. --to is where writers send:
 file:///spool (the default is the folder "spool" in --out), or kafka://host:port/topic; then the topics
-are made, too.
+are made, too. Topics with messages are refused: two archives in one topic stand in each other's way.
+Topics that are empty and were used before need a confirmation, or --yes.
 
 Init first tries out what the store really enforces, and puts the answer into the archive. Into --out
 it writes stele.yaml, trust.stele (public keys only, all that an auditor needs), the first writer
@@ -104,6 +105,9 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 		return nil, err
 	}
 	if err := vacant(out); err != nil {
+		return nil, err
+	}
+	if err := a.ownTransport(ctx, to, f); err != nil {
 		return nil, err
 	}
 	store, err := location.Create(ctx, archive, worm.LockMode(f.lock), location.Options{})

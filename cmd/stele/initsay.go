@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -21,6 +22,28 @@ func (a *app) confirm(f initFlags) error {
 		what += ", by nobody, the owner of the account included"
 	}
 	return a.ask(what, "add --yes if that is what you want")
+}
+
+// ownTransport refuses topics that another archive uses, and asks about those that one may.
+func (a *app) ownTransport(ctx context.Context, to string, f initFlags) error {
+	if !isKafka(to) {
+		return nil
+	}
+	s, err := a.site("")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, kafkaWait)
+	defer cancel()
+	used, err := s.topics(to).Vacant(ctx)
+	if err != nil {
+		return hinted(unreached(err, to), "choose another topic with --to")
+	}
+	if len(used) == 0 || f.yes {
+		return nil
+	}
+	return a.ask(fmt.Sprintf("%s held messages before and is empty now: whoever used it may still send to it or remove from it, and records of both would be lost",
+		strings.Join(used, " and ")), "choose another topic; or add --yes if nothing else uses it any more")
 }
 
 // ask asks a person whether to go on, or refuses where there is none.

@@ -6,6 +6,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func (b *broker) client() *kafka.Client {
@@ -18,6 +21,24 @@ func cmdTopic(ts *testscript.TestScript, neg bool, args []string) {
 		Topics: []kafka.TopicConfig{{Topic: args[0], NumPartitions: 1, ReplicationFactor: 1}}})
 	ts.Check(err)
 	ts.Check(res.Errors[args[0]])
+}
+
+// cmdTruncate sends a message to a topic with one partition, and removes it: truncate NAME
+func cmdTruncate(ts *testscript.TestScript, neg bool, args []string) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("KAFKA")))
+	ts.Check(err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(client.ProduceSync(ctx, &kgo.Record{Topic: args[0], Value: []byte("gone")}).FirstErr())
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	topic, part := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
+	topic.Topic, part.Offset = args[0], 1
+	topic.Partitions = append(topic.Partitions, part)
+	req.Topics = append(req.Topics, topic)
+	res, err := req.RequestWith(ctx, client)
+	ts.Check(err)
+	ts.Check(kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode))
 }
 
 // cmdConsume prints the messages of a topic with one partition, each a line: consume NAME

@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 			"let":    cmdLet,
 			"crash":  cmdCrash,
 			"erase":  cmdErase,
-			"broker": cmdBroker, "topic": cmdTopic, "consume": cmdConsume,
+			"broker": cmdBroker, "topic": cmdTopic, "consume": cmdConsume, "truncate": cmdTruncate,
 		},
 	})
 }

@@ -30,7 +30,7 @@ partitions is fixed for the life of the archive: streams are bound to them.`,
 	check := &cobra.Command{
 		Use: "check", Short: "Compare the topics with what the archive needs", Args: takes(),
 		Long: `Compare both topics with what the archive needs: that they are there, how many partitions they have, how long
-they keep messages, and how many replicas acknowledge. The exit code is 1 if anything is not as it should be.`,
+they keep messages, how many replicas acknowledge, and whether another archive sends to them. The exit code is 1 if anything is not as it should be.`,
 		Example: "  stele topics check\n  stele topics check --from kafka://broker:9092/chat --json | jq '.checks[] | select(.ok|not)'",
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.topicsCheck(cmd.Context()) }),
 	}
@@ -112,6 +112,8 @@ func (a *app) topicsCreate(ctx context.Context, partitions, replication int) (an
 	if err := s.createTopics(ctx, s.From, partitions, replication); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, kafkaWait)
+	defer cancel()
 	checks, err := s.topics(s.From).Check(ctx, partitions)
 	return done(checksAnswer{location.Redact(s.From), checks}, err)
 }
@@ -134,7 +136,11 @@ func unreached(err error, url string) error {
 }
 
 func (s *site) topics(url string) admin.Topics {
-	return admin.Topics{URL: url, Username: s.KafkaUsername, Password: s.KafkaPassword}
+	t := admin.Topics{URL: url, Username: s.KafkaUsername, Password: s.KafkaPassword}
+	if c, err := s.credential(); err == nil {
+		t.Archive = c.Archive
+	}
+	return t
 }
 
 // partitions is what the archive was made for, which every credential says.
