@@ -132,7 +132,7 @@ func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 	k.v.a.control.View(func(s *control.State) {
 		for i := range s.Erasures {
 			x := &s.Erasures[i]
-			requested = requested || x.Cause == control.CauseRequest && x.Root == control.RootRef{N: e.N, Hash: e.Hash} && sameRequests(x.Requests, e.Requests)
+			requested = requested || x.Cause == control.CauseRequest && x.Control == e.Control && x.Root == control.RootRef{N: e.N, Hash: e.Hash} && sameRequests(x.Requests, e.Requests)
 		}
 		if requested {
 			ok = true
