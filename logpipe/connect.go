@@ -39,10 +39,11 @@ func (p *Pipe) open(ctx context.Context) (err error) {
 // spoolOptions bounds the spool. Only whole files can be deleted, so they are small beside the bound.
 func (s *settings) spoolOptions() spool.Options {
 	const most, least = 16 << 20, 256 << 10
-	if s.SpoolBytes < 0 {
-		return spool.Options{}
+	opts := spool.Options{Archive: s.writer.Archive, Own: s.filedir != ""}
+	if s.SpoolBytes >= 0 {
+		opts.MaxBytes, opts.FileBytes = s.SpoolBytes, max(least, min(most, s.SpoolBytes/16))
 	}
-	return spool.Options{MaxBytes: s.SpoolBytes, FileBytes: max(least, min(most, s.SpoolBytes/16))}
+	return opts
 }
 
 // connect makes the streams, each with its first frame and its transport.

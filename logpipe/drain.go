@@ -176,7 +176,7 @@ func DrainSpool(ctx context.Context, dir string, cfg Config) (sent int, err erro
 	if set.filedir != "" {
 		return 0, &OpError{"drain", "destination", errors.New("a file:// destination is itself the spool: its compactor reads it; name a kafka:// URL")}
 	}
-	d, err := spool.Open(dir, spool.Options{MustExist: true})
+	d, err := spool.Open(dir, spool.Options{MustExist: true, Archive: set.writer.Archive})
 	if err != nil {
 		return 0, &OpError{"drain", "spool directory", err}
 	}

@@ -19,6 +19,7 @@ import (
 // spoolSource reads the lanes of a spool directory that belong to one partition.
 type spoolSource struct {
 	dir       *spool.Dir
+	archive   [16]byte
 	partition uint32
 	log       *slog.Logger
 
@@ -29,8 +30,8 @@ type spoolSource struct {
 	buf     []message
 }
 
-func newSpoolSource(dir *spool.Dir, partition uint32, log *slog.Logger) *spoolSource {
-	return &spoolSource{dir: dir, partition: partition, log: log,
+func newSpoolSource(dir *spool.Dir, archive [16]byte, partition uint32, log *slog.Logger) *spoolSource {
+	return &spoolSource{dir: dir, archive: archive, partition: partition, log: log,
 		partOf: map[[16]byte]int64{}, since: map[[16]byte]time.Time{}, readers: map[string]*spool.Reader{}, broken: map[string]error{}}
 }
 
@@ -102,6 +103,9 @@ func (s *spoolSource) breaks(lane string, err error) {
 
 func (s *spoolSource) damaged() map[string]error { return s.broken }
 
+// foreignLane is the partition of a lane of another archive: that of none.
+const foreignLane = -2
+
 // partitionOf finds the partition of a lane in its first frame or beat; −1 while there is none.
 func (s *spoolSource) partitionOf(lane [16]byte) (int64, error) {
 	if p, ok := s.partOf[lane]; ok {
@@ -128,6 +132,10 @@ func (s *spoolSource) partitionOf(lane [16]byte) (int64, error) {
 		p = int64(h.Partition)
 	} else if b, err := frame.ParseBeat(messages[0].Payload); err == nil {
 		p = int64(b.Partition)
+	}
+	if id, ok := transport.ArchiveOf(messages[0].Payload); ok && id != s.archive {
+		p = foreignLane
+		s.log.Error("a lane of another archive is left where it is; give each archive a spool of its own", "lane", hex.EncodeToString(lane[:]), "archive", hex.EncodeToString(id[:]))
 	}
 	s.partOf[lane], s.since[lane] = p, messages[0].Time
 	return p, nil

@@ -71,12 +71,15 @@ func TestLaneOrder(t *testing.T) {
 		write(id, m, laneMessage(t, [16]byte{9}, p, false))
 		want[p] = append(want[p], hex.EncodeToString(id[:]))
 	}
+	_, key, _ := ed25519.GenerateKey(nil)
+	foreign := frame.Beat{Archive: [16]byte{7}, Stream: [16]byte{9}, Time: 1}
+	write([16]byte{210}, foreign.Append(nil, key)) // of another archive: left alone
 	write([16]byte{200}, []byte("rubbish"))
 	want[0] = append(want[0], hex.EncodeToString(append([]byte{200}, make([]byte, 15)...)))
 	write([16]byte{201}) // holds nothing yet
 
 	for p := range want {
-		src := newSpoolSource(dir, uint32(p), slog.New(slog.DiscardHandler))
+		src := newSpoolSource(dir, [16]byte{}, uint32(p), slog.New(slog.DiscardHandler))
 		for range 2 { // the second time from memory
 			got, err := src.lanes(t.Context())
 			if err != nil || !slices.Equal(got, want[p]) {
@@ -90,7 +93,7 @@ func TestLaneOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	src := newSpoolSource(dir, 0, slog.New(slog.DiscardHandler))
+	src := newSpoolSource(dir, [16]byte{}, 0, slog.New(slog.DiscardHandler))
 	if got, err := src.lanes(t.Context()); err != nil || !slices.Equal(got, want[0]) {
 		t.Errorf("after a trim: lanes\n%v, want\n%v (%v)", got, want[0], err)
 	}
@@ -102,7 +105,7 @@ func TestRemovedLanesAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := newSpoolSource(dir, 0, slog.New(slog.DiscardHandler))
+	src := newSpoolSource(dir, [16]byte{}, 0, slog.New(slog.DiscardHandler))
 	for i := range byte(3) {
 		w, err := dir.CreateLane([16]byte{i})
 		if err == nil {

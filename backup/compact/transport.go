@@ -37,7 +37,7 @@ func (c *Compactor) spoolTransport() (carrier, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := transport.OpenSpool(path)
+	dir, err := transport.OpenSpool(path, c.trust.Archive)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (t *spoolTransport) partitions() []int { return t.ps }
 func (t *spoolTransport) close()            {}
 
 func (t *spoolTransport) source(ctx context.Context, p int) (source, error) {
-	return newSpoolSource(t.dir, uint32(p), t.c.log), nil
+	return newSpoolSource(t.dir, t.c.trust.Archive, uint32(p), t.c.log), nil
 }
 
 func (t *spoolTransport) assign(ctx context.Context, c *Compactor) error {

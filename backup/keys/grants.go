@@ -55,7 +55,7 @@ func openGrants(cfg Config, archive [16]byte) (grantSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := transport.OpenSpool(path)
+	dir, err := transport.OpenSpool(path, archive)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; if it is lost, an empty directory will do: what is in the key store can still be read", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
@@ -67,6 +68,12 @@ func (e *exam) spool() {
 	if err != nil {
 		e.bad("spool", "", err)
 		return
+	}
+	if c, failed := e.site.credential(); failed == nil {
+		if err := admin.CheckSpool(e.site.From, c.Archive); err != nil {
+			e.bad("spool", "name the spool of this archive with --from; docs/OPERATIONS.md, Two archives in one transport", err)
+			return
+		}
 	}
 	e.ok("spool", "%s", shown)
 }

@@ -134,6 +134,11 @@ func (a *app) init(ctx context.Context, archive string, f initFlags) (answer, er
 	ans := initAnswer{Archive: archive, ID: setup.Archive, Name: f.name, To: to, Lock: f.lock, KeepDays: int(f.span / (24 * time.Hour)),
 		Config: filepath.Join(out, "stele.yaml"), Trust: setup.Trust, Checksum: setup.Checksum, Writer: setup.Writer,
 		Roles: setup.Roles, Offline: setup.Offline, Probe: results, Custodians: set.Custodians, custody: set.Custody}
+	if !isKafka(to) {
+		if err := admin.OwnSpool(to, setup.Archive); err != nil {
+			return ans, hinted(fmt.Errorf("the archive is made, but its spool is not: %w", err), "'compactor' does it when it starts")
+		}
+	}
 	if err := writeSettings(ans); err != nil {
 		return ans, hinted(fmt.Errorf("the archive is made, but not %s: %w", ans.Config, err), "write it by hand: archive, to, from, as docs/OPERATIONS.md says")
 	}

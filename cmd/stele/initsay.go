@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/probe"
 )
 
@@ -24,10 +25,10 @@ func (a *app) confirm(f initFlags) error {
 	return a.ask(what, "add --yes if that is what you want")
 }
 
-// ownTransport refuses topics that another archive uses, and asks about those that one may.
+// ownTransport refuses topics and spools that another archive uses, and asks about topics that one may.
 func (a *app) ownTransport(ctx context.Context, to string, f initFlags) error {
 	if !isKafka(to) {
-		return nil
+		return hinted(admin.CheckSpool(to, ""), "choose another directory with --to")
 	}
 	s, err := a.site("")
 	if err != nil {

@@ -52,6 +52,12 @@ type Options struct {
 	// Now is the clock for arrival times, time.Now if nil. It must be safe for concurrent use.
 	Now func() time.Time
 
+	// Archive is for whom the spool is used; Open fails where the spool names another archive, and changes nothing. Zero: anybody.
+	Archive [16]byte
+
+	// Own names Archive in the spool, if that is made now, or has no lanes and names no archive.
+	Own bool
+
 	// MustExist makes Open fail with fs.ErrNotExist where there is no spool, instead of making one.
 	MustExist bool
 }
@@ -81,13 +87,13 @@ func Open(dir string, opts Options) (*Dir, error) {
 		d.now = time.Now
 	}
 	d.quota = newQuota(opts.MaxBytes, d.bytes)
-	if err := d.identify(opts.MustExist); err != nil {
+	if err := d.identify(&opts); err != nil {
 		return nil, fmt.Errorf("spool: open %s: %w", dir, err)
 	}
 	if err := durable.MkdirAll(d.lanesPath(), dirMode); err != nil {
 		return nil, fmt.Errorf("spool: open %s: %w", dir, err)
 	}
-	if err := d.locked(d.sweep); err != nil {
+	if err := d.locked(func() error { return d.settle(&opts) }); err != nil {
 		return nil, fmt.Errorf("spool: open %s: %w", dir, err)
 	}
 	return d, nil
@@ -97,34 +103,76 @@ func Open(dir string, opts Options) (*Dir, error) {
 func (d *Dir) ID() [16]byte { return d.id }
 
 type identity struct {
-	Stele string `json:"stele"`
-	ID    string `json:"id"`
+	Stele   string `json:"stele"`
+	ID      string `json:"id"`
+	Archive string `json:"archive,omitempty"`
 }
 
 // identify reads the identity of the spool, after making one if there is none and that is allowed.
-func (d *Dir) identify(mustExist bool) error {
+func (d *Dir) identify(opts *Options) error {
 	path := filepath.Join(d.path, identityName)
-	if !mustExist {
-		if err := d.makeIdentity(path); err != nil {
+	if !opts.MustExist {
+		if err := d.makeIdentity(path, opts); err != nil {
 			return err
 		}
 	}
-	var got identity
-	if err := readJSON(path, &got); err != nil {
+	got, err := d.readIdentity(path, opts.Archive)
+	if err != nil {
 		return err
 	}
-	if got.Stele != identityFormat {
-		return fmt.Errorf("%s: format is %q, this version reads %q", path, got.Stele, identityFormat)
-	}
-	id, err := parseID(got.ID)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	d.id = id
-	return nil
+	d.id, err = parseID(got.ID)
+	return err
 }
 
-func (d *Dir) makeIdentity(path string) error {
+// readIdentity reads the identity, and refuses a spool of another archive.
+func (d *Dir) readIdentity(path string, archive [16]byte) (got identity, err error) {
+	if err := readJSON(path, &got); err != nil {
+		return got, err
+	}
+	if got.Stele != identityFormat {
+		return got, fmt.Errorf("%s: format is %q, this version reads %q", path, got.Stele, identityFormat)
+	}
+	if _, err := parseID(got.ID); err != nil {
+		return got, fmt.Errorf("%s: %w", path, err)
+	}
+	if got.Archive == "" {
+		return got, nil
+	}
+	if owner, err := parseID(got.Archive); err != nil {
+		return got, fmt.Errorf("%s: archive: %w", path, err)
+	} else if owner != archive && archive != [16]byte{} {
+		return got, fmt.Errorf("this is the spool of archive %s, not of %s; each archive needs a spool directory of its own", got.Archive, hex.EncodeToString(archive[:]))
+	}
+	return got, nil
+}
+
+// settle names the archive and removes what was left half done. The directory is locked.
+func (d *Dir) settle(opts *Options) error {
+	if err := d.own(opts); err != nil {
+		return err
+	}
+	return d.sweep()
+}
+
+// own names the archive in a spool without lanes that names none. The directory is locked.
+func (d *Dir) own(opts *Options) error {
+	path := filepath.Join(d.path, identityName)
+	got, err := d.readIdentity(path, opts.Archive)
+	if err != nil || got.Archive != "" || !opts.Own {
+		return err
+	}
+	if entries, err := os.ReadDir(d.lanesPath()); err != nil || len(entries) > 0 {
+		return err
+	}
+	got.Archive = hex.EncodeToString(opts.Archive[:])
+	data, err := json.Marshal(got)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, data, fileMode)
+}
+
+func (d *Dir) makeIdentity(path string, opts *Options) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
@@ -133,7 +181,11 @@ func (d *Dir) makeIdentity(path string) error {
 	}
 	var id [16]byte
 	rand.Read(id[:]) // never fails
-	data, err := json.Marshal(identity{Stele: identityFormat, ID: hex.EncodeToString(id[:])})
+	made := identity{Stele: identityFormat, ID: hex.EncodeToString(id[:])}
+	if opts.Own {
+		made.Archive = hex.EncodeToString(opts.Archive[:])
+	}
+	data, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}

@@ -50,11 +50,12 @@ func Open(rawURL string, a Access) (frames, grants *kafka.Client, err error) {
 const GrantsSuffix = ".grants"
 
 // OpenSpool opens a spool whose directory is there: one that is made here by mistake would look like another source.
-func OpenSpool(path string) (*spool.Dir, error) {
+// It is the archive's: one that names another is refused.
+func OpenSpool(path string, archive [16]byte) (*spool.Dir, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no spool directory %s: is it where the writers send to? 'stele init' and writers make it: %w", path, err)
 	}
-	dir, err := spool.Open(path, spool.Options{})
+	dir, err := spool.Open(path, spool.Options{Archive: archive, Own: true})
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return nil, fmt.Errorf("whoever compacts takes claims in the spool %s and removes what is committed; let it write there: %w", path, err)
 	}
