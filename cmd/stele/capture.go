@@ -51,6 +51,7 @@ transport; 'compactor --once' commits it to the archive.`,
 // captureAnswer counts what came of the lines.
 type captureAnswer struct {
 	Captured     uint64            `json:"captured"`
+	Acknowledged uint64            `json:"acknowledged"` // by the destination: the brokers, or the disk for file://
 	DeclaredLost uint64            `json:"declared_lost"`
 	Refused      uint64            `json:"refused"`
 	Streams      []string          `json:"streams,omitempty"`
@@ -75,6 +76,9 @@ func (r refusal) String() string {
 
 func (c *captureAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "captured %d, declared lost %d, refused %d\n", c.Captured, c.DeclaredLost, c.Refused)
+	if c.Acknowledged < c.Captured {
+		fmt.Fprintf(w, "acknowledged by the destination: %d; the other %d are not there yet, and may be lost\n", c.Acknowledged, c.Captured-c.Acknowledged)
+	}
 }
 
 // input is one file to capture.
@@ -139,10 +143,14 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 
 // keptInPart adds to an error about a full disk that capturing again is not without effect, as other commands are.
 func keptInPart(err error) error {
-	if !errors.Is(err, syscall.ENOSPC) {
+	what := "the disk is full"
+	switch {
+	case errors.Is(err, syscall.EFBIG):
+		what = "files may not grow so large here (ulimit -f, or the file system)"
+	case !errors.Is(err, syscall.ENOSPC):
 		return err
 	}
-	return hinted(err, "the disk is full, and a part of the records may be kept; make room, run the compactor, then see with 'stele search' "+
+	return hinted(err, what+", and a part of the records may be kept; make room, run the compactor, then see with 'stele search' "+
 		"which arrived: capturing these lines again keeps them twice")
 }
 
@@ -256,6 +264,7 @@ func (c *captureAnswer) count(st logpipe.Stats) {
 		c.DeclaredLost += n
 	}
 	c.Captured = st.Captured - c.DeclaredLost // what was taken, and is not lost
+	c.Acknowledged = min(st.Acked, c.Captured)
 	for _, s := range st.Streams {
 		c.Streams = append(c.Streams, s.ID)
 	}
