@@ -35,7 +35,10 @@ func remove(ctx context.Context, t nodes, r Root, prefixes [][]byte, beside *Bes
 		return Root{}, m.hits, nil
 	}
 	left, err := m.keep(&g, 0)
-	return left, m.hits, err
+	if err != nil {
+		return Root{}, m.hits, err
+	}
+	return left, m.hits, t.settle(&left)
 }
 
 type remover struct {
