@@ -142,7 +142,7 @@ func TestForgedGeneration(t *testing.T) {
 				r.Packs = append(before.Packs, r.Packs[len(r.Packs)-1])
 			})
 		}, ""},
-		{"the control log is told of another request", 14, "erasure", keydepot.Roots, []string{"control entry", "names others"}, func(f *forger) { f.says(f.asked[1]) }, ""},
+		{"the control log is told of another request", 14, "erasure", keydepot.Roots, []string{"control entry", "something else"}, func(f *forger) { f.says(f.asked[1]) }, ""},
 		{"an approval is used twice", 14, "erasure", keydepot.Roots, []string{"generation 3 left out the keys", "no approved request"}, func(f *forger) {
 			f.says(f.asked[0])
 			tags := keyscope.MakeTags((*[32]byte)(f.stream.cred.Pepper), nil, []byte("subject-1"), nil)
@@ -152,6 +152,45 @@ func TestForgedGeneration(t *testing.T) {
 			}
 			f.out = out
 			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Erased.Requests[0].Request = f.asked[0] })
+		}, ""},
+		{"an approval is used twice, by an older control log", 14, "erasure", keydepot.Roots, []string{"generation 3 left out the keys", "no approved request"}, func(f *forger) {
+			first := f.out.After.N
+			approved := f.record(first).Control // when the first of them was not done
+			f.says(f.asked[0])
+			tags := keyscope.MakeTags((*[32]byte)(f.stream.cred.Pepper), nil, []byte("subject-1"), nil)
+			out, err := f.keys().Erase(t.Context(), keys.Erasure{Requests: [][32]byte{f.asked[1]}, Tags: [][16]byte{tags.Subject}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range keysOf(f.t, f.mem, "control/inbox/") {
+				f.mem.Remove(key, "")
+			}
+			f.out = out
+			var last commit.Hex32
+			for n := first + 1; n < out.After.N; n++ { // nor do the records in between say that they have read on
+				r := f.record(n)
+				if r.Control = approved; n > first+1 {
+					r.Prev = last
+				}
+				file := f.signed(r)
+				f.mem.Remove(rootKey(n), "")
+				f.mem.Overwrite(rootKey(n), file)
+				last = commit.Hash(file)
+			}
+			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) {
+				r.Control, r.Prev, r.Erased.Requests[0].Request = approved, last, f.asked[0]
+			})
+			f.out.Before.Hash = last
+			f.out.After.Hash = commit.Hash(read(f.t, f.mem, rootKey(f.out.After.N)))
+			f.says(f.asked[0])
+		}, ""},
+		{"the control log is told of another control log", 14, "erasure", keydepot.Roots, []string{"control entry", "something else"}, func(f *forger) {
+			f.instead(func(r *keyroot.Record, _ *keyring.Erased, _ int) { r.Control++ })
+			f.out.After.Hash = commit.Hash(read(f.t, f.mem, rootKey(f.out.After.N)))
+			for _, key := range keysOf(f.t, f.mem, "control/inbox/") {
+				f.mem.Remove(key, "")
+			}
+			f.saysAt(f.asked[0], f.record(f.out.After.N).Control-1)
 		}, ""},
 		{"an approval of a policy", 14, "erasure", keydepot.Roots, []string{"generation 2 left out the keys", "no approved request"}, func(f *forger) { f.passesOff(control.WhatPolicy) }, ""},
 		{"an approval of a release", 14, "erasure", keydepot.Roots, []string{"generation 2 left out the keys", "no approved request"}, func(f *forger) { f.passesOff(control.WhatRelease) }, ""},
@@ -259,7 +298,13 @@ func (f *forger) parsedTrust() (trust identity.Trust) {
 // says tells the control log that the erasure was for a request.
 func (f *forger) says(request [32]byte) {
 	f.t.Helper()
-	entry := f.told(f.out, request)
+	f.saysAt(request, f.record(f.out.After.N).Control)
+}
+
+// saysAt does so, and says by what size of the control log.
+func (f *forger) saysAt(request [32]byte, size uint64) {
+	f.t.Helper()
+	entry := f.toldAt(f.out, request, size)
 	f.once(nil)
 	log, err := ledger.Open(f.t.Context(), f.mem, f.parsedTrust())
 	if err == nil {

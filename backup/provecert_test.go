@@ -64,9 +64,15 @@ func (a *testArchive) told(out *keys.Erased, request commit.Hex32) (entry string
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	return a.toldAt(out, request, r.Control)
+}
+
+// toldAt does so, and says by what size of the control log.
+func (a *testArchive) toldAt(out *keys.Erased, request commit.Hex32, size uint64) (entry string) {
+	a.t.Helper()
 	e := control.Erased{Cause: control.CauseRequest, Requests: []control.Outcome{{Request: request, Erased: out.Scopes}}, From: out.Before.Generation,
 		To: out.After.Generation, Before: control.RootRef{N: out.Before.N, Hash: out.Before.Hash}, Root: control.RootRef{N: out.After.N, Hash: out.After.Hash},
-		Control: r.Control, List: out.List, Paths: out.ListRoot, Scopes: out.Scopes, Removed: out.Removed, Spent: out.Spent,
+		Control: size, List: out.List, Paths: out.ListRoot, Scopes: out.Scopes, Removed: out.Removed, Spent: out.Spent,
 		Watermark: out.Watermark, Transport: time.Now().Add(21 * 24 * time.Hour), Single: true, Open: []string{"best-effort default"}}
 	for _, g := range out.Generations {
 		for _, s := range g.Statements {

@@ -58,10 +58,11 @@ func (l *listed) outlived(week uint16) bool {
 
 // erasures checks that somebody approved each erasure.
 func (k *keyCheck) erasures(ctx context.Context) error {
+	carriedOut := map[commit.Hex32]bool{}
 	for _, e := range k.depot.Erasures() {
-		ok, requested := k.allowed(&e)
-		if other := k.otherRequests(&e); other != nil {
-			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "control entry %d says for which requests generation %d left keys out, and the root record names others",
+		ok, requested := k.allowed(&e, carriedOut)
+		if other := k.otherwise(&e); other != nil {
+			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "control entry %d says what generation %d left out, and for which requests, and the root record says something else",
 				other.Index, e.Generation)
 		}
 		if e.Scopes > 0 && !ok {
@@ -125,61 +126,6 @@ func (k *keyCheck) auditOne(ctx context.Context, e *keydepot.Erasure) error {
 		return fmt.Errorf("%w: the list is not what the root record says of it", keyring.ErrPublic)
 	}
 	return keyring.AuditErasure(ctx, before.Public(k.depot.Source(before.Packs)), after.Public(k.depot.Source(after.Packs)), list)
-}
-
-// allowed reports whether the control log holds approved requests for an erasure, or a policy that erases without one.
-func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
-	k.v.a.control.View(func(s *control.State) {
-		for i := range s.Erasures {
-			x := &s.Erasures[i]
-			requested = requested || x.Cause == control.CauseRequest && x.Control == e.Control && x.Root == control.RootRef{N: e.N, Hash: e.Hash} && sameRequests(x.Requests, e.Requests)
-		}
-		if requested {
-			ok = true
-			return
-		}
-		if len(e.Requests) == 0 {
-			p := s.Policy().Erasure
-			ok = p != nil && (p.TTL || len(p.Session) > 0)
-			return
-		}
-		ok = !slices.ContainsFunc(e.Requests, func(o keyroot.Outcome) bool {
-			r := s.Request(o.Request)
-			if r == nil || r.What != control.WhatErase {
-				return true
-			}
-			_, approved := r.ApprovedAt(e.Control)
-			return !approved
-		})
-		requested = ok
-	})
-	return ok, requested
-}
-
-// otherRequests is an entry about an erasure that names other requests than its record, nil if there is none.
-func (k *keyCheck) otherRequests(e *keydepot.Erasure) (other *control.LoggedErasure) {
-	k.v.a.control.View(func(s *control.State) {
-		for i := range s.Erasures {
-			if x := &s.Erasures[i]; x.Root == (control.RootRef{N: e.N, Hash: e.Hash}) && !sameRequests(x.Requests, e.Requests) {
-				other = x
-			}
-		}
-	})
-	return other
-}
-
-func sameRequests(outcomes []control.Outcome, said []keyroot.Outcome) bool {
-	var ids, named []commit.Hex32
-	for i := range outcomes {
-		ids = append(ids, outcomes[i].Request)
-	}
-	for i := range said {
-		named = append(named, said[i].Request)
-	}
-	order := func(a, b commit.Hex32) int { return bytes.Compare(a[:], b[:]) }
-	slices.SortFunc(ids, order)
-	slices.SortFunc(named, order)
-	return slices.Equal(ids, named)
 }
 
 // read reads the lists, one after the other, and keeps a mark of each key.

@@ -118,6 +118,7 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	if err := k.erasures(ctx); err != nil {
 		return err
 	}
+	k.overdue()
 	return k.audit(ctx)
 }
 

@@ -35,9 +35,10 @@ type Request struct {
 	Problem   string    `json:"problem,omitempty"` // of the key service with it
 	Changes   []string  `json:"changes,omitempty"` // policy, while it waits: lines of the draft that go ("- ") and come ("+ "), and read keys that are wrapped
 	Recovery  *Recovery `json:"recovery,omitempty"`
-	Waits     bool      `json:"waits,omitempty"` // what was just said about it is in the inbox, for a compactor to take in
-	Certified bool      `json:"certified"`       // there is an erasure to make a certificate of
-	Batch     int       `json:"batch,omitempty"` // requests that the newest erasure for it carried out, this one among them
+	Waits     bool      `json:"waits,omitempty"`        // what was just said about it is in the inbox, for a compactor to take in
+	Overdue   time.Time `json:"overdue_since,omitzero"` // erase: it could have been carried out since then, for more than a day
+	Certified bool      `json:"certified"`              // there is an erasure to make a certificate of
+	Batch     int       `json:"batch,omitempty"`        // requests that the newest erasure for it carried out, this one among them
 }
 
 // Voice is what one person said about a request.
@@ -132,6 +133,13 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 			out.Held, out.Retained, out.Left, out.Nothing, out.Problem = o.Held, o.Retained, o.Left, o.Nothing, o.Problem
 			if o.Until != nil {
 				out.Deferred = *o.Until
+			}
+		}
+	}
+	if r.Standing == control.Approved {
+		for _, o := range s.Overdue(d.now()) {
+			if o.Request == r.ID {
+				out.Overdue = o.Since
 			}
 		}
 	}

@@ -36,7 +36,12 @@ func TestIntakeKeysRunOut(t *testing.T) {
 			}
 		}
 		want(stele("doctor"), "ok     intake keys: the archive has them for 26 weeks", "ok     writer: default has intake keys for 26 weeks")
+		id := strings.Fields(stele("erase", "request", "--class", "default", "--as", filepath.Join(dir, "admin")))[1]
+		stele("erase", "approve", id)
+		want(stele("doctor"), "ok     erasures: no approved request waits for more than a day")
 		time.Sleep(18 * week)
+		want(stele("doctor"), "look   erasures: 1 approved request overdue, the first since")
+		want(stele("erase", "status", id), "; overdue since 20", "is the key service running, and which?")
 		want(stele("doctor"), "ok     intake keys: the archive has them for 8 weeks", "ok     writer: default has intake keys for 8 weeks")
 		time.Sleep(week)
 		want(stele("doctor"), "look   intake keys: the archive has them for 7 weeks", "look   writer: default has intake keys for 7 weeks",

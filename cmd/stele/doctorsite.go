@@ -186,6 +186,29 @@ func (e *exam) keyService(ctx context.Context) {
 	}
 }
 
+// overdue looks for approved requests that nobody carries out.
+func (e *exam) overdue(ctx context.Context, desk *erase.Desk) {
+	requests, err := desk.Requests(ctx)
+	if err != nil {
+		e.bad("erasures", "", err)
+		return
+	}
+	n, oldest := 0, time.Time{}
+	for i := range requests {
+		if since := requests[i].Overdue; !since.IsZero() {
+			if n++; oldest.IsZero() || since.Before(oldest) {
+				oldest = since
+			}
+		}
+	}
+	if n > 0 {
+		e.look("erasures", "'stele erase status' names them; is a key service running, and a compactor? If it refuses, give the archive another one: 'stele key add keyservice NAME'",
+			"%s overdue, the first since %s", count(n, "approved request"), oldest.Format(time.RFC3339))
+		return
+	}
+	e.ok("erasures", "no approved request waits for more than a day")
+}
+
 // clock checks the second clock of erasures that nobody asked for.
 func (e *exam) clock(ctx context.Context) {
 	store, trust, err := e.site.open(ctx)
@@ -196,6 +219,7 @@ func (e *exam) clock(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	e.overdue(ctx, desk)
 	c, err := desk.Clock(ctx)
 	if err != nil {
 		e.bad("clock", "", err)

@@ -138,6 +138,9 @@ func inWords(q *erase.Request) string {
 	case q.Nothing && q.Erased == 0:
 		out += ": nothing is known that it selects, so nothing was erased and there is no certificate"
 	}
+	if !q.Overdue.IsZero() {
+		out += "; overdue since " + q.Overdue.Format(time.RFC3339) + ": is the key service running, and which? 'stele verify' says more"
+	}
 	if q.Late > 0 {
 		out += fmt.Sprintf("; %s granted too late, destroyed on arrival", count(q.Late, "scope"))
 	}

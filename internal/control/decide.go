@@ -205,7 +205,7 @@ func (s *State) decide(r *Request, at time.Time) {
 	case WhatRelease:
 		r.Standing = Done
 		if h := s.Hold(*r.Hold); h.Released == 0 {
-			h.Released = s.Size()
+			h.Released, h.releasedAt = s.Size(), at
 		}
 	case WhatPolicy:
 		if s.checkProposal(&r.RequestBody) != nil {

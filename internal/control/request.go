@@ -243,6 +243,8 @@ type Hold struct {
 	By       string
 	Time     time.Time
 	Released uint64 // size of the log from which on it is released; 0: it stands
+
+	releasedAt time.Time // of the object that holds the approval of that
 }
 
 // StandsAt reports whether the hold stood when the log had the given size.
