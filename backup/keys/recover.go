@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +210,7 @@ func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, fr
 
 // damage looks for what is missing, and reads the record that could stand in.
 func (s *Service) damage(ctx context.Context) (*Damage, *keyroot.Record, error) {
-	if err := s.control.Refresh(ctx); err != nil {
+	if err := cmp.Or(s.control.Refresh(ctx), s.control.Complete()); err != nil {
 		return nil, nil, err
 	}
 	if err := s.depot.Refresh(ctx); err != nil {

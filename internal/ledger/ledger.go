@@ -104,6 +104,16 @@ func (c *Log) read(ctx context.Context) error {
 	return err
 }
 
+// Complete is an error if the log builds on what is not there: what was read ends before it.
+func (c *Log) Complete() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.missing == nil {
+		return nil
+	}
+	return fmt.Errorf("control log: %w. An object was removed, replaced or is not listed; put it back from a copy", c.missing)
+}
+
 // View calls use with the state; use must not keep it.
 func (c *Log) View(use func(*control.State)) {
 	c.mu.Lock()
