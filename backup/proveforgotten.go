@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/stelelog/stele/backup/evidence"
@@ -56,13 +58,15 @@ func (p *prover) forgotten(ctx context.Context, log *controlProof) (map[*provabl
 // live takes out the scopes whose keys the newest record of the key store has.
 func (c *certifier) live(ctx context.Context, wanted map[[16]byte]*frame.ScopeEntry) error {
 	roots := c.log.state.KeyRoots
-	if len(roots) == 0 {
-		return nil
+	var file []byte
+	for i := len(roots) - 1; i >= 0 && file == nil; i-- { // one that is not there may be a lie: verify says so
+		var err error
+		if file, err = c.depot.File(ctx, roots[i].N, roots[i].Hash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("root record %d: %w", roots[i].N, err)
+		}
 	}
-	newest := roots[len(roots)-1]
-	file, err := c.depot.File(ctx, newest.N, newest.Hash)
-	if err != nil {
-		return fmt.Errorf("root record %d: %w", newest.N, err)
+	if file == nil {
+		return nil
 	}
 	record, err := keyroot.Peek(file)
 	if err != nil {
@@ -74,7 +78,7 @@ func (c *certifier) live(ctx context.Context, wanted map[[16]byte]*frame.ScopeEn
 	}
 	checks, err := record.Public(c.depot.Source(record.Packs)).Checks(ctx, ids)
 	if err != nil {
-		return fmt.Errorf("root record %d: %w", newest.N, err)
+		return fmt.Errorf("root record %d: %w", record.N, err)
 	}
 	for id, s := range wanted {
 		if slices.Contains(checks[id], [16]byte(s.KCV[:16])) {

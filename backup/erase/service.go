@@ -15,6 +15,7 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
+	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyscope"
 )
 
@@ -72,6 +73,10 @@ func (d *Desk) Revoke(ctx context.Context, role, name string) (*Filed, error) {
 		if last, err = datalog.Bound(ctx, d.log, d.store, &d.trust, identity.KeyName(d.trust.Name, role, name)); err != nil {
 			return nil, fmt.Errorf("heads that %s logged: %w", name, err)
 		}
+	} else if n, err := keydepot.Bound(ctx, d.log, d.store, d.trust.Archive, identity.KeyName(d.trust.Name, role, name)); err != nil {
+		return nil, err
+	} else if n > 0 {
+		last[control.RootsLog(d.trust.Name)] = n
 	}
 	p := d.governed()
 	if err := p.Revoke(role, name, last); err != nil {

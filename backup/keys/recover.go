@@ -273,6 +273,7 @@ func (s *Service) lost(d *Damage) {
 	s.control.View(func(c *control.State) {
 		gone = keydepot.Missing(c, s.depot.State(), keydepot.Known{}, keydepot.KnownBy(c))
 	})
+	gone = slices.DeleteFunc(gone, func(g keydepot.Gone) bool { return !g.Binds })
 	slices.SortFunc(gone, func(a, b keydepot.Gone) int { return a.Compare(b.RootRef) })
 	for _, g := range gone {
 		if root := (Root{g.N, g.Hash, g.Generation}); !slices.Contains(d.Lost, root) {

@@ -148,3 +148,67 @@ func TestRevokedBeforeTheFence(t *testing.T) {
 		}
 	})
 }
+
+// A key service tells the control log of records that were never made. Every other one stops, as if they had been removed, until
+// the key is revoked; then they go on, and verify still says that they are not there.
+func TestRevokedForWhatItNeverMade(t *testing.T) {
+	w := newWorld(t)
+	role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+	w.must(err)
+	g := w.granter()
+	ada := g.grant(3, "ada")
+	w.told()
+	var id identity.KeyService
+	w.must(identity.Parse(role, identity.KeyServiceFormat, &id))
+	liar, err := identity.Signer(identity.KeyName("acme", control.RoleKeyService, id.By), id.Key)
+	w.must(err)
+	last, _ := w.depot().State().Last()
+	never := []control.KeyRoot{{N: last.N + 1, Hash: commit.Hex32{1}, Generation: 1}, {N: 1 << 40, Hash: commit.Hex32{2}, Generation: 99}}
+	for _, root := range never {
+		e, err := control.Sign(w.trust.Archive, control.TypeKeyRoot, time.Now(), root, liar)
+		w.must(err)
+		w.must(w.log().Drop(t.Context(), e))
+	}
+	w.sequence()
+	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
+		t.Errorf("a key service goes on without what the control log knows: %v", err)
+	}
+	_, err = w.desk().Revoke(t.Context(), control.RoleKeyService, "second")
+	w.must(err)
+	if d, err := keys.Inspect(t.Context(), w.config()); err != nil || !d.Whole() {
+		t.Errorf("%+v, %v", d, err)
+	}
+	s := w.open(w.config())
+	w.all(s, "live", ada)
+	w.done(w.eraseNow(s, "ada"), 3)
+	w.must(s.Close())
+	got, text := w.verdicts()
+	for _, root := range never {
+		if want := fmt.Sprintf("root record %d of generation %d with hash %v, and it is not there", root.N, root.Generation, root.Hash); !strings.Contains(text, want) {
+			t.Errorf("nothing says %q: %s", want, text)
+		}
+	}
+	if got["integrity"].State != backup.Fails {
+		t.Errorf("integrity is %s", got["integrity"].State)
+	}
+}
+
+// What a revoked key service did make binds as ever: nobody goes on when it is removed.
+func TestRevokedStillBinds(t *testing.T) {
+	w := newWorld(t)
+	role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+	w.must(err)
+	cfg := w.config()
+	cfg.Identity = role
+	s := w.open(cfg)
+	w.granter().grant(2, "ada")
+	w.must(s.Fold(t.Context()))
+	w.must(s.Close())
+	w.sequence()
+	_, err = w.desk().Revoke(t.Context(), control.RoleKeyService, "second")
+	w.must(err)
+	w.gone(w.newest(keydepot.Roots))
+	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
+		t.Errorf("a key service goes on: %v", err)
+	}
+}

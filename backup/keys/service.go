@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -319,6 +320,7 @@ func (s *Service) whole(ctx context.Context, last *keyroot.Record) (err error) {
 		known = keydepot.KnownBy(c)
 		gone = keydepot.Missing(c, s.depot.State(), s.seen, known)
 	})
+	gone = slices.DeleteFunc(gone, func(g keydepot.Gone) bool { return !g.Binds })
 	if len(gone) > 0 {
 		g := &gone[0]
 		return fmt.Errorf("the control log knows a root record of the key store that is gone (%s): %d of generation %d with hash %s; put it back from a copy: %w",

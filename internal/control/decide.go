@@ -92,13 +92,14 @@ func (s *State) checkRecovery(r *Recovery) error {
 	known := map[RootRef]bool{}
 	for i := range s.KeyRoots {
 		k := &s.KeyRoots[i]
-		if k.Generation > r.Generation {
+		if k.Generation > r.Generation && s.BindsRoot(k.By, k.N) {
 			return refuse(whyInvalid, "record %d would stand in for one of generation %d, and it is of generation %d", r.N, k.Generation, r.Generation)
 		}
 		known[RootRef{k.N, k.Hash}] = k.Generation == r.Generation
 	}
 	for i := range s.Erasures {
-		if to := s.Erasures[i].To; to > r.Generation {
+		if e := &s.Erasures[i]; e.To > r.Generation && s.BindsRoot(e.By, e.Root.N) {
+			to := e.To
 			return refuse(whyInvalid, "record %d is of generation %d, and an erasure has left that for generation %d", r.N, r.Generation, to)
 		}
 	}

@@ -24,6 +24,12 @@ type KeyRoot struct {
 	Dead       uint64        `json:"dead,omitempty"`   // all generations before it are destroyed, as who says this has seen
 }
 
+// LoggedKeyRoot is a head of that chain in the log.
+type LoggedKeyRoot struct {
+	KeyRoot
+	By string
+}
+
 // Outcome says how it stands with an approved request.
 type Outcome struct {
 	Request  commit.Hex32 `json:"request"`

@@ -60,7 +60,7 @@ func (s *State) planFact(l *Listed, at time.Time) (func(), error) {
 		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, l.Time) }, func(k *IntakeKeys) { s.addIntake(k, l.Hash) })
 	case TypeKeyRoot:
 		return into(l, nil, func(k *KeyRoot) {
-			s.KeyRoots = append(s.KeyRoots, *k)
+			s.KeyRoots = append(s.KeyRoots, LoggedKeyRoot{*k, l.By})
 			if !k.Arrived.After(at) { // it may contradict who sequences, and not run ahead of him
 				s.reckoning.see(k.Arrived)
 			}

@@ -67,6 +67,15 @@ func (s *State) Binding(log string) (h Head) {
 	return h
 }
 
+// RootsLog is the name under which a revocation says up to which root record the word of a key service binds.
+func RootsLog(archive string) string { return archive + "/keys" }
+
+// BindsRoot reports whether nobody may go on without root record n because who has a key name has said that it is there.
+func (s *State) BindsRoot(by string, n uint64) bool {
+	r := s.Policy().bound(by)
+	return r == nil || r.binds(RootsLog(s.Trust.Name), n)
+}
+
 // HeadsFrom are the heads of commits from n on of a log, the lowest first.
 func (s *State) HeadsFrom(log string, n uint64) (out []LoggedHead) {
 	for i := range s.Heads[log] {

@@ -27,7 +27,7 @@ type State struct {
 	Divergences []Divergence
 	Requests    []*Request // in order; callers do not change them
 	Holds       []*Hold    // as Requests
-	KeyRoots    []KeyRoot
+	KeyRoots    []LoggedKeyRoot
 	Erasures    []LoggedErasure
 	Expiries    []LoggedExpired
 	Supplements []LoggedSupplement

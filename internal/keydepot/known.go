@@ -1,13 +1,19 @@
 package keydepot
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/stelelog/stele/backup/worm"
+	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyroot"
+	"github.com/stelelog/stele/internal/ledger"
 )
 
 // Gone is a record that the control log knows and that is not there.
@@ -15,6 +21,7 @@ type Gone struct {
 	control.RootRef
 	Generation uint64
 	Left       bool // its loss takes an erasure back: no record may stand in for it
+	Binds      bool // nobody may go on without it: who says that it was there was not revoked since, or before that
 }
 
 // Known is how many entries about root records a control log holds.
@@ -30,19 +37,19 @@ func Missing(c *control.State, k *keyroot.State, from, to Known) (gone []Gone) {
 	if last, _ := k.Last(); last != nil {
 		newest = last.Generation
 	}
-	add := func(root control.RootRef, generation uint64, first bool) {
+	add := func(root control.RootRef, generation uint64, by string, first bool) {
 		there := k.Require(root.N, root.Hash) == nil
 		if there && generation <= newest || !first && generation <= newest && Excused(c, k, root, generation) {
 			return
 		}
-		gone = append(gone, Gone{root, generation, first || generation > newest})
+		gone = append(gone, Gone{root, generation, first || generation > newest, c.BindsRoot(by, root.N)})
 	}
 	for i := from.Roots; i < to.Roots; i++ {
 		r := &c.KeyRoots[i]
-		add(control.RootRef{N: r.N, Hash: r.Hash}, r.Generation, false)
+		add(control.RootRef{N: r.N, Hash: r.Hash}, r.Generation, r.By, false)
 	}
 	for i := from.Erasures; i < to.Erasures; i++ {
-		add(c.Erasures[i].Root, c.Erasures[i].To, true)
+		add(c.Erasures[i].Root, c.Erasures[i].To, c.Erasures[i].By, true)
 	}
 	return gone
 }
@@ -93,4 +100,33 @@ func LostScopes(c *control.State, lost []keyroot.Lost, had, live uint64) uint64 
 		}
 	}
 	return had - min(had, live)
+}
+
+// Bound is the highest root record that is in the chain and that who has a key name has told the control log of; 0 if none is.
+func Bound(ctx context.Context, log *ledger.Log, store worm.Store, archive [16]byte, by string) (n uint64, err error) {
+	d := Open(Config{Store: store, Archive: archive, Keys: func(size uint64) (vs note.Verifiers, err error) {
+		log.View(func(c *control.State) {
+			if vs, err = c.Keepers(size); size > c.Size() {
+				err = fmt.Errorf("%w: the control log has %d entries here, the record was made under %d", chain.ErrUndecided, c.Size(), size)
+			}
+		})
+		return vs, err
+	}})
+	if err := d.Refresh(ctx); err != nil {
+		return 0, err
+	}
+	log.View(func(c *control.State) {
+		said := func(root control.RootRef, who string) {
+			if who == by && d.state.Require(root.N, root.Hash) == nil {
+				n = max(n, root.N)
+			}
+		}
+		for i := range c.KeyRoots {
+			said(control.RootRef{N: c.KeyRoots[i].N, Hash: c.KeyRoots[i].Hash}, c.KeyRoots[i].By)
+		}
+		for i := range c.Erasures {
+			said(c.Erasures[i].Root, c.Erasures[i].By)
+		}
+	})
+	return n, nil
 }
