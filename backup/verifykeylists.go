@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
@@ -58,9 +57,8 @@ func (l *listed) outlived(week uint16) bool {
 
 // erasures checks that somebody approved each erasure.
 func (k *keyCheck) erasures(ctx context.Context) error {
-	carriedOut := map[commit.Hex32]bool{}
 	for _, e := range k.depot.Erasures() {
-		ok, requested := k.allowed(&e, carriedOut)
+		ok, requested := k.allowed(&e)
 		if other := k.otherwise(&e); other != nil {
 			k.v.r.fault(erasure, fmt.Sprintf("%s%020d", keydepot.Roots, e.N), "control entry %d says what generation %d left out, and for which requests, and the root record says something else",
 				other.Index, e.Generation)

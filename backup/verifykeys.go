@@ -58,6 +58,8 @@ type keyCheck struct {
 	approved bool            // there are approved erasures
 	session  map[string]bool // classes that the policy erases when a session ends
 	counts   ScopeCounts
+
+	carriedOut map[commit.Hex32]bool // requests of which a record says that nothing is left
 }
 
 // seenScope is a scope where it is first used.
@@ -73,7 +75,7 @@ type seenScope struct {
 
 // startKeys reads the root records and checks that nothing is missing of what they name.
 func (v *verifier) startKeys(ctx context.Context) error {
-	k := &keyCheck{v: v, session: map[string]bool{}}
+	k := &keyCheck{v: v, session: map[string]bool{}, carriedOut: map[commit.Hex32]bool{}}
 	v.keys = k
 	if v.a.unfounded != nil {
 		return nil

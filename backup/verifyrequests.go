@@ -4,15 +4,14 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyroot"
 )
 
 // allowed reports whether the control log holds approved requests for an erasure, or a policy that erases without one. An
-// approval counts until a record says that nothing is left of its request: carriedOut are those.
-func (k *keyCheck) allowed(e *keydepot.Erasure, carriedOut map[commit.Hex32]bool) (ok, requested bool) {
+// approval counts until a record says that nothing is left of its request.
+func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 	k.v.a.control.View(func(s *control.State) {
 		if requested = len(e.Requests) > 0; !requested {
 			p := s.Policy().Erasure
@@ -21,7 +20,7 @@ func (k *keyCheck) allowed(e *keydepot.Erasure, carriedOut map[commit.Hex32]bool
 		}
 		ok = !slices.ContainsFunc(e.Requests, func(o keyroot.Outcome) bool {
 			r := s.Request(o.Request)
-			if r == nil || r.What != control.WhatErase || carriedOut[o.Request] {
+			if r == nil || r.What != control.WhatErase || k.carriedOut[o.Request] {
 				return true
 			}
 			_, approved := r.ApprovedAt(e.Control)
@@ -30,7 +29,7 @@ func (k *keyCheck) allowed(e *keydepot.Erasure, carriedOut map[commit.Hex32]bool
 	})
 	for i := range e.Requests {
 		if o := &e.Requests[i]; o.Held+o.Retained+o.Left == 0 {
-			carriedOut[o.Request] = true
+			k.carriedOut[o.Request] = true
 		}
 	}
 	return ok, requested
@@ -65,6 +64,7 @@ func (k *keyCheck) overdue() {
 	for _, o := range all {
 		object, since := fmt.Sprintf("request %v", o.Request), stamp(o.Since)
 		switch worked := k.record.Control >= o.Effect; {
+		case k.carriedOut[o.Request]: // the control log is yet to be told
 		case o.Problem == "" && worked && k.over(k.record.Time).Sub(o.Since) > control.Patience:
 			k.v.r.fault(erasure, object, "it could have been carried out since %s, and root record %d was made later by a key service that has not done it: %s", since, k.record.N, o.Why)
 		default:
