@@ -232,6 +232,37 @@ func TestCompactorGetsAheadOfItsRevocation(t *testing.T) {
 	}
 }
 
+// What a newer stele committed is neither a fault nor an empty place: readers and compactors stop there and say what to do. It is a squat by anybody else.
+func TestCommitOfANewerVersion(t *testing.T) {
+	for name, edit := range map[string]func(string) string{
+		"a member":  func(s string) string { return strings.Replace(s, `"source":`, `"later":1,"source":`, 1) },
+		"a version": func(s string) string { return strings.Replace(s, `"commit/v1"`, `"commit/v2"`, 1) },
+		"a form":    func(s string) string { return s[:strings.Index(s, `"tree"`)] + `"tree":[]}` + "\n" },
+	} {
+		a := newRevokable(t)
+		n := len(a.commits())
+		text, _, _ := strings.Cut(string(a.steal(n, read(t, a.store, a.commitKey(n-1)), a.size())), "\n\n")
+		file, err := note.Sign(&note.Note{Text: edit(text + "\n")}, a.thief)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.store.Overwrite(a.commitKey(n), file)
+		if _, err := OpenArchive(t.Context(), a.store, a.trust()); err == nil || !strings.Contains(err.Error(), "a newer stele made it, upgrade this one") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := a.second(); err == nil || !strings.Contains(err.Error(), "upgrade this one") {
+			t.Errorf("%s: a compactor: %v", name, err)
+		}
+		forged, err := note.Sign(&note.Note{Text: edit(text + "\n")}, signer(t, a.thief.Name(), slices.Repeat([]byte{3}, 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newRevokable(t)
+		b.store.Overwrite(b.commitKey(n), forged)
+		wantFault(t, b.verify(VerifyOptions{}).Notices, "integrity", b.commitKey(n), "squat")
+	}
+}
+
 // What a compactor that was revoked puts into the control log has no effect; evidence with the roster that named it would rest on it. So it is a fault if it
 // is not true, and a notice if it is.
 func TestFalseWordOfAFormerCompactor(t *testing.T) {

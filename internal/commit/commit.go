@@ -216,6 +216,24 @@ func Peek(file []byte) (*Commit, error) {
 	return &c, UnmarshalLine(text+"\n", version, &c)
 }
 
+// PeekNewer reads of a file that is no commit of this version what any version says: which commit of which log it is, who made it, and when. ok is false if it
+// does not say so.
+func PeekNewer(file []byte) (c *Commit, ok bool) {
+	text, _, _ := strings.Cut(string(file), "\n\n")
+	var base struct {
+		Stele   string  `json:"stele"`
+		Archive Hex16   `json:"archive"`
+		Log     string  `json:"log"`
+		N       *uint64 `json:"n"`
+		By      string  `json:"by"`
+		Control uint64  `json:"control"`
+	}
+	if len(file) > MaxLen || json.Unmarshal([]byte(text), &base) != nil || base.N == nil || !strings.HasPrefix(base.Stele, "commit/") {
+		return nil, false
+	}
+	return &Commit{Stele: base.Stele, Archive: base.Archive, Log: base.Log, N: *base.N, By: base.By, Control: base.Control}, true
+}
+
 // Hash is the hash of a commit file, by which its child names it.
 func Hash(file []byte) Hex32 { return sha256.Sum256(file) }
 

@@ -168,15 +168,9 @@ func (l *Chain) Follow(before *Chain) {
 func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, error) {
 	peek, err := commit.Peek(o.Data)
 	if err != nil {
-		return nil, err
+		return nil, l.newer(ctx, o, err)
 	}
-	if peek.Control > l.control.Size() { // made under a newer control log than was read here
-		if err := l.control.Refresh(ctx); err != nil {
-			return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
-		}
-	}
-	size := l.control.Size()
-	keys, err := l.Keys(min(peek.Control, size))
+	keys, size, err := l.keysAt(ctx, peek.Control)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +188,38 @@ func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, erro
 		return nil, fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, c.Control, size)
 	}
 	return c, nil
+}
+
+// newer tells what a newer stele made from what nobody did who may: to go on without it, or over it, would be a fork. err is why it cannot be read.
+func (l *Chain) newer(ctx context.Context, o chain.Object, err error) error {
+	c, ok := commit.PeekNewer(o.Data)
+	if !ok || c.Archive != l.trust.Archive || c.Log != l.Origin || c.N != o.N {
+		return err
+	}
+	keys, size, keysErr := l.keysAt(ctx, c.Control)
+	if keysErr != nil {
+		return keysErr
+	}
+	n, openErr := note.Open(o.Data, keys)
+	if openErr != nil || n.Sigs[0].Name != c.By || c.Control > size {
+		return err
+	}
+	if stands, standsErr := l.stands(ctx, c, commit.Hash(o.Data)); standsErr != nil || !stands {
+		return cmp.Or(standsErr, err)
+	}
+	return fmt.Errorf("%w: %s signed %s in a form that is not known here: a newer stele made it, upgrade this one (%w)", chain.ErrUndecided, c.By, o.Key, err)
+}
+
+// keysAt are the keys of commits that were made when the control log had a size, and its size here.
+func (l *Chain) keysAt(ctx context.Context, control uint64) (keys note.Verifiers, size uint64, err error) {
+	if control > l.control.Size() { // made under a newer control log than was read here
+		if err := l.control.Refresh(ctx); err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
+		}
+	}
+	size = l.control.Size()
+	keys, err = l.Keys(min(control, size))
+	return keys, size, err
 }
 
 // Keys are those that may sign commits made under a control log of the given size.
