@@ -52,12 +52,11 @@ type checker struct {
 	spans   []*timesPart
 	streams map[[16]byte]*keyscope.Cert
 
-	certified map[[16]byte]int       // behind which range, for streams of frames
-	signed    map[merkle.Hash]bool   // leaves of which the signature is here
-	told      map[[16]byte]bool      // streams of frames about which all was said
-	timesBy   map[string]*timesPart  // by log
-	byHead    map[string]*loggedHead // by checkpoint
-	byCommit  map[commit.Hex32]*loggedHead
+	places   map[leafOf]leafPlace   // in ranges, of the leaves of records
+	told     map[[16]byte]bool      // streams of frames about which all was said
+	timesBy  map[string]*timesPart  // by log
+	byHead   map[string]*loggedHead // by checkpoint
+	byCommit map[commit.Hex32]*loggedHead
 
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
@@ -95,7 +94,7 @@ type entryGroup struct {
 // cannot be read; a [*FailedError], that something in it does not hold. Then there is no report: a file shows all that it
 // claims, or nothing. It fetches nothing, and takes time and memory in proportion to the file.
 func Check(trust, file []byte) (*Report, error) {
-	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, certified: map[[16]byte]int{}, signed: map[merkle.Hash]bool{}, told: map[[16]byte]bool{},
+	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, places: map[leafOf]leafPlace{}, told: map[[16]byte]bool{},
 		timesBy: map[string]*timesPart{}, byHead: map[string]*loggedHead{}, byCommit: map[commit.Hex32]*loggedHead{}}
 	if err := c.trust.UnmarshalText(trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)

@@ -29,6 +29,9 @@ type rangeWorld struct {
 	heads   map[string][]byte
 	certs   map[string]*keyscope.Cert
 	streams map[string]ed25519.PrivateKey
+
+	files    map[string][]byte   // commits that are not as they should be
+	editHead func(string) string // changes heads before they are signed
 }
 
 const logA, logB = "acme/0/2026Q4", "acme/1/2026Q4"
@@ -141,18 +144,15 @@ func (w *rangeWorld) logHeadsUnder(by, roster string) {
 		leaves := w.logs[origin]
 		head, err := merkle.Checkpoint{Origin: origin, Size: uint64(len(leaves)), Root: merkle.Root(hashesOf(leaves))}.Sign(w.signers[by])
 		w.must(err)
+		if text, _, _ := strings.Cut(string(head), "\n\n"); w.editHead != nil {
+			head, err = note.Sign(&note.Note{Text: w.editHead(text + "\n")}, w.signers[by])
+			w.must(err)
+		}
 		w.heads[origin] = head
 		file, _ := w.commitOf(origin, by, nil)
 		entry.Heads = append(entry.Heads, control.Head{Log: origin, Commit: 3, Hash: commit.Hash(file), Checkpoint: string(head)})
 	}
 	w.say(control.TypeHeads, by, entry)
-}
-
-func hashesOf(leaves []record.Leaf) (hashes []merkle.Hash) {
-	for i := range leaves {
-		hashes = append(hashes, merkle.LeafHash(leaves[i].Append(nil)))
-	}
-	return hashes
 }
 
 // someLeaves are records and losses of one stream.

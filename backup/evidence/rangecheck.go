@@ -23,8 +23,26 @@ type rangePart struct {
 	logKey note.Verifier
 	entry  *entryGroup
 	commit uint64
-	places map[merkle.Hash]uint64 // of the matches
-	frames []signedFrame          // part 15
+
+	partition uint32
+
+	// Part 15: frames of each stream; streams in the order of their first ones, and their places there, from certified on to be certified.
+	frames    map[[16]byte][]signedFrame
+	streams   [][16]byte
+	places    map[[16]byte]int
+	certified int
+}
+
+// leafOf is a leaf of a partition.
+type leafOf struct {
+	partition uint32
+	hash      merkle.Hash
+}
+
+// leafPlace is where a leaf is shown; zero if it is not.
+type leafPlace struct {
+	r     *rangePart
+	index uint64
 }
 
 // takeRange takes a part of kind 14.
@@ -48,7 +66,7 @@ func (c *checker) takeRange(n int, p Part) error {
 	if len(c.spans)+len(c.records)+len(c.entries) > 0 {
 		return errMisplaced
 	}
-	c.ranges = append(c.ranges, &rangePart{number: n, Run: r})
+	c.ranges = append(c.ranges, &rangePart{number: n, Run: r, places: map[[16]byte]int{}})
 	return nil
 }
 
@@ -60,7 +78,7 @@ func (c *checker) completeness() error {
 	c.report.Limits = append(c.rangeLimits(), c.report.Limits[1:]...)
 	c.report.Answer = &answer.Summary{Query: c.ranges[0].Query, Logs: []answer.Log{}}
 	for _, g := range c.records {
-		c.signed[merkle.LeafHash(g.leafdata)] = true
+		c.places[leafOf{g.header.Partition, merkle.LeafHash(g.leafdata)}] = leafPlace{}
 	}
 	list, err := c.listed()
 	if err != nil {
@@ -84,7 +102,8 @@ func (c *checker) complete(r *rangePart) error {
 		c.missing(about, whatComplete, "that its head is in the control log")
 		return nil
 	}
-	if _, err := partitionOf(c.trust.Name, head.Log); err != nil {
+	partition, err := partitionOf(c.trust.Name, head.Log)
+	if err != nil {
 		return err
 	}
 	key := c.named("compactor", e.entry.By, e.proof.Index)
@@ -99,12 +118,12 @@ func (c *checker) complete(r *rangePart) error {
 	if err != nil {
 		return fmt.Errorf("its head: %w", err)
 	}
-	r.origin, r.logKey, r.entry, r.commit, r.places = head.Log, key, e, head.Commit, map[merkle.Hash]uint64{}
-	for i := range r.Matches {
-		r.places[r.Matches[i].Hash] = r.Matches[i].Index
+	r.origin, r.partition, r.logKey, r.entry, r.commit = head.Log, partition, key, e, head.Commit
+	if r.Matches == nil {
+		r.Matches = []answer.Match{}
 	}
 	c.report.Ranges = append(c.report.Ranges, answer.Range{Log: head.Log, First: r.First, Leaves: r.Leaves, Size: at.Size, Records: r.Records,
-		Query: r.Query, Matches: append([]answer.Match{}, r.Matches...)})
+		Query: r.Query, Matches: r.Matches})
 	c.holds(about, whatComplete, keyName(key), fmt.Sprintf("leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s",
 		r.First, r.First+r.Leaves-1, at.Size, at.Root, len(r.Matches), r.Records, r.Text(), r.Root()))
 	c.holds(about, whatHead, keyName(c.logKey), fmt.Sprintf("entry %d of %d, commit %d", e.proof.Index, c.head.Size, head.Commit))
@@ -138,16 +157,13 @@ func partitionOf(archive, origin string) (uint32, error) {
 
 // inRange finds the place of a record in a range that holds. It reports whether there is one.
 func (c *checker) inRange(g *recordGroup, about string, out *Record) bool {
-	leaf := merkle.LeafHash(g.leafdata)
-	for _, r := range c.ranges {
-		index, ok := r.places[leaf]
-		if n, err := partitionOf(c.trust.Name, r.origin); !ok || err != nil || n != g.header.Partition {
-			continue
-		}
-		out.Log, out.Index = r.origin, index
-		c.holds(about, whatLog, keyName(r.logKey), fmt.Sprintf("%s leaf %d of %d, root %s", r.origin, index, r.At.Size, r.At.Root))
-		c.holds(about, whatHead, keyName(c.logKey), fmt.Sprintf("entry %d of %d, commit %d", r.entry.proof.Index, c.head.Size, r.commit))
-		return true
+	at := c.places[leafOf{g.header.Partition, merkle.LeafHash(g.leafdata)}]
+	r := at.r
+	if r == nil {
+		return false
 	}
-	return false
+	out.Log, out.Index = r.origin, at.index
+	c.holds(about, whatLog, keyName(r.logKey), fmt.Sprintf("%s leaf %d of %d, root %s", r.origin, at.index, r.At.Size, r.At.Root))
+	c.holds(about, whatHead, keyName(c.logKey), fmt.Sprintf("entry %d of %d, commit %d", r.entry.proof.Index, c.head.Size, r.commit))
+	return true
 }

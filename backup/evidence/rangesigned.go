@@ -47,7 +47,14 @@ func (c *checker) takeSigned(p Part) error {
 		}
 		f.header.Leaves, f.matches = root, matches
 		copy(f.signed[leavesRoot:], root[:])
-		r.frames = append(r.frames, f)
+		if r.frames == nil {
+			r.frames = map[[16]byte][]signedFrame{}
+		}
+		if r.frames[f.header.Stream] == nil {
+			r.places[f.header.Stream] = len(r.streams)
+			r.streams = append(r.streams, f.header.Stream)
+		}
+		r.frames[f.header.Stream] = append(r.frames[f.header.Stream], f)
 		at += uint64(f.header.Count)
 	}
 	return nil
@@ -62,57 +69,36 @@ func (c *checker) awaits(r *recordGroup, stream [16]byte) bool {
 	if len(c.ranges) == 0 || len(c.spans)+len(c.entries) > 0 {
 		return false
 	}
-	seen := false // of this stream, before one that was certified already
-	for _, id := range c.ranges[len(c.ranges)-1].streams() {
-		if id == stream {
-			seen = true
-		} else if seen && c.certified[id] == len(c.ranges) {
-			return false
-		}
+	last := c.ranges[len(c.ranges)-1]
+	at, known := last.places[stream]
+	if !known || at < last.certified {
+		return false
 	}
-	if seen {
-		c.certified[stream] = len(c.ranges)
-	}
-	return seen
-}
-
-// streams are those of the frames, in the order of their first ones.
-func (r *rangePart) streams() (ids [][16]byte) {
-	have := map[[16]byte]bool{}
-	for i := range r.frames {
-		if id := r.frames[i].header.Stream; !have[id] {
-			have[id] = true
-			ids = append(ids, id)
-		}
-	}
-	return ids
+	last.certified = at + 1
+	return true
 }
 
 // signedMatches checks the frames of a range, and says whose signatures are behind its matches.
 func (c *checker) signedMatches(r *rangePart) error {
 	about := fmt.Sprintf("range %s %d", r.At.Origin, r.First)
-	for _, id := range r.streams() {
+	for _, id := range r.streams {
 		cert := c.streams[id]
 		if cert == nil {
 			return errors.New("the certificate of the stream of a frame is not in the file")
 		}
 		var hashes []merkle.Hash
-		frames := 0
-		for i := range r.frames {
-			f := &r.frames[i]
-			if f.header.Stream != id {
-				continue
-			}
+		frames := r.frames[id]
+		for i := range frames {
+			f := &frames[i]
 			if err := c.signedBy(r, f, cert); err != nil {
 				return err
 			}
-			frames++
 			for k := range f.matches {
 				hashes = append(hashes, f.matches[k].Hash)
-				c.signed[f.matches[k].Hash] = true
+				f.matches[k].Signed = true
 			}
 		}
-		c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), frames, merkle.Root(hashes)))
+		c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), len(frames), merkle.Root(hashes)))
 		if !c.told[id] {
 			c.told[id] = true
 			c.stream(cert)
@@ -121,19 +107,28 @@ func (c *checker) signedMatches(r *rangePart) error {
 	if r.origin == "" {
 		return nil
 	}
-	unsigned := 0
-	matches := c.report.Ranges[len(c.report.Ranges)-1].Matches
-	for i := range matches {
-		if matches[i].Signed = c.signed[matches[i].Hash]; !matches[i].Signed {
-			unsigned++
-		}
-	}
+	unsigned := c.unsigned(r)
 	c.report.Answer.Matches += uint64(len(r.Matches))
 	c.report.Answer.Signed += uint64(len(r.Matches) - unsigned)
 	if unsigned > 0 {
 		c.missing(about, whatSigned, fmt.Sprintf("%d of %d matches: they are as who signed the head has them", unsigned, len(r.Matches)))
 	}
 	return nil
+}
+
+// unsigned counts the matches of a range of which the file has no signature, and notes where its records are.
+func (c *checker) unsigned(r *rangePart) (n int) {
+	for i := range r.Matches {
+		m := &r.Matches[i]
+		at, recorded := c.places[leafOf{r.partition, m.Hash}]
+		if recorded && at.r == nil {
+			c.places[leafOf{r.partition, m.Hash}] = leafPlace{r, m.Index}
+		}
+		if m.Signed = m.Signed || recorded; !m.Signed {
+			n++
+		}
+	}
+	return n
 }
 
 // signedBy checks the signature of a frame.

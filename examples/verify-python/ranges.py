@@ -3,8 +3,10 @@ import datetime
 import json
 import re
 import struct
+from bisect import bisect_left
 
 from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
+from leaf import Leaf
 from records import U64, hash32, members
 from times import times_of
 
@@ -105,6 +107,8 @@ class Query:
 class Range:
     """A part of kind 14."""
 
+    order = ()
+
     def __init__(self, data):
         c = Cursor(data)
         self.head = c.take(c.uv())
@@ -112,26 +116,27 @@ class Range:
         self.first, self.count = c.uv(), c.uv()
         self.query = Query(text)
         text, found, _ = self.head.partition(b"\n\n")
+        need(found, "no checkpoint")
         try:
-            lines = (text.decode() + "\n").split("\n")
+            at = Proof.body(text.decode() + "\n")
         except UnicodeDecodeError:
             need(False, "a head that is no text")
-        need(found and len(lines) == 4 and lines[0] and not any(ord(x) < 0x20 for x in lines[0]) and re.fullmatch(r"0|[1-9][0-9]*", lines[1], re.ASCII), "no checkpoint")
-        self.origin, self.size, want = lines[0], int(lines[1]), b64(lines[2])
+        self.origin, self.size, want = at.origin, at.size, at.root
         need(0 < self.count <= len(data) and self.first <= self.size < 1 << 63 and self.count <= self.size - self.first, "leaves outside the tree")
         edge = Edge(self.first, [c.take(32) for _ in range(bin(self.first).count("1"))])
         levels = right_levels(self.first + self.count, self.size)
         right = [c.take(32) for _ in levels]
-        self.matches, self.records, self.frames, self.rows = {}, 0, [], []
-        for i, leaf in enumerate(self.leaves(c.rest())):
-            h = leaf_hash(leaf)
+        # matches: indexes and hashes, ascending; signed: those of them that are in a frame
+        self.at, self.matches, self.signed, self.records, self.frames, self.rows = [], [], [], 0, {}, []
+        for i, data in enumerate(self.leaves(c.rest())):
+            leaf, h = Leaf(data), leaf_hash(data)
             edge.add(0, h)
-            self.rows.append((h, leaf[4:20], struct.unpack("<Q", leaf[20:28])[0]))
-            t, kind = leaf[1], leaf[2]
-            model, at = self.model(leaf), struct.unpack("<q", leaf[44:52])[0]
-            self.records += t == 1
-            if self.query.selects(kind, t, model, at):
-                self.matches[h] = self.first + i
+            self.rows.append((h, leaf.stream, leaf.seq))
+            self.records += leaf.type == 1
+            if self.query.selects(leaf.kind, leaf.type, leaf.clear[3], struct.unpack("<q", data[44:52])[0]):
+                self.at.append(self.first + i)
+                self.matches.append(h)
+                self.signed.append(False)
         for level, h in zip(levels, right):
             edge.add(level, h)
         need(edge.root() == want, "the leaves do not give the root of the head")
@@ -150,18 +155,12 @@ class Range:
             need(at + h.count <= self.first + self.count, "a frame outside its range")
             rows = self.rows[at - self.first :][: h.count]
             need(all(r[1:] == (h.stream, h.first + i) for i, r in enumerate(rows)), "a frame of other leaves")
-            matches = [r[0] for i, r in enumerate(rows) if self.matches.get(r[0]) == at + i]
+            matches = range(bisect_left(self.at, at), bisect_left(self.at, at + h.count))
             need(matches, "a frame that no match needs")
-            self.frames.append((header(before + root([r[0] for r in rows]) + behind), matches))
+            h = header(before + root([r[0] for r in rows]) + behind)
+            self.frames.setdefault(h.stream, []).append((h, matches))
             at += h.count
-
-    def streams(self):
-        return list(dict.fromkeys(h.stream for h, _ in self.frames))
-
-    @staticmethod
-    def model(leaf):
-        c = Cursor(leaf[138:])
-        return [c.take(c.u8()) for _ in range(4)][3]
+        self.order = list(self.frames)[::-1]  # streams of which the certificate may follow, the last one first
 
     def leaves(self, raw):
         c = Cursor(raw)
@@ -281,23 +280,21 @@ def partition(name, origin):
     return int(m[1])
 
 
-def awaits(r, stream, certified, group):
+def awaits(r, stream):
     """Whether the certificate of a stream stands behind the first frames of it, in their order."""
-    streams = r.streams()
-    need(stream in streams, "a certificate that no frame here needs")
-    need(not any(certified.get(x) == group for x in streams[streams.index(stream) + 1 :]), "certificates out of order")
-    certified[stream] = group
+    need(stream in r.order, "a certificate that no frame here needs, or out of order")
+    while r.order.pop() != stream:
+        pass
 
 
 def complete(checker, ranges):
     """Who signed the heads of ranges and the matches in them, where they are logged, and which logs there are."""
     if not ranges:
         return
-    signed = {r.hash for r in checker.records}
     logs = listed(checker)
     for r in ranges:
         shown(checker, r)
-        signatures(checker, r, signed)
+        signatures(checker, r)
     outside(checker, ranges, logs)
 
 
@@ -317,28 +314,36 @@ def shown(checker, r):
     need(at.origin == r.origin == head["log"], "the head of another log")
     r.proven = (part, key, entry, head["commit"])
     checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
-        r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(list(r.matches)), write=True)))
+        r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(r.matches), write=True)))
     checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, head["commit"]))
 
 
-def signatures(checker, r, signed):
+def signatures(checker, r):
     """Whose signatures are behind the matches of a range."""
     about = "range %s %d" % (r.origin, r.first)
-    for stream in r.streams():
+    for stream, frames in r.frames.items():
         cert = checker.streams.get(stream)
         need(cert, "the certificate of the stream of a frame is not here")
         part = partition(checker.name, r.origin)
-        frames = [(h, matches) for h, matches in r.frames if h.stream == stream]
-        for h, _ in frames:
+        hashes = []
+        for h, matches in frames:
             need(h.archive == cert.archive == checker.archive and h.partition == cert.partition == part, "a frame of another archive or partition")
             h.signed_by(cert.key)
-        hashes = [x for _, matches in frames for x in matches]
-        signed.update(hashes)
+            for i in matches:
+                hashes.append(r.matches[i])
+                r.signed[i] = True
         checker.say(about, "signed", "stream " + stream.hex(), "%d matches in %d frames, root over their leaf hashes %s" % (len(hashes), len(frames), b64(root(hashes), write=True)))
         if stream not in checker.told:
             checker.told.add(stream)
             checker.writer("stream " + stream.hex(), cert)
-    if r.proven and not signed.issuperset(r.matches):
+    if not r.proven:
+        return
+    part = r.proven[0]
+    for i, (at, h) in enumerate(zip(r.at, r.matches)):
+        if (part, h) in checker.places and checker.places[part, h] is None:
+            checker.places[part, h] = (r, at)
+        r.signed[i] = r.signed[i] or (part, h) in checker.places
+    if not all(r.signed):
         checker.missing.append([about, "signed"])
 
 
@@ -399,12 +404,12 @@ def outside(checker, ranges, logs):
     need(all(t.used for t in checker.times), "times of commits that nothing needs")
 
 
-def in_range(checker, ranges, record, about):
+def in_range(checker, record, about):
     """Whether a record is in a range that holds."""
-    for r in ranges:
-        if r.proven and record.hash in r.matches and r.proven[0] == record.header.partition:
-            _, key, entry, commit = r.proven
-            checker.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (r.origin, r.matches[record.hash], r.size, b64(r.root, write=True)))
-            checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, commit))
-            return True
-    return False
+    r, index = checker.places.get((record.header.partition, record.hash)) or (None, None)
+    if r is None:
+        return False
+    _, key, entry, commit = r.proven
+    checker.say(about, "log", str(key), "%s leaf %d of %d, root %s" % (r.origin, index, r.size, b64(r.root, write=True)))
+    checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, commit))
+    return True

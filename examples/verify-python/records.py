@@ -101,9 +101,22 @@ def members(**shape):
 
 
 def lanes(v):
-    need(type(v) is dict and v and list(v) == sorted(v, key=str.encode), "lanes that do not ascend, or none")
-    for lane in v.values():
-        members(next=I64, last_=hexadecimal(32), gap_=some(array(I64, 2)))(lane)
+    ordered(members(next=I64, last_=hexadecimal(32), gap_=some(array(I64, 2))))(v)
+
+
+def ordered(of):
+    """An object of any members in the order of their bytes, that is left out if it is empty."""
+
+    def check(v):
+        need(type(v) is dict and v and list(v) == sorted(v, key=str.encode), "members that do not ascend, or none")
+        for x in v.values():
+            of(x)
+
+    return check
+
+
+def true(v):
+    need(v is True, "a word that is left out if it is not true")
 
 
 def filled(v):

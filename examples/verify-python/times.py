@@ -2,8 +2,27 @@
 import struct
 
 from basics import Cursor, Proof, b64, need, sha, split_note, strict_json
+from records import I64, INT, U16, U64, array, blob, filled, hash32, hexadecimal, members, nullable, number, ordered, positive, some, text, time, true
 
 NO_FROM, NO_UNTIL = (1 << 63) - 1, -(1 << 63)
+
+U8, U32 = number(0, 255), number(0, (1 << 32) - 1)
+H16, H32 = hexadecimal(16), hexadecimal(32)
+SPAN = members(off=I64, len=I64, sha256=H32, rows_=positive(INT))
+LANE = members(next=I64, last_=H32, gap_=some(array(I64, 2)))
+BEAT = members(seq=U64, head=H32, time=time, note=nullable(blob))
+TIP = members(
+    id=H16, service=text, key=nullable(blob), **{"from": U64}, next=U64, head=H32, beat_=BEAT, every=U32, durability=U8, closed_=true,
+    prev_=members(stream=H16, seq=U64, head=H32), recovered_=members(seq=U64, head=H32),
+    gaps_=some(members(**{"from": U64}, to=U64, head=H32, prev=H32)), late_=some(array(U64, 2)), lost_=positive(U64), lost_seq_=positive(U64), lane=text,
+    encaps_=some(members(id=H16, commit=U64)))
+OBJECT = members(kind=text, class_=filled, key=text, sha256=H32, size=I64, version_=filled, lock=text, until_=time)
+COMMIT = members(
+    stele=text, archive=H16, log=text, n=U64, prev=H32, burnt_=some(U64), by=text, time=time, source_time=time, control=U64,
+    tree=members(first=U64, size=U64, root=hash32, before_=some(hash32), after_=some(hash32)), records_=positive(U64), pieces_=positive(U64),
+    from_=time, until_=time, spans_=H32, objects_=some(OBJECT), index_=members(head=SPAN, batches=nullable(array(SPAN))), proof_=some(SPAN),
+    source=members(cluster=text, topic_=filled, lanes_=ordered(LANE)), grants_end_=ordered(I64), streams_=some(TIP), quarantined_=positive(U64), duplicates_=positive(U64),
+    final_=members(next=text), continues_=members(log=text, n=U64))
 
 
 def signed64(v):
@@ -32,9 +51,12 @@ class Times:
             self.all.append((first, end, *t))
             spans = sha(b"stele/spans/v1\0", spans, struct.pack("<QQqq", *self.all[-1]))
         need(self.all, "times of nothing")
-        self.commit = strict_json(split_note(self.file)[0])
+        line = split_note(self.file)[0]
+        self.commit = strict_json(line)
+        need(line.count("\n") == 1, "a commit of more than a line")
+        COMMIT(self.commit)
         self.log, self.by, self.size, self.root = self.commit["log"], self.commit["by"], self.commit["tree"]["size"], b64(self.commit["tree"]["root"])
-        need(self.commit["stele"] == "commit/v1" and self.commit["archive"] == archive.hex() and self.commit["spans"] == spans.hex() and end == self.size, "times that are not those of its commit")
+        need(self.commit["stele"] == "commit/v1" and self.commit["archive"] == archive.hex() and self.commit.get("spans") == spans.hex() and end == self.size, "times that are not those of its commit")
         self.used = False
 
     def outside(self, query, first, end):

@@ -15,6 +15,7 @@ import zlib
 
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
 from erasure import Erasure, read_proofs
+from leaf import Leaf
 from ranges import Range, awaits, complete, in_range
 from records import U64, array, hexadecimal, members, nullable, text
 from times import Times
@@ -207,19 +208,6 @@ class Header:
         need(verify(key, self.signed[152:], b"stele/frame/v1\n" + self.signed[:152]), "the frame is not signed by its stream")
 
 
-class Leaf:
-    def __init__(self, data):
-        need(len(data) <= 65535, "a leaf that is too long")
-        c = Cursor(data)
-        version, self.type, self.kind, self.flags = c.take(4)
-        need(version == 1 and 1 <= self.type <= 7 and self.flags < 64, "leafdata of an unknown version or type")
-        self.stream, self.seq, self.id, self.time = c.take(16), c.u64(), c.take(16), c.u64()
-        self.scope, self.digest, self.slot, self.commitment, _ = c.take(16), c.take(32), c.u16(), c.take(32), c.take(4)
-        self.clear = [c.take(c.u8()) for _ in range(7)]
-        self.detail = c.take(c.u16())
-        c.end()
-
-
 class Cert:
     """A stream certificate."""
 
@@ -231,7 +219,10 @@ class Cert:
         c.take(12)
         need(1 <= c.u8() <= 3, "no such durability")
         c.take(56)
-        self.service, _ = c.take(c.u8()).decode("utf-8", "replace"), c.take(c.u8())
+        try:
+            self.service, _ = c.take(c.u8()).decode(), c.take(c.u8()).decode()
+        except UnicodeDecodeError:
+            raise Failed("a certificate with a name that is no text")
         signature = c.take(64)
         c.end()
         need(verify(self.service_key, signature, b"stele/stream/v1\n" + data[:-64]), "the certificate is not signed by its service key")
@@ -318,7 +309,7 @@ class Checker:
             else:
                 self.policy.line(word, rest)
         self.holds, self.missing, self.records, self.entries, self.streams, self.sources = [], [], [], [], {}, []
-        self.vouches, self.erased, self.ranges, self.times, self.times_by, self.certified, self.told = [], [], [], [], {}, {}, set()
+        self.vouches, self.erased, self.ranges, self.times, self.times_by, self.told = [], [], [], [], {}, set()
         archive, parts = parse(data)
         need(archive == self.archive, "the file is of another archive")
         seen = set()
@@ -332,6 +323,7 @@ class Checker:
         for e in self.entries:
             if e.proof and e.type == "erased":
                 Erasure(self, e).judge()
+        self.places = {(r.header.partition, r.hash): None for r in self.records}  # range and index of the leaves of records, where they are in one
         complete(self, self.ranges)
         for r in self.records:
             self.record(r)
@@ -364,7 +356,7 @@ class Checker:
                 need(self.records[-1].leaf.stream == cert.stream, "a certificate that is not behind its record")
             else:
                 need(self.ranges and not self.times and not self.entries, "a certificate of nothing")
-                awaits(self.ranges[-1], cert.stream, self.certified, len(self.ranges))
+                awaits(self.ranges[-1], cert.stream)
             self.streams[cert.stream] = cert
         elif kind == ENTRY:
             once(entry_hash(part))
@@ -524,7 +516,7 @@ class Checker:
         return e, x
 
     def in_log(self, r, about):
-        if not r.log and in_range(self, self.ranges, r, about):
+        if not r.log and in_range(self, r, about):
             return
         entry, head = self.head_of(r.log.checkpoint) if r.log else (None, None)
         if not head:
