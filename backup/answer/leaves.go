@@ -107,21 +107,32 @@ func rightNodes(end, size uint64) (nodes []merkle.Node) {
 
 // rangeRoot is the root of a tree of which leaves from first on are known, and all around them by nodes.
 func rangeRoot(first, size uint64, around, leaves []merkle.Hash) (merkle.Hash, error) {
-	n := bits.OnesCount64(first)
-	if len(around) < n {
-		return merkle.Hash{}, errRows
-	}
-	f, err := merkle.NewFrontier(first, around[:n])
+	f, right, err := edgeBefore(first, around)
 	if err != nil {
 		return merkle.Hash{}, err
 	}
 	f.Append(leaves...)
+	return rootBehind(&f, right, size)
+}
+
+// edgeBefore is the tree of what stands before leaf first, and the nodes that stand behind the leaves.
+func edgeBefore(first uint64, around []merkle.Hash) (f merkle.Frontier, right []merkle.Hash, err error) {
+	n := bits.OnesCount64(first)
+	if len(around) < n {
+		return f, nil, errRows
+	}
+	f, err = merkle.NewFrontier(first, around[:n])
+	return f, around[n:], err
+}
+
+// rootBehind is the root with the nodes behind the leaves.
+func rootBehind(f *merkle.Frontier, behind []merkle.Hash, size uint64) (merkle.Hash, error) {
 	right := rightNodes(f.Size(), size)
-	if len(around) != n+len(right) {
+	if len(behind) != len(right) {
 		return merkle.Hash{}, errRows
 	}
 	for i, node := range right {
-		if err := f.AppendNode(node.Level, around[n+i]); err != nil {
+		if err := f.AppendNode(node.Level, behind[i]); err != nil {
 			return merkle.Hash{}, err
 		}
 	}
@@ -140,12 +151,13 @@ type Run struct {
 	Matches []Match
 
 	text   []byte // of the query
-	leaves []runLeaf
+	hashes []merkle.Hash
+	seqs   []seqRun
 }
 
-// runLeaf is what the frame of a leaf is found by.
-type runLeaf struct {
-	hash   merkle.Hash
+// seqRun is leaves of a stream that follow each other: what the frames of leaves are found by.
+type seqRun struct {
+	from   uint64 // the first of the leaves shown is 0
 	stream [16]byte
 	seq    uint64
 }
@@ -250,38 +262,70 @@ func Parse(data []byte) (*Run, error) {
 
 // rows reads the leaves, and finds the matches.
 func (r *Run) rows(raw []byte, around []merkle.Hash) error {
-	leaves := make([]merkle.Hash, 0, r.Leaves)
-	r.leaves = make([]runLeaf, 0, r.Leaves)
-	err := eachLeaf(raw, r.Leaves, func(i uint64, l *record.Leaf, leafdata []byte) {
-		leaves = append(leaves, merkle.LeafHash(leafdata))
-		r.leaves = append(r.leaves, runLeaf{leaves[i], l.Stream, l.Seq})
+	f, right, err := edgeBefore(r.First, around)
+	if err != nil {
+		return err
+	}
+	r.hashes = make([]merkle.Hash, 0, r.Leaves)
+	shared := sharedText{hex: map[[16]byte]string{}, clear: map[record.Clear]map[string]string{}}
+	err = eachLeaf(raw, r.Leaves, func(i uint64, l *record.Leaf, leafdata []byte) {
+		h := merkle.LeafHash(leafdata)
+		f.Append(h)
+		r.hashes = append(r.hashes, h)
+		if n := len(r.seqs); n == 0 || r.seqs[n-1].stream != l.Stream || r.seqs[n-1].seq+(i-r.seqs[n-1].from) != l.Seq {
+			r.seqs = append(r.seqs, seqRun{i, l.Stream, l.Seq})
+		}
 		if l.Type == record.Plain {
 			r.Records++
 		}
 		if r.Query.matches(l) {
-			r.Matches = append(r.Matches, matchOf(l, r.First+i, leaves[i]))
+			r.Matches = append(r.Matches, shared.match(l, r.First+i, h))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	root, err := rangeRoot(r.First, r.At.Size, around, leaves)
+	root, err := rootBehind(&f, right, r.At.Size)
 	if err == nil && root != r.At.Root {
 		err = errors.New("its leaves do not give the root of its head")
 	}
 	return err
 }
 
-func matchOf(l *record.Leaf, index uint64, hash merkle.Hash) Match {
-	m := Match{Index: index, ID: hex.EncodeToString(l.ID[:]), Kind: record.KindNames()[l.Kind], Time: time.Unix(0, l.Time).UTC(), Class: l.Class,
-		Stream: hex.EncodeToString(l.Stream[:]), Seq: l.Seq, Scope: hex.EncodeToString(l.Scope[:]), Hash: hash}
-	for i, name := range [...]string{"operation", "provider", "model", "finish_reason", "error_type", "release"} {
-		if l.Clear[i] != "" {
-			if m.Clear == nil {
-				m.Clear = map[string]string{}
+// sharedText keeps what many matches have in common once: rows that repeat are few bytes in a file.
+type sharedText struct {
+	hex   map[[16]byte]string
+	clear map[record.Clear]map[string]string
+}
+
+func (s *sharedText) of(id [16]byte) string {
+	text, ok := s.hex[id]
+	if !ok {
+		text = hex.EncodeToString(id[:])
+		s.hex[id] = text
+	}
+	return text
+}
+
+func (s *sharedText) match(l *record.Leaf, index uint64, hash merkle.Hash) Match {
+	return Match{Index: index, ID: hex.EncodeToString(l.ID[:]), Kind: record.KindNames()[l.Kind], Time: time.Unix(0, l.Time).UTC(), Class: l.Class,
+		Stream: s.of(l.Stream), Seq: l.Seq, Scope: s.of(l.Scope), Hash: hash, Clear: s.clearOf(&l.Clear)}
+}
+
+// clearOf are values by name; nil if there are none. Nobody changes them.
+func (s *sharedText) clearOf(c *record.Clear) map[string]string {
+	if *c == (record.Clear{}) {
+		return nil
+	}
+	m, ok := s.clear[*c]
+	if !ok {
+		m = map[string]string{}
+		for i, name := range [...]string{"operation", "provider", "model", "finish_reason", "error_type", "release"} {
+			if c[i] != "" {
+				m[name] = c[i]
 			}
-			m.Clear[name] = l.Clear[i]
 		}
+		s.clear[*c] = m
 	}
 	return m
 }
@@ -301,17 +345,15 @@ func (r *Run) Frame(index, count uint64, stream [16]byte, seq uint64) (root merk
 	if index < r.First || count > r.Leaves || index-r.First > r.Leaves-count {
 		return root, nil, false
 	}
-	hashes := make([]merkle.Hash, count)
-	for i := range hashes {
-		l := &r.leaves[index-r.First+uint64(i)]
-		if l.stream != stream || l.seq != seq+uint64(i) {
-			return root, nil, false
-		}
-		hashes[i] = l.hash
+	at := index - r.First
+	next := sort.Search(len(r.seqs), func(i int) bool { return r.seqs[i].from > at })
+	run := &r.seqs[next-1]
+	if run.stream != stream || run.seq+(at-run.from) != seq || next < len(r.seqs) && r.seqs[next].from < at+count {
+		return root, nil, false
 	}
 	from := sort.Search(len(r.Matches), func(i int) bool { return r.Matches[i].Index >= index })
 	to := sort.Search(len(r.Matches), func(i int) bool { return r.Matches[i].Index >= index+count })
-	return merkle.Root(hashes), r.Matches[from:to], true
+	return merkle.Root(r.hashes[at : at+count]), r.Matches[from:to], true
 }
 
 // Text is the query as it stands in the run.
