@@ -18,7 +18,8 @@ const (
 	unknown = "unknown"
 )
 
-// Keys implements [Source]. It folds what the grants transport holds, in memory, before it answers.
+// Keys implements [Source]. It folds what the grants transport holds, in memory, before it answers. Where the transport
+// cannot be read, the answer says so, and is made of what is in the key store. What was erased comes from the store.
 func (s *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	q, err := s.admit(ctx, request)
 	if err != nil {
@@ -29,10 +30,11 @@ func (s *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	if err := s.sync(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.readTail(ctx); err != nil && !errors.Is(err, errOther) {
+	unread, err := s.readForAnswer(ctx)
+	if err != nil {
 		return nil, err
 	}
-	answer := &Answer{Stele: keysFormat, Record: s.version.N, Folded: positions(s.pending.folded)}
+	answer := &Answer{Stele: keysFormat, Record: s.version.N, Folded: positions(s.pending.folded), Unread: unread}
 	ring := s.version.ring.Cached(16 << 20)
 	found, err := s.find(ctx, ring, q)
 	if err != nil {
@@ -43,6 +45,39 @@ func (s *Service) Keys(ctx context.Context, request []byte) (*Answer, error) {
 	}
 	s.log.Info("keys given out", "reader", q.Reader, "why", q.Why, "scopes", len(answer.Keys), "tags", len(q.Tags))
 	return answer, nil
+}
+
+const (
+	// unreadWait is how long an answer waits for the grants transport.
+	unreadWait = 3 * time.Second
+	// unreadPause is for how long answers do without the transport once it could not be read, so that a reader with many
+	// requests does not wait for each.
+	unreadPause = 10 * time.Second
+)
+
+// readForAnswer folds the transport in memory, if it can be read; if not, it says why. Requires mu.
+func (s *Service) readForAnswer(ctx context.Context) (unread string, err error) {
+	if s.now().Before(s.unreadUntil) {
+		return s.unread, nil
+	}
+	wait, cancel := context.WithTimeout(ctx, unreadWait)
+	defer cancel()
+	err = s.readTail(wait)
+	switch {
+	case err == nil, errors.Is(err, errOther):
+		s.unread = ""
+		return "", nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case !errors.Is(err, errUnread):
+		return "", err
+	}
+	s.unread, s.unreadUntil = err.Error(), s.now().Add(unreadPause)
+	s.log.Warn("the grants transport cannot be read: keys are given out without those of the newest grants", "err", err)
+	s.statsMu.Lock()
+	defer s.statsMu.Unlock()
+	s.stats.Unread++
+	return s.unread, nil
 }
 
 // find returns the live keys that a request asks for, from the tries and from what is pending. Requires mu.

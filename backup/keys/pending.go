@@ -61,6 +61,9 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 // errOther says that grants are not those that the key store was filled from.
 var errOther = errors.New("this is not the transport that the key store belongs to")
 
+// errUnread says that the grants transport cannot be read now.
+var errUnread = errors.New("grants transport")
+
 // full reports whether a record is due before more is read.
 func (p *pending) full() bool {
 	return len(p.batch.Scopes) >= maxPending || len(p.fold.Late) >= maxLate
@@ -74,7 +77,7 @@ func (s *Service) readTail(ctx context.Context) error {
 	}
 	cluster, topic, err := s.grants.identity(ctx)
 	if err != nil {
-		return fmt.Errorf("grants transport: %w", err)
+		return fmt.Errorf("%w: %w", errUnread, err)
 	}
 	switch {
 	case p.folded.Cluster == "":
@@ -84,7 +87,7 @@ func (s *Service) readTail(ctx context.Context) error {
 	}
 	ends, err := s.grants.ends(ctx)
 	if err != nil {
-		return fmt.Errorf("grants transport: %w", err)
+		return fmt.Errorf("%w: %w", errUnread, err)
 	}
 	for lane := range p.folded.Lanes {
 		if _, ok := ends[lane]; !ok {
@@ -93,7 +96,7 @@ func (s *Service) readTail(ctx context.Context) error {
 	}
 	for _, lane := range slices.Sorted(maps.Keys(ends)) {
 		if err := s.readLane(ctx, lane, ends[lane]); err != nil {
-			return fmt.Errorf("grants transport, lane %s: %w", lane, err)
+			return fmt.Errorf("grants of lane %s: %w", lane, err)
 		}
 	}
 	return nil
@@ -108,7 +111,7 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 	for at.Next < end && !p.full() {
 		messages, err := s.grants.read(ctx, lane, at.Next)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnread, err)
 		}
 		if len(messages) == 0 {
 			break

@@ -34,6 +34,8 @@ type Answer struct {
 	Folded map[string]int64 `json:"folded"`
 	Keys   []Wrapped        `json:"keys"`
 	Record uint64           `json:"record"` // number of the root record that the answer is made of
+	// Unread says why the grants transport could not be read; then what it holds is not in the answer. Empty if it was.
+	Unread string `json:"unread,omitempty"`
 }
 
 // Wrapped is the answer about one scope.

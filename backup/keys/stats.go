@@ -18,6 +18,8 @@ type Stats struct {
 	// longest Duration where nobody has said how late it is.
 	Behind time.Duration
 
+	Unread uint64 // times that the grants transport could not be read for an answer, which was given without it
+
 	Foreign   uint64    // messages of other archives that were found in the grants transport
 	HeldSince time.Time // when the oldest of them that keeps grants from being removed came; zero without any
 }

@@ -50,6 +50,8 @@ func newKeysCollector(stats func() *keys.Stats) *keysCollector {
 				func(s *keys.Stats) float64 { return float64(s.Undestroyed) }),
 			figure("erasures_overdue", "Days of keys and weeks of intake keys that are over by the clock here and wait for the second clock.", prometheus.GaugeValue,
 				func(s *keys.Stats) float64 { return float64(s.Overdue) }),
+			figure("grants_unread_total", "Times that the grants transport could not be read for readers, who got keys without the newest grants.", prometheus.CounterValue,
+				func(s *keys.Stats) float64 { return float64(s.Unread) }),
 			figure("foreign_grants_total", "Messages of other archives that were found in the grants transport.", prometheus.CounterValue,
 				func(s *keys.Stats) float64 { return float64(s.Foreign) }),
 			figure("foreign_grants_held", "1 while nothing is removed behind grants of another archive.", prometheus.GaugeValue,

@@ -32,7 +32,7 @@ func (a *app) verb(f func(cmd *cobra.Command, args []string) (answer, error)) fu
 			ans.print(out)
 		}
 		if a.json {
-			if err := writeObject(out, verbName(cmd), ans, fail); err != nil {
+			if err := writeObject(out, verbName(cmd), a.unread, ans, fail); err != nil {
 				return &failure{exitFailed, err, ""}
 			}
 			a.answered = true
@@ -60,7 +60,7 @@ func (a *app) finish(cmd *cobra.Command, args []string, err error) int {
 		}
 	}
 	if (a.json || slices.Contains(args, "--json")) && !a.answered {
-		_ = writeObject(a.stdout, verbName(cmd), nil, f) // the exit code says it, too
+		_ = writeObject(a.stdout, verbName(cmd), a.unread, nil, f) // the exit code says it, too
 	}
 	return f.code
 }
@@ -71,14 +71,17 @@ func verbName(cmd *cobra.Command) string {
 	return strings.Join(words[min(1, len(words)-1):], "-")
 }
 
-// writeObject writes the one object of --json: "stele", "exit", the members of the answer, and what went wrong.
-func writeObject(w io.Writer, verb string, ans answer, fail *failure) error {
+// writeObject writes the one object of --json: "stele", "exit", the members of the answer, what went wrong, and
+// "grants_unread" where the grants transport could not be read.
+func writeObject(w io.Writer, verb, unread string, ans answer, fail *failure) error {
 	head := struct {
 		Stele string `json:"stele"`
 		Exit  int    `json:"exit"`
 		Error string `json:"error,omitempty"`
 		Hint  string `json:"hint,omitempty"`
-	}{Stele: verb + "/v1"}
+		// Unread says why keys were given out without what the grants transport holds.
+		Unread string `json:"grants_unread,omitempty"`
+	}{Stele: verb + "/v1", Unread: redact(unread)}
 	if fail != nil {
 		head.Exit = fail.code
 		if fail.err != nil {

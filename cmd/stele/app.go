@@ -15,8 +15,9 @@ type app struct {
 
 	flags     settingFlags
 	json      bool
-	answered  bool // the object of --json was written
-	streaming bool // stdout carries records, so the answer goes to stderr
+	answered  bool   // the object of --json was written
+	unread    string // why keys were given out without the newest grants
+	streaming bool   // stdout carries records, so the answer goes to stderr
 }
 
 const about = `Stele keeps what an AI service was asked, what it answered, what happened in between and

@@ -202,7 +202,7 @@ func (s *site) atKeys() string {
 // custodians of the keys can be asked, the key store itself, opened for the time of this command.
 func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	if answers(ctx, s.Keys) {
-		return keys.NewClient(s.Keys), func() {}, nil
+		return &unreadNoted{keys.NewClient(s.Keys), s.app}, func() {}, nil
 	}
 	dir := s.beside("keys", "")
 	if _, err := os.Stat(dir); err != nil && len(s.Custodians) == 0 {
@@ -221,7 +221,7 @@ func (s *site) keySource(ctx context.Context) (keys.Source, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("key store: %w", err)
 	}
-	return service, func() { service.Close() }, nil
+	return &unreadNoted{service, s.app}, func() { service.Close() }, nil
 }
 
 // keyService is what a key service of this machine, which has the keys folder, is opened with.

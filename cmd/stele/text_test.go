@@ -66,7 +66,7 @@ func TestPrintableObeysNothing(t *testing.T) {
 func TestObjectHoldsWhatWentWrong(t *testing.T) {
 	var b bytes.Buffer
 	fail := &failure{exitRefused, errors.New("open kafka://u:p@ss@host/t\nand more"), "try https://u:p@host"}
-	if err := writeObject(&b, "key-add", ackAnswer{Stream: "<5b>"}, fail); err != nil {
+	if err := writeObject(&b, "key-add", "", ackAnswer{Stream: "<5b>"}, fail); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"stele":"key-add/v1","exit":3,"error":"open kafka://***@host/t; and more","hint":"try https://***@host","stream":"<5b>","reason":""}` + "\n"

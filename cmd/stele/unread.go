@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stelelog/stele/backup/keys"
+)
+
+// unreadNoted says it, once a command, when keys were given out without what the grants transport holds.
+type unreadNoted struct {
+	keys.Source
+	app *app
+}
+
+func (u *unreadNoted) Keys(ctx context.Context, request []byte) (*keys.Answer, error) {
+	answer, err := u.Source.Keys(ctx, request)
+	if err == nil && answer.Unread != "" && u.app.unread == "" {
+		u.app.unread = answer.Unread
+		if !u.app.json {
+			fmt.Fprintf(u.app.stderr, "warning: newer keys may be missing, records of the last minutes show as unreadable: %s\n", redact(printable(answer.Unread, 400)))
+		}
+	}
+	return answer, err
+}
