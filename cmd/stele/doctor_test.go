@@ -36,7 +36,7 @@ func TestIntakeKeysRunOut(t *testing.T) {
 			}
 		}
 		want(stele("doctor"), "ok     intake keys: the archive has them for 26 weeks", "ok     writer: default has intake keys for 26 weeks")
-		id := strings.Fields(stele("erase", "request", "--class", "default", "--as", filepath.Join(dir, "admin")))[1]
+		id := strings.Fields(stele("erase", "request", "--class", "default", "--as", filepath.Join(dir, "admin"), "--out", filepath.Join(dir, "request.json")))[1]
 		stele("erase", "approve", id)
 		want(stele("doctor"), "ok     erasures: no approved request waits for more than a day")
 		time.Sleep(18 * week)
