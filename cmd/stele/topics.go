@@ -30,7 +30,8 @@ partitions is fixed for the life of the archive: streams are bound to them.`,
 	check := &cobra.Command{
 		Use: "check", Short: "Compare the topics with what the archive needs", Args: takes(),
 		Long: `Compare both topics with what the archive needs: that they are there, how many partitions they have, how long
-they keep messages, how many replicas acknowledge, and whether another archive sends to them. The exit code is 1 if anything is not as it should be.`,
+they keep messages, how many replicas acknowledge, and whether another archive sends to
+them. The exit code is 1 if anything is not as it should be.`,
 		Example: "  stele topics check\n  stele topics check --from kafka://broker:9092/chat --json | jq '.checks[] | select(.ok|not)'",
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.topicsCheck(cmd.Context()) }),
 	}
