@@ -11,7 +11,7 @@ type Cache struct {
 	limit int
 	mu    sync.Mutex // guards what follows
 	used  int
-	nodes map[Link]*opened
+	nodes map[Link]opened
 }
 
 // opened is a node that is what its parent names. Inner nodes, which are read again for whatever lies below them, are kept
@@ -23,14 +23,14 @@ type opened struct {
 }
 
 // NewCache makes a cache of nodes that take at most limit bytes of memory.
-func NewCache(limit int) *Cache { return &Cache{limit: limit, nodes: map[Link]*opened{}} }
+func NewCache(limit int) *Cache { return &Cache{limit: limit, nodes: map[Link]opened{}} }
 
 // get finds a node that was read under the same name and with the same key, in one of its two forms, or in none. Sealed
 // tries are not kept: they have less.
 func (c *Cache) get(r *Root) (inner *node, plain []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.nodes[r.Link]; n != nil && n.root == *r {
+	if n := c.nodes[r.Link]; n.root == *r {
 		return n.inner, n.plain
 	}
 	return nil, nil
@@ -38,7 +38,7 @@ func (c *Cache) get(r *Root) (inner *node, plain []byte) {
 
 // put keeps a node that was just read. The caller goes on with it as it likes.
 func (c *Cache) put(r *Root, n *node) {
-	o := &opened{root: *r}
+	o := opened{root: *r}
 	if n.inner() {
 		o.inner = &node{skip: slices.Clone(n.skip), slots: slices.Clone(n.slots), kept: true}
 	} else {
@@ -46,18 +46,15 @@ func (c *Cache) put(r *Root, n *node) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old := c.nodes[r.Link]; old != nil {
-		c.used -= old.size()
-	}
+	old := c.nodes[r.Link]
+	c.used += o.size() - old.size()
 	c.nodes[r.Link] = o
-	if c.used += o.size(); c.used <= c.limit {
-		return
-	}
 	for link, old := range c.nodes {
-		delete(c.nodes, link) // any of them: whoever reads more than fits in reads it in order
-		if c.used -= old.size(); c.used <= c.limit {
-			return
+		if c.used <= c.limit {
+			break
 		}
+		delete(c.nodes, link) // any of them: whoever reads more than fits in reads it in order
+		c.used -= old.size()
 	}
 }
 
@@ -65,8 +62,11 @@ const slotSize = 120 // of a slot in memory, in bytes
 
 // size is about how much memory a node takes in a cache.
 func (o *opened) size() int {
-	if o.inner != nil {
+	switch {
+	case o.inner != nil:
 		return 450 + len(o.inner.skip) + slotSize*len(o.inner.slots)
+	case o.plain != nil:
+		return 250 + len(o.plain)
 	}
-	return 250 + len(o.plain)
+	return 0
 }
