@@ -43,7 +43,7 @@ func (d *Depot) Writer(ctx context.Context, r *keyroot.Record, size int, random 
 	}
 	w.Writer = keytrie.NewWriter(d.cfg.Archive, first, size, random, func(n uint64, data []byte) error {
 		p := keyroot.Pack{N: n, SHA256: sha256.Sum256(data), Size: int64(len(data))}
-		if err := d.put(ctx, Packs, p.SHA256, data, d.cfg.Lock(PackLock)); err != nil {
+		if err := d.put(ctx, Packs+p.SHA256.String(), data, d.cfg.Lock(PackLock)); err != nil {
 			return fmt.Errorf("pack %d of the key store: %w", n, err)
 		}
 		d.extended[p.SHA256] = time.Now()
@@ -79,22 +79,21 @@ func (d *Depot) PutList(ctx context.Context, list *keyring.Erased) (sum commit.H
 		return sum, 0, fmt.Errorf("the list of what is to be erased has %d bytes, over %d; erase in parts", len(data), keyring.MaxList)
 	}
 	sum = sha256.Sum256(data)
-	if err := d.put(ctx, Lists, sum, data, d.cfg.Lock(0)); err != nil {
+	if err := d.put(ctx, Lists+sum.String(), data, d.cfg.Lock(0)); err != nil {
 		return sum, 0, fmt.Errorf("list of what is erased: %w", err)
 	}
 	return sum, int64(len(data)), nil
 }
 
 // put stores an object that is named by its digest, and reads it back.
-func (d *Depot) put(ctx context.Context, space string, sum commit.Hex32, data []byte, lock worm.Lock) error {
-	key := space + sum.String()
+func (d *Depot) put(ctx context.Context, key string, data []byte, lock worm.Lock) error {
 	return patiently(ctx, func() error {
 		_, err := d.cfg.Store.Create(ctx, key, data, lock)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		there := errors.Is(err, fs.ErrExist)
-		v, err := d.find(ctx, key, int64(len(data)), sum)
+		v, err := d.find(ctx, key, int64(len(data)), sha256.Sum256(data))
 		if err != nil {
 			return err
 		}

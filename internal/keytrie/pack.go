@@ -33,8 +33,7 @@ type Writer struct {
 	tally   Tally
 	fresh   [KeySize]byte // key that is being made
 	aad     []byte
-	wait    int    // how many nodes wait to be hashed at once
-	laid    []laid // those in buf that do
+	laid    []laid // nodes in buf that are not hashed and sealed yet
 	row     []*late
 	commits commits
 }
@@ -47,8 +46,7 @@ type Tally struct {
 // NewWriter makes packs from number next on, and begins another when one has limit bytes. Each finished pack goes to
 // put, which keeps the bytes. Node keys come from rand, which MUST be unpredictable and never give the same bytes again.
 func NewWriter(archive [16]byte, next uint64, limit int, rand io.Reader, put func(number uint64, pack []byte) error) *Writer {
-	return &Writer{archive: archive, next: next, limit: min(limit, MaxPack-2*maxNode), rand: bufio.NewReaderSize(rand, 4096), put: put,
-		wait: maxLaid}
+	return &Writer{archive: archive, next: next, limit: min(limit, MaxPack-2*maxNode), rand: bufio.NewReaderSize(rand, 4096), put: put}
 }
 
 // Close finishes the last pack. Only then do the roots that were made with w lead anywhere.
@@ -98,7 +96,7 @@ func (w *Writer) add(n *node, hidden bool, r *Root) error {
 		w.buf = appendPackHeader(w.buf, w.archive, w.next)
 	}
 	if cap(w.buf)-len(w.buf) < 2*maxNode {
-		w.grow(len(w.buf)) // twice as much: it would grow by a quarter otherwise
+		w.buf = slices.Grow(w.buf, max(2*maxNode, len(w.buf))) // twice as much: it would grow by a quarter otherwise
 	}
 	begin := len(w.buf)
 	w.buf = n.appendShape(w.buf, hidden)
@@ -118,15 +116,10 @@ func (w *Writer) add(n *node, hidden bool, r *Root) error {
 		w.err = w.seal(&x) // nobody waits for its commitment: it has none
 		return w.err
 	}
-	if w.lay(n, x, r); len(w.laid) >= w.wait {
+	if w.lay(n, x, r); len(w.laid) >= maxLaid {
 		return w.settle()
 	}
 	return nil
-}
-
-// grow makes room for some bytes more, as far as they go into this pack.
-func (w *Writer) grow(n int) {
-	w.buf = slices.Grow(w.buf, 2*maxNode+max(0, min(n, w.limit-len(w.buf))))
 }
 
 func appendPackHeader(dst []byte, archive [16]byte, number uint64) []byte {
