@@ -36,13 +36,13 @@ func (c *Cache) get(r *Root) (inner *node, plain []byte) {
 	return nil, nil
 }
 
-// put keeps a node that was just read. The caller goes on with it as it likes.
-func (c *Cache) put(r *Root, n *node) {
+// put keeps a node, of which plain is what it was parsed from. The caller goes on with both as it likes.
+func (c *Cache) put(r *Root, n *node, plain []byte) {
 	o := opened{root: *r}
 	if n.inner() {
 		o.inner = &node{skip: slices.Clone(n.skip), slots: slices.Clone(n.slots), kept: true}
 	} else {
-		o.plain = slices.Clone(n.plain)
+		o.plain = slices.Clone(plain)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

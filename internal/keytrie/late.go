@@ -112,8 +112,6 @@ type commits struct {
 	sums  []merkle.Hash
 }
 
-func (c *commits) reset() { c.text, c.ends = c.text[:0], c.ends[:0] }
-
 func (c *commits) add(shape []byte) {
 	c.text = append(append(c.text, commitLabel...), shape...)
 	c.ends = append(c.ends, len(c.text))
@@ -129,6 +127,6 @@ func (c *commits) sum() []merkle.Hash {
 	}
 	c.sums = slices.Grow(c.sums[:0], len(c.parts))[:len(c.parts)]
 	sha256mb.Sums(c.sums, c.parts)
-	c.reset()
+	c.text, c.ends = c.text[:0], c.ends[:0]
 	return c.sums
 }

@@ -63,10 +63,6 @@ func (r *recorder) load(ctx context.Context, root *Root) (*node, error) {
 	return n, err
 }
 
-func (r *recorder) loadAll(ctx context.Context, roots []*Root, into []*node) error {
-	return oneByOne(ctx, r, roots, into)
-}
-
 func (r *recorder) save(n *node) (Root, error) { return committed(n), nil }
 
 func (r *recorder) settle(*Root) error { return nil }
@@ -117,10 +113,6 @@ func CommitPaths(paths [][]byte) (Commitment, error) {
 type verifier struct {
 	proof *Proof
 	used  map[merkle.Hash]bool
-}
-
-func (v verifier) loadAll(ctx context.Context, roots []*Root, into []*node) error {
-	return oneByOne(ctx, v, roots, into)
 }
 
 func (verifier) bucket() int { return openBucket }

@@ -8,6 +8,203 @@ import (
 	"iter"
 )
 
+// nodes reads nodes, and writes new ones where that is asked for.
+type nodes interface {
+	load(ctx context.Context, r *Root) (*node, error)
+	node() *node  // an empty one
+	free(n *node) // nobody looks at it any more
+	save(n *node) (Root, error)
+	settle(top *Root) error // what was saved is finished, and top known as it will be read
+	bucket() int
+}
+
+// stored are the nodes of a trie in packs.
+type stored struct {
+	*Trie
+	w    *Writer
+	room *room // of nodes that were freed; nil where nodes are kept
+}
+
+type room []*node
+
+func (s stored) node() *node {
+	if s.room == nil || len(*s.room) == 0 {
+		return new(node)
+	}
+	k := len(*s.room) - 1
+	n := (*s.room)[k]
+	*s.room = (*s.room)[:k]
+	n.reset()
+	return n
+}
+
+func (s stored) free(n *node) {
+	if s.room != nil && !n.kept {
+		*s.room = append(*s.room, n)
+	}
+}
+
+// load reads a node.
+func (s stored) load(ctx context.Context, r *Root) (*node, error) {
+	var plain []byte
+	if s.keeps() {
+		var kept *node
+		if kept, plain = s.Cache.get(r); kept != nil {
+			return kept, nil
+		}
+	}
+	n := s.node()
+	var err error
+	if plain != nil {
+		err = s.parse(plain, r, n)
+	} else {
+		err = s.Trie.load(ctx, r, n)
+	}
+	if err != nil {
+		return nil, &NodeError{r.Link, err}
+	}
+	return n, nil
+}
+
+func (t *Trie) load(ctx context.Context, r *Root, n *node) error {
+	length := int(r.Link.Clear) + int(r.Link.Sealed)
+	if t.Sealed && !t.Hidden {
+		length = int(r.Link.Clear)
+	}
+	if r.Link.Clear > maxNode || r.Link.Sealed > maxNode || length == 0 {
+		return fmt.Errorf("%w: it has %d bytes", ErrCorrupt, length)
+	}
+	data, err := t.Source.ReadPack(ctx, r.Link.Pack, r.Link.Offset, length)
+	if err != nil {
+		return err
+	}
+	if len(data) != length {
+		return fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, len(data), length)
+	}
+	if err := t.decode(data, r, n); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// keeps reports whether nodes are kept in the cache. Those without their secrets are not.
+func (t *Trie) keeps() bool { return t.Cache != nil && (t.Hidden || !t.Sealed) }
+
+// decode reads a node from the bytes that lie in a pack, and checks that it is what its parent names.
+func (t *Trie) decode(data []byte, r *Root, n *node) error {
+	open := data[:r.Link.Clear:r.Link.Clear]
+	if t.Hidden || !t.Sealed {
+		plain, err := t.unseal(append(n.plain[:0], open...), data[len(open):], r)
+		if err != nil {
+			return err
+		}
+		open, n.plain = plain, plain
+	}
+	if err := t.parse(open, r, n); err != nil {
+		return err
+	}
+	if !t.Hidden && commit(n.shape) != r.Hash {
+		return errors.New("it has another commitment")
+	}
+	if t.keeps() {
+		t.Cache.put(r, n, open)
+	}
+	return nil
+}
+
+// parse reads an open node. That it has the commitment of its parent is for others to see to.
+func (t *Trie) parse(open []byte, r *Root, n *node) error {
+	c := cursor{data: open}
+	if c.shape(n, t.Hidden, t.bucket()); c.err != nil {
+		return c.err
+	}
+	if count := n.count(); count != r.Count {
+		return fmt.Errorf("it has %d paths, not %d", count, r.Count)
+	}
+	if c.links(n, t.Hidden); t.Hidden || !t.Sealed {
+		if behind := len(open) - len(c.data); !t.Hidden && c.err == nil && behind != int(r.Link.Clear) {
+			return fmt.Errorf("its public part has %d bytes, not %d", behind, r.Link.Clear)
+		}
+		c.secrets(n, t.Hidden)
+	}
+	return c.end()
+}
+
+// unseal appends what is sealed of a node.
+func (t *Trie) unseal(dst, sealed []byte, r *Root) ([]byte, error) {
+	aead, err := nodeCipher(&r.Key)
+	if err != nil {
+		return nil, err
+	}
+	if dst, err = aead.Open(dst, zeroNonce[:], sealed, appendNodeAAD(make([]byte, 0, 64), t.Archive, &r.Hash)); err != nil {
+		return nil, errors.New("it does not open")
+	}
+	return dst, nil
+}
+
+func (s stored) save(n *node) (Root, error) {
+	var r Root
+	var err error
+	if r.Key, err = s.w.key(); err != nil {
+		return r, err
+	}
+	r.Count = n.count()
+	return r, s.w.add(n, s.Hidden, &r)
+}
+
+func (s stored) settle(top *Root) error {
+	err := s.w.settle()
+	top.Hash, top.late = *top.hash(), nil
+	return err
+}
+
+// walk calls bucket for each loaded bucket below r that may hold paths with one of the prefixes, and hands those on; whole
+// says that all its paths do. all is for when there are no prefixes to look for.
+func walk(ctx context.Context, t nodes, r *Root, at place, prefixes [][]byte, all bool, bucket func(n *node, prefixes [][]byte, whole bool) error) error {
+	n, err := t.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := n.check(&at, r); err != nil {
+		return err
+	}
+	defer t.free(n)
+	if !n.inner() {
+		return bucket(n, prefixes, all)
+	}
+	ways := route(prefixes, &at)
+	for i := range n.slots {
+		s := &n.slots[i]
+		from, to, covered := 0, 0, all
+		if !all {
+			if from, to, covered = ways.next(s.code); from == to {
+				continue
+			}
+		}
+		below, err := at.slot(s.code)
+		if err != nil {
+			return &NodeError{r.Link, err}
+		}
+		if err := walk(ctx, t, &s.Root, below, prefixes[from:to], covered, bucket); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check refuses a bucket with a path that does not belong below at, and moves at behind what an inner node skips.
+func (n *node) check(at *place, r *Root) error {
+	for _, i := range [...]int{0, len(n.entries) - 1} { // they ascend
+		if i >= 0 && i < len(n.entries) && !at.has(n.entries[i].Path) {
+			return &NodeError{r.Link, fmt.Errorf("%w: path %x does not belong there", ErrCorrupt, n.entries[i].Path)}
+		}
+	}
+	if err := at.skip(n.skip); err != nil {
+		return &NodeError{r.Link, err}
+	}
+	return nil
+}
+
 // Visit calls f for each path that begins with one of the prefixes, in order. The prefixes are sorted and none is a
 // prefix of another. f may look at the entry until it returns, and copies what it keeps. An error of f ends the visit and is
 // returned.
