@@ -53,9 +53,7 @@ type attacker struct {
 
 func newAttacker(t *testing.T, w *world, nodes []Root) *attacker {
 	a := &attacker{trie: w.Trie, nodes: nodes, opened: make([]bool, len(nodes)), found: map[string]string{}}
-	for i := range nodes {
-		r := &nodes[i]
-		r.Hash, r.late = *r.hash(), nil
+	for _, r := range nodes {
 		data, err := w.packs.ReadPack(context.Background(), r.Link.Pack, r.Link.Offset, int(r.Link.Clear+r.Link.Sealed))
 		if err != nil {
 			t.Fatal(err)

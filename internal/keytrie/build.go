@@ -38,9 +38,5 @@ func build(t nodes, hidden bool, entries iter.Seq2[Entry, error]) (Root, error) 
 	if err != nil || g.count == 0 {
 		return Root{}, err
 	}
-	top, err := j.root(&g, 0)
-	if err != nil {
-		return Root{}, err
-	}
-	return top, t.settle(&top)
+	return j.root(&g, 0)
 }

@@ -1,9 +1,6 @@
 package keytrie
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // Cache keeps nodes of one trie that were read and opened, so that the steps of one operation need not open them again.
 // It holds keys and values in memory: make one for an operation and drop it. A full cache forgets some of them.
@@ -14,59 +11,47 @@ type Cache struct {
 	nodes map[Link]opened
 }
 
-// opened is a node that is what its parent names. Inner nodes, which are read again for whatever lies below them, are kept
-// as they were parsed; buckets, which would take several times as much memory so, as they were decrypted.
+// opened is a node as it is decrypted: shape, links and secret.
 type opened struct {
 	root  Root
-	inner *node
 	plain []byte
 }
 
 // NewCache makes a cache of nodes that take at most limit bytes of memory.
 func NewCache(limit int) *Cache { return &Cache{limit: limit, nodes: map[Link]opened{}} }
 
-// get finds a node that was read under the same name and with the same key, in one of its two forms, or in none. Sealed
-// tries are not kept: they have less.
-func (c *Cache) get(r *Root) (inner *node, plain []byte) {
+// get finds a node that was read under the same name and with the same key. Sealed tries are not kept: they have less.
+func (c *Cache) get(r *Root) []byte {
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := c.nodes[r.Link]; n.root == *r {
-		return n.inner, n.plain
+		return n.plain
 	}
-	return nil, nil
+	return nil
 }
 
-// put keeps a node, of which plain is what it was parsed from. The caller goes on with both as it likes.
-func (c *Cache) put(r *Root, n *node, plain []byte) {
-	o := opened{root: *r}
-	if n.inner() {
-		o.inner = &node{skip: slices.Clone(n.skip), slots: slices.Clone(n.slots), kept: true}
-	} else {
-		o.plain = slices.Clone(plain)
-	}
+// put keeps a node that is what its parent names.
+func (c *Cache) put(r *Root, plain []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.nodes[r.Link]
-	c.used += o.size() - old.size()
-	c.nodes[r.Link] = o
+	c.used += size(plain) - size(c.nodes[r.Link].plain)
+	c.nodes[r.Link] = opened{*r, plain}
 	for link, old := range c.nodes {
 		if c.used <= c.limit {
 			break
 		}
 		delete(c.nodes, link) // any of them: whoever reads more than fits in reads it in order
-		c.used -= old.size()
+		c.used -= size(old.plain)
 	}
 }
 
-const slotSize = 120 // of a slot in memory, in bytes
-
 // size is about how much memory a node takes in a cache.
-func (o *opened) size() int {
-	switch {
-	case o.inner != nil:
-		return 450 + len(o.inner.skip) + slotSize*len(o.inner.slots)
-	case o.plain != nil:
-		return 250 + len(o.plain)
+func size(plain []byte) int {
+	if plain == nil {
+		return 0
 	}
-	return 0
+	return 250 + len(plain)
 }

@@ -256,10 +256,8 @@ func TestMisplaced(t *testing.T) {
 			slots = append(slots, slot{code, r})
 		}
 		var err error
-		if top, err = s.save(&node{slots: slots}); err != nil {
-			return err
-		}
-		return s.settle(&top)
+		top, err = s.save(&node{slots: slots})
+		return err
 	})
 	if err := scan(w.Trie, top, nil); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("read: %v", err)

@@ -83,8 +83,6 @@ type Root struct {
 	Commitment
 	Link Link
 	Key  [KeySize]byte
-
-	late *late // the commitment of a node that a Writer has not sealed yet; nil outside of this package
 }
 
 // String leaves the key out.

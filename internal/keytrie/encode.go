@@ -4,14 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 )
 
 const (
 	kindInner  = 1
 	kindBucket = 2
-	innerHead  = 1 + 1 + 4 // of an inner node: kind, length of skip, codes
 )
 
 var errShort = errors.New("ends inside an item")
@@ -37,9 +35,6 @@ func appendPath(dst, last, path []byte) []byte {
 	}
 	return append(dst, path[s:]...)
 }
-
-// uvLen is how many bytes a varint takes.
-func uvLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 func shared(a, b []byte) int {
 	n := 0

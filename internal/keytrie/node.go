@@ -19,7 +19,6 @@ type node struct {
 	shape   []byte // as it was read
 	text    []byte // paths
 	plain   []byte // what entries have their values in
-	kept    bool   // it lies in a cache, and nobody changes it
 }
 
 // reset makes n ready to be read into.
@@ -42,12 +41,10 @@ func (n *node) count() uint64 {
 	return total
 }
 
-const commitLabel = "stele/keytrie/v1"
-
 // commit is the commitment of a shape.
 func commit(shape []byte) (h merkle.Hash) {
 	d := sha256.New()
-	d.Write([]byte(commitLabel))
+	d.Write([]byte("stele/keytrie/v1"))
 	d.Write(shape)
 	d.Sum(h[:0])
 	return h
@@ -78,7 +75,7 @@ func (n *node) appendShape(dst []byte, hidden bool) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, codes)
 	for i := range n.slots {
 		if !hidden {
-			dst = append(dst, n.slots[i].hash()[:]...)
+			dst = append(dst, n.slots[i].Hash[:]...)
 		}
 		dst = binary.AppendUvarint(dst, n.slots[i].Count)
 	}

@@ -15,7 +15,6 @@ import (
 const (
 	packMagic  = "STLK"
 	packHeader = 32
-	tagSize    = 16 // of AES-GCM
 
 	// MaxPack is the largest pack in bytes.
 	MaxPack = 1 << 30
@@ -33,9 +32,6 @@ type Writer struct {
 	tally   Tally
 	fresh   [KeySize]byte // key that is being made
 	aad     []byte
-	laid    []laid // nodes in buf that are not hashed and sealed yet
-	row     []*late
-	commits commits
 }
 
 // Tally counts what a Writer has written.
@@ -51,9 +47,6 @@ func NewWriter(archive [16]byte, next uint64, limit int, rand io.Reader, put fun
 
 // Close finishes the last pack. Only then do the roots that were made with w lead anywhere.
 func (w *Writer) Close() error {
-	if w.err == nil {
-		w.err = w.settle()
-	}
 	if w.err == nil && len(w.buf) > 0 {
 		w.err = w.put(w.next, w.buf)
 		w.next++
@@ -84,7 +77,7 @@ func (w *Writer) key() ([KeySize]byte, error) {
 	return w.fresh, nil
 }
 
-// add lays n down, to be encrypted under a key, and says where it is. The commitment of an open trie's node is late.
+// add writes n under a key, and fills in its commitment.
 func (w *Writer) add(n *node, hidden bool, r *Root) error {
 	if w.err == nil && len(w.buf) >= w.limit {
 		w.err = w.Close()
@@ -98,27 +91,27 @@ func (w *Writer) add(n *node, hidden bool, r *Root) error {
 	if cap(w.buf)-len(w.buf) < 2*maxNode {
 		w.buf = slices.Grow(w.buf, max(2*maxNode, len(w.buf))) // twice as much: it would grow by a quarter otherwise
 	}
+	aead, err := nodeCipher(&r.Key)
+	if err != nil {
+		return err
+	}
 	begin := len(w.buf)
-	w.buf = n.appendShape(w.buf, hidden)
-	links := len(w.buf)
-	w.buf = n.appendLinks(w.buf, hidden)
-	secret := begin
+	buf := n.appendShape(w.buf, hidden)
 	if !hidden {
-		secret = len(w.buf)
+		r.Hash = commit(buf[begin:])
 	}
-	w.buf = n.appendSecret(w.buf, hidden)
-	w.buf = append(w.buf, make([]byte, tagSize)...)
-	r.Link = Link{Pack: w.next, Offset: uint64(begin), Clear: uint32(secret - begin), Sealed: uint32(len(w.buf) - secret)}
+	buf = n.appendLinks(buf, hidden)
+	sealed := begin
+	if !hidden {
+		sealed = len(buf)
+	}
+	buf = n.appendSecret(buf, hidden)
+	w.aad = appendNodeAAD(w.aad[:0], w.archive, &r.Hash)
+	buf = aead.Seal(buf[:sealed], zeroNonce[:], buf[sealed:], w.aad)
+	r.Link = Link{Pack: w.next, Offset: uint64(begin), Clear: uint32(sealed - begin), Sealed: uint32(len(buf) - sealed)}
+	w.buf = buf
 	w.tally.Nodes++
-	w.tally.Bytes += len(w.buf) - begin
-	x := laid{begin: begin, links: links, secret: secret, end: len(w.buf), key: r.Key}
-	if hidden {
-		w.err = w.seal(&x) // nobody waits for its commitment: it has none
-		return w.err
-	}
-	if w.lay(n, x, r); len(w.laid) >= maxLaid {
-		return w.settle()
-	}
+	w.tally.Bytes += len(buf) - begin
 	return nil
 }
 

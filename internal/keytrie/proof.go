@@ -58,14 +58,12 @@ type recorder struct {
 func (r *recorder) load(ctx context.Context, root *Root) (*node, error) {
 	n, err := r.stored.load(ctx, root)
 	if err == nil {
-		r.proof.shapes[root.Hash] = n.appendShape(nil, false)
+		r.proof.shapes[root.Hash] = bytes.Clone(n.shape)
 	}
 	return n, err
 }
 
 func (r *recorder) save(n *node) (Root, error) { return committed(n), nil }
-
-func (r *recorder) settle(*Root) error { return nil }
 
 // committed is a node as far as it is public.
 func committed(n *node) Root {
@@ -122,8 +120,6 @@ func (verifier) node() *node { return new(node) }
 func (verifier) free(*node) {}
 
 func (verifier) save(n *node) (Root, error) { return committed(n), nil }
-
-func (verifier) settle(*Root) error { return nil }
 
 func (v verifier) load(_ context.Context, r *Root) (*node, error) {
 	shape, ok := v.proof.shapes[r.Hash]

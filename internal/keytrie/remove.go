@@ -35,10 +35,7 @@ func remove(ctx context.Context, t nodes, r Root, prefixes [][]byte, beside *Bes
 		return Root{}, m.hits, nil
 	}
 	left, err := m.keep(&g, 0)
-	if err != nil {
-		return Root{}, m.hits, err
-	}
-	return left, m.hits, t.settle(&left)
+	return left, m.hits, err
 }
 
 type remover struct {

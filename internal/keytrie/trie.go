@@ -14,7 +14,6 @@ type nodes interface {
 	node() *node  // an empty one
 	free(n *node) // nobody looks at it any more
 	save(n *node) (Root, error)
-	settle(top *Root) error // what was saved is finished, and top known as it will be read
 	bucket() int
 }
 
@@ -39,34 +38,26 @@ func (s stored) node() *node {
 }
 
 func (s stored) free(n *node) {
-	if s.room != nil && !n.kept {
+	if s.room != nil {
 		*s.room = append(*s.room, n)
 	}
 }
 
 // load reads a node.
 func (s stored) load(ctx context.Context, r *Root) (*node, error) {
-	var plain []byte
-	if s.keeps() {
-		var kept *node
-		if kept, plain = s.Cache.get(r); kept != nil {
-			return kept, nil
-		}
-	}
 	n := s.node()
-	var err error
-	if plain != nil {
-		err = s.parse(plain, r, n)
-	} else {
-		err = s.Trie.load(ctx, r, n)
-	}
-	if err != nil {
+	if err := s.Trie.load(ctx, r, n); err != nil {
 		return nil, &NodeError{r.Link, err}
 	}
 	return n, nil
 }
 
 func (t *Trie) load(ctx context.Context, r *Root, n *node) error {
+	if t.keeps() {
+		if plain := t.Cache.get(r); plain != nil {
+			return t.parse(plain, r, n)
+		}
+	}
 	length := int(r.Link.Clear) + int(r.Link.Sealed)
 	if t.Sealed && !t.Hidden {
 		length = int(r.Link.Clear)
@@ -94,11 +85,17 @@ func (t *Trie) keeps() bool { return t.Cache != nil && (t.Hidden || !t.Sealed) }
 func (t *Trie) decode(data []byte, r *Root, n *node) error {
 	open := data[:r.Link.Clear:r.Link.Clear]
 	if t.Hidden || !t.Sealed {
-		plain, err := t.unseal(append(n.plain[:0], open...), data[len(open):], r)
+		plain := n.plain[:0]
+		if t.keeps() {
+			plain = make([]byte, 0, len(data))
+		}
+		plain, err := t.unseal(append(plain, open...), data[len(open):], r)
 		if err != nil {
 			return err
 		}
-		open, n.plain = plain, plain
+		if open = plain; !t.keeps() {
+			n.plain = plain
+		}
 	}
 	if err := t.parse(open, r, n); err != nil {
 		return err
@@ -107,7 +104,7 @@ func (t *Trie) decode(data []byte, r *Root, n *node) error {
 		return errors.New("it has another commitment")
 	}
 	if t.keeps() {
-		t.Cache.put(r, n, open)
+		t.Cache.put(r, open)
 	}
 	return nil
 }
@@ -150,12 +147,6 @@ func (s stored) save(n *node) (Root, error) {
 	}
 	r.Count = n.count()
 	return r, s.w.add(n, s.Hidden, &r)
-}
-
-func (s stored) settle(top *Root) error {
-	err := s.w.settle()
-	top.Hash, top.late = *top.hash(), nil
-	return err
 }
 
 // walk calls bucket for each loaded bucket below r that may hold paths with one of the prefixes, and hands those on; whole
