@@ -24,21 +24,25 @@ const (
 // other's frames aside and stand in the way of each other's keys. used names topics that are empty and held messages before: somebody
 // may still send to them. Topics that do not exist are vacant.
 func (t Topics) Vacant(ctx context.Context) (used []string, err error) {
-	err = t.each(func(c *kafka.Client) error {
+	frames, grants, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	defer frames.Close()
+	defer grants.Close()
+	for _, c := range []*kafka.Client{frames, grants} {
 		has, err := lookInto(ctx, c)
 		switch {
 		case errors.Is(err, kafka.ErrNoTopic):
-			return nil
 		case err != nil && !has.now:
-			return err
+			return used, err
 		case has.now:
-			return fmt.Errorf("topic %s holds messages %s; an archive needs topics of its own", has.name, has.whose(""))
+			return used, fmt.Errorf("topic %s holds messages %s; an archive needs topics of its own", has.name, has.whose(""))
 		case has.before:
 			used = append(used, has.name)
 		}
-		return nil
-	})
-	return used, err
+	}
+	return used, nil
 }
 
 // checkContents says whether a topic holds messages of other archives than t.Archive, as far as a look shows.
@@ -53,20 +57,6 @@ func (t Topics) checkContents(ctx context.Context, c *kafka.Client) probe.Result
 		r.Detail = "not looked at: " + err.Error()
 	}
 	return r
-}
-
-// each calls do with a client of each topic, until one fails.
-func (t Topics) each(do func(*kafka.Client) error) error {
-	frames, grants, err := transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
-	if err != nil {
-		return err
-	}
-	defer frames.Close()
-	defer grants.Close()
-	if err := do(frames); err != nil {
-		return err
-	}
-	return do(grants)
 }
 
 // contents is what a look into a topic shows.

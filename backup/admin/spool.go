@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,9 +17,6 @@ func CheckSpool(url, archive string) error {
 	if err != nil {
 		return err
 	}
-	if archive == "" {
-		rand.Read(id[:])
-	}
 	path, err := transport.FilePath(url)
 	if err != nil {
 		return err
@@ -31,6 +27,9 @@ func CheckSpool(url, archive string) error {
 	}
 	if err != nil || archive != "" {
 		return err
+	}
+	if owner := dir.Archive(); owner != [16]byte{} {
+		return fmt.Errorf("%s is the spool of archive %x; each archive needs a spool directory of its own", path, owner)
 	}
 	lanes, err := dir.Lanes()
 	if err == nil && len(lanes) > 0 {

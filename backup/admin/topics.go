@@ -20,10 +20,15 @@ type Topics struct {
 	Archive            string // id, hex, of the archive that they belong to; without it Check does not look whose messages they hold
 }
 
+// open makes a client of each topic.
+func (t Topics) open() (frames, grants *kafka.Client, err error) {
+	return transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
+}
+
 // Create makes both topics: partitions for the frames, one for the grants, with the settings that the archive needs.
 // Topics that are there with these settings are left alone.
 func (t Topics) Create(ctx context.Context, partitions, replication int) error {
-	frames, grants, err := transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
+	frames, grants, err := t.open()
 	if err != nil {
 		return err
 	}
@@ -37,7 +42,7 @@ func (t Topics) Create(ctx context.Context, partitions, replication int) error {
 
 // Check looks at both topics: that they exist, have the right number of partitions and settings that lose nothing.
 func (t Topics) Check(ctx context.Context, partitions int) ([]probe.Result, error) {
-	frames, grants, err := transport.Open(t.URL, transport.Access{Username: t.Username, Password: t.Password, TLS: t.TLS})
+	frames, grants, err := t.open()
 	if err != nil {
 		return nil, err
 	}

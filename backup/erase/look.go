@@ -136,12 +136,8 @@ func (d *Desk) told(s *control.State, r *control.Request) *Request {
 			}
 		}
 	}
-	if r.Standing == control.Approved {
-		for _, o := range s.Overdue(d.now()) {
-			if o.Request == r.ID {
-				out.Overdue = o.Since
-			}
-		}
+	if o, late := s.OverdueAt(r, d.now()); late {
+		out.Overdue = o.Since
 	}
 	for i := range s.Supplements {
 		if u := &s.Supplements[i]; u.Request != nil && *u.Request == r.ID && !u.Undone {

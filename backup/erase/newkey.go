@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/note"
@@ -29,19 +28,16 @@ func NewKey(trust []byte, role, name string, like []byte) (private, public []byt
 	seed, pepper := make([]byte, ed25519.SeedSize), identity.PepperOf(like)
 	rand.Read(seed)
 	p := identity.Public{Archive: t.Archive, Role: role, Name: name}
+	if pepper == nil && (role == control.RoleHolder || role == control.RoleReader) {
+		return nil, nil, fmt.Errorf("a %s needs the archive's pepper, from a role file or credential that has it: without it nobody can be found", role)
+	}
 	var file any
 	switch role {
 	case control.RoleApprover:
 		file = identity.Person{Stele: identity.ApproverFormat, Archive: t.Archive, Name: t.Name, By: name, Key: seed, Pepper: pepper}
 	case control.RoleHolder:
-		if pepper == nil {
-			return nil, nil, errors.New("a holder needs the archive's pepper, from a role file or credential that has it: without it nobody can be found")
-		}
 		file = identity.Person{Stele: identity.HolderFormat, Archive: t.Archive, Name: t.Name, By: name, Key: seed, Pepper: pepper}
 	case control.RoleReader:
-		if pepper == nil {
-			return nil, nil, errors.New("a reader needs the archive's pepper, from a role file or credential that has it")
-		}
 		r := identity.Reader{Stele: identity.ReaderFormat, Archive: t.Archive, Name: t.Name, By: name, Key: make([]byte, keyscope.SeedSize), Sign: seed, Pepper: pepper}
 		rand.Read(r.Key)
 		key, err := keyscope.KEM().NewPrivateKey(r.Key)

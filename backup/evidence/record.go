@@ -166,13 +166,13 @@ func (c *checker) headOf(checkpoint []byte) (*entryGroup, *control.Head) {
 	return l.e, &l.Head
 }
 
-// signedBy checks the signature of an entry, by a key that was named, once.
+// signedBy checks the signature of an entry; by a key that was named, once.
 func (g *entryGroup) signedBy(key note.Verifier) error {
-	id := key.Name()
+	id := ""
 	if k, ok := key.(*namedKey); ok {
-		id += "+" + k.public
+		id = k.Name() + "+" + k.public
 	}
-	if g.opened == id {
+	if id != "" && g.opened == id {
 		return nil
 	}
 	_, err := note.Open([]byte(g.file), note.VerifierList(key))

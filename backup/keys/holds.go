@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +122,7 @@ func over(c *control.State, all []keyring.Deferred) []keyring.Deferred {
 // overtaken reports whether a hold has come since the control log had a size, or an approval was taken back: what was made
 // ready does not count then. Requires mu.
 func (s *Service) overtaken(ctx context.Context, b *batch, size uint64) (late bool, err error) {
-	if err := cmp.Or(s.control.Refresh(ctx), s.control.Complete()); err != nil {
+	if err := s.control.RefreshWhole(ctx); err != nil {
 		return false, err
 	}
 	s.control.View(func(c *control.State) {

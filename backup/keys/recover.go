@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -210,7 +209,7 @@ func (s *Service) standIn(ctx context.Context, r *control.Request, d *Damage, fr
 
 // damage looks for what is missing, and reads the record that could stand in.
 func (s *Service) damage(ctx context.Context) (*Damage, *keyroot.Record, error) {
-	if err := cmp.Or(s.control.Refresh(ctx), s.control.Complete()); err != nil {
+	if err := s.control.RefreshWhole(ctx); err != nil {
 		return nil, nil, err
 	}
 	if err := s.depot.Refresh(ctx); err != nil {

@@ -6,7 +6,6 @@
 package keys
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -254,8 +253,7 @@ func (s *Service) Close() error {
 
 // sync reads the control log and the root records to their ends, and opens the newest one. Requires mu or a single caller.
 func (s *Service) sync(ctx context.Context) error {
-	// Holds, and approvals that were taken back, may be behind what is missing.
-	if err := cmp.Or(s.control.Refresh(ctx), s.control.Complete()); err != nil {
+	if err := s.control.RefreshWhole(ctx); err != nil {
 		return err
 	}
 	if err := s.depot.Refresh(ctx); err != nil {

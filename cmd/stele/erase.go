@@ -139,7 +139,7 @@ func (a *app) eraseRequest(ctx context.Context, f targetFlags) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	ans.next = fmt.Sprintf("two approvers: 'stele erase approve %s --file FILE --as THEIRS'", filed.ID[:12])
+	ans.next = fmt.Sprintf("for those who approve: 'stele erase approve %s --file FILE --as THEIRS'", filed.ID[:12])
 	return f.written(ans, filed)
 }
 

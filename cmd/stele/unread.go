@@ -18,7 +18,7 @@ func (u *unreadNoted) Keys(ctx context.Context, request []byte) (*keys.Answer, e
 	if err == nil && answer.Unread != "" && u.app.unread == "" {
 		u.app.unread = answer.Unread
 		if !u.app.json {
-			fmt.Fprintf(u.app.stderr, "warning: newer keys may be missing, records of the last minutes show as unreadable: %s\n", redact(printable(answer.Unread, 400)))
+			fmt.Fprintf(u.app.stderr, "warning: keys of the newest records may be missing: what came since the grants transport was last read shows as unreadable: %s\n", redact(printable(answer.Unread, 400)))
 		}
 	}
 	return answer, err

@@ -26,8 +26,8 @@ func (s *State) former(file string, l *Listed, err error) error {
 		for _, h := range heads.Heads {
 			s.Former = append(s.Former, LoggedHead{h, l.Index, l.By})
 		}
-		if false_ := s.checkNamed(l.By)(&heads); false_ != nil {
-			return refuse(whyRole, "%w, and %w", err, false_)
+		if wrong := s.checkNamed(l.By)(&heads); wrong != nil {
+			return refuse(whyRole, "%w, and %w", err, wrong)
 		}
 	}
 	return err

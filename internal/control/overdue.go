@@ -23,16 +23,23 @@ type Overdue struct {
 // Overdue lists the requests that have waited for longer than Patience at a time.
 func (s *State) Overdue(now time.Time) (out []Overdue) {
 	for _, r := range s.Requests {
-		if r.What != WhatErase || r.Standing != Approved {
-			continue
-		}
-		if o, waits := s.overdue(r); waits && now.Sub(o.Since) > Patience {
+		if o, late := s.OverdueAt(r, now); late {
 			out = append(out, o)
 		}
 	}
 	return out
 }
 
+// OverdueAt reports whether a request has waited for longer than Patience at a time.
+func (s *State) OverdueAt(r *Request, now time.Time) (Overdue, bool) {
+	if r.What != WhatErase || r.Standing != Approved {
+		return Overdue{}, false
+	}
+	o, waits := s.overdue(r)
+	return o, waits && now.Sub(o.Since) > Patience
+}
+
+// overdue says since when an approved request could have been carried out, and whether it could.
 func (s *State) overdue(r *Request) (Overdue, bool) {
 	o := Overdue{Request: r.ID, Effect: r.Effect, Since: cmp.Or(r.At, r.Time), Why: "no key service has said anything of it"}
 	if len(r.Outcomes) == 0 {

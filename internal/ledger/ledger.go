@@ -104,8 +104,12 @@ func (c *Log) read(ctx context.Context) error {
 	return err
 }
 
-// Complete is an error if the log builds on what is not there: what was read ends before it.
-func (c *Log) Complete() error {
+// RefreshWhole is Refresh, and an error if the log builds on what is not there: what was read ends before it, and holds, or
+// approvals that were taken back, may be behind.
+func (c *Log) RefreshWhole(ctx context.Context) error {
+	if err := c.Refresh(ctx); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.missing == nil {

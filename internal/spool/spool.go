@@ -67,6 +67,7 @@ type Options struct {
 type Dir struct {
 	path      string
 	id        [16]byte
+	archive   [16]byte // that the spool names; zero if none
 	fileBytes int64
 	now       func() time.Time
 	quota     *quota
@@ -108,6 +109,9 @@ type identity struct {
 	Archive string `json:"archive,omitempty"`
 }
 
+// Archive is the archive that the spool names, zero if it names none.
+func (d *Dir) Archive() [16]byte { return d.archive }
+
 // identify reads the identity of the spool, after making one if there is none and that is allowed.
 func (d *Dir) identify(opts *Options) error {
 	path := filepath.Join(d.path, identityName)
@@ -138,11 +142,14 @@ func (d *Dir) readIdentity(path string, archive [16]byte) (got identity, err err
 	if got.Archive == "" {
 		return got, nil
 	}
-	if owner, err := parseID(got.Archive); err != nil {
+	owner, err := parseID(got.Archive)
+	if err != nil {
 		return got, fmt.Errorf("%s: archive: %w", path, err)
-	} else if owner != archive && archive != [16]byte{} {
+	}
+	if owner != archive && archive != [16]byte{} {
 		return got, fmt.Errorf("this is the spool of archive %s, not of %s; each archive needs a spool directory of its own", got.Archive, hex.EncodeToString(archive[:]))
 	}
+	d.archive = owner
 	return got, nil
 }
 
@@ -166,10 +173,13 @@ func (d *Dir) own(opts *Options) error {
 	}
 	got.Archive = hex.EncodeToString(opts.Archive[:])
 	data, err := json.Marshal(got)
-	if err != nil {
-		return err
+	if err == nil {
+		err = durable.WriteFile(path, data, fileMode)
 	}
-	return durable.WriteFile(path, data, fileMode)
+	if err == nil {
+		d.archive = opts.Archive
+	}
+	return err
 }
 
 func (d *Dir) makeIdentity(path string, opts *Options) error {

@@ -192,6 +192,10 @@ func TestServersDieWithTheirTestBinary(t *testing.T) {
 			pids, dir = append(pids, pid), path
 		}
 	}
+	// Before the kill: afterwards any other test binary that starts may remove it.
+	if !exists(dir) {
+		t.Errorf("the shared server's directory %q is not there: this test looks at the wrong one", dir)
+	}
 	if err := errors.Join(holder.Process.Kill(), ignoreExit(holder.Wait())); err != nil || len(pids) != 2 {
 		t.Fatalf("the other test binary ran %d servers, %v", len(pids), err)
 	}
@@ -201,9 +205,6 @@ func TestServersDieWithTheirTestBinary(t *testing.T) {
 				t.Fatalf("process %d survived its test binary", pid)
 			}
 		}
-	}
-	if !exists(dir) {
-		t.Errorf("the shared server's directory %q went by itself: this test looks at the wrong one", dir)
 	}
 	next, err := newRunDir()
 	if err != nil {
