@@ -125,21 +125,23 @@ func importPaths(t *testing.T) map[string]string {
 	return paths
 }
 
-// compile compiles a program as if it lay in this module.
-func compile(t *testing.T, program string) error {
+// build builds a program as if it lay in this module, from files by name.
+func build(t *testing.T, out string, files map[string]string) error {
 	t.Helper()
 	dir := t.TempDir()
-	source := filepath.Join(dir, "snippet.go")
-	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	top, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{
-		"Replace": {filepath.Join(top, "readme", "snippet.go"): source}, // exists for the compiler only
-	})
+	replace := map[string]string{} // exist for the compiler only
+	for name, text := range files {
+		source := filepath.Join(dir, name)
+		if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[filepath.Join(top, "readme", name)] = source
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +149,7 @@ func compile(t *testing.T, program string) error {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-overlay", overlayFile, "-o", filepath.Join(dir, "out"), "./readme")
+	cmd := exec.Command("go", "build", "-overlay", overlayFile, "-o", out, "./readme")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -163,7 +165,7 @@ func TestReadmeCodeCompiles(t *testing.T) {
 			err = fmt.Errorf("it imports an internal package")
 		}
 		if err == nil {
-			err = compile(t, program)
+			err = build(t, filepath.Join(t.TempDir(), "out"), map[string]string{"snippet.go": program})
 		}
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, s.code)
