@@ -55,29 +55,39 @@ const (
 	unreadPause = 10 * time.Second
 )
 
+// answers is what answering remembers between requests.
+type answers struct {
+	nonces map[string]time.Time // of requests that were answered
+	lists  erasedScopes
+	unread string    // why the transport could not be read
+	until  time.Time // when that is tried again
+}
+
+func newAnswers() answers { return answers{nonces: map[string]time.Time{}} }
+
 // readForAnswer folds the transport in memory, if it can be read; if not, it says why. Requires mu.
 func (s *Service) readForAnswer(ctx context.Context) (unread string, err error) {
-	if s.now().Before(s.unreadUntil) {
-		return s.unread, nil
+	if s.now().Before(s.answers.until) {
+		return s.answers.unread, nil
 	}
 	wait, cancel := context.WithTimeout(ctx, unreadWait)
 	defer cancel()
 	err = s.readTail(wait)
 	switch {
 	case err == nil, errors.Is(err, errOther):
-		s.unread = ""
+		s.answers.unread = ""
 		return "", nil
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case !errors.Is(err, errUnread):
 		return "", err
 	}
-	s.unread, s.unreadUntil = err.Error(), s.now().Add(unreadPause)
+	s.answers.unread, s.answers.until = err.Error(), s.now().Add(unreadPause)
 	s.log.Warn("the grants transport cannot be read: keys are given out without those of the newest grants", "err", err)
 	s.statsMu.Lock()
 	defer s.statsMu.Unlock()
 	s.stats.Unread++
-	return s.unread, nil
+	return s.answers.unread, nil
 }
 
 // find returns the live keys that a request asks for, from the tries and from what is pending. Requires mu.
@@ -179,11 +189,11 @@ func (s *Service) gone(ctx context.Context, ring *keyring.Ring, scopes [][16]byt
 	if len(left) == 0 {
 		return gone, nil
 	}
-	if err := s.lists.read(ctx, s); err != nil {
+	if err := s.answers.lists.read(ctx, s); err != nil {
 		return nil, err
 	}
 	for _, id := range left {
-		if _, ok := s.lists.ids[id]; ok {
+		if _, ok := s.answers.lists.ids[id]; ok {
 			gone[id] = true
 		}
 	}

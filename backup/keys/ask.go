@@ -58,7 +58,7 @@ func (s *Service) askOf(ctx context.Context, r *control.Request) (*ask, error) {
 	if len(a.deferred) > 0 {
 		return a, nil
 	}
-	if known := s.asks[r.ID]; known != nil {
+	if known := s.requests.asks[r.ID]; known != nil {
 		known.at, known.urgent, known.left, known.deferred = a.at, a.urgent, a.left, nil
 		return known, nil
 	}
@@ -135,7 +135,7 @@ func (s *Service) approved(ctx context.Context) (asks []*ask, unopened map[commi
 		known[r.ID] = a
 		asks = append(asks, a)
 	}
-	s.asks = known
+	s.requests.asks = known
 	return asks, unopened, nil
 }
 

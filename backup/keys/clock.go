@@ -17,24 +17,32 @@ const (
 	beatEvery = 20 * time.Hour
 )
 
+// clocks is what was heard of the time. It goes back nowhere.
+type clocks struct {
+	others  time.Time // how late it was by others than this machine, as last read
+	heard   time.Time // when it was read last, or could not be
+	beaten  time.Time // when this process last made an entry only so that there is one
+	arrived time.Time // newest time that the transport gave to what was folded
+}
+
 // clock is how late it is by both clocks that an erasure without a request takes: the earlier of that of this machine and
 // that of others. What cannot be read now leaves the last word heard: later than that it can only be. Requires mu.
 func (s *Service) clock(ctx context.Context) (time.Time, error) {
 	own := s.now()
-	if own.Sub(s.others).Abs() > freshEnough && (s.heard.IsZero() || own.Sub(s.heard).Abs() >= askEvery) {
+	if own.Sub(s.clocks.others).Abs() > freshEnough && (s.clocks.heard.IsZero() || own.Sub(s.clocks.heard).Abs() >= askEvery) {
 		c, err := s.control.Clock(ctx, s.cosigners)
 		switch {
 		case ctx.Err() != nil:
 			return time.Time{}, ctx.Err()
 		case err != nil:
-			s.log.Warn("how late it is by witnesses cannot be read; what they said last counts", "said", s.others, "err", err)
+			s.log.Warn("how late it is by witnesses cannot be read; what they said last counts", "said", s.clocks.others, "err", err)
 		default:
-			s.others = c.Time
+			s.clocks.others = c.Time
 		}
-		s.heard = own
+		s.clocks.heard = own
 	}
-	if s.others.Before(own) {
-		return s.others, nil
+	if s.clocks.others.Before(own) {
+		return s.clocks.others, nil
 	}
 	return own, nil
 }
@@ -45,12 +53,12 @@ func (s *Service) beat(ctx context.Context) error {
 	var newest control.Reckoning
 	s.control.View(func(c *control.State) { newest = c.Reckoned() })
 	now := s.now()
-	if now.Sub(newest.Time) < beatEvery || !s.beaten.IsZero() && now.Sub(s.beaten) < beatEvery {
+	if now.Sub(newest.Time) < beatEvery || !s.clocks.beaten.IsZero() && now.Sub(s.clocks.beaten) < beatEvery {
 		return nil
 	}
 	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
 		return err
 	}
-	s.beaten = now
+	s.clocks.beaten = now
 	return nil
 }

@@ -73,5 +73,5 @@ func Create(ctx context.Context, cfg Config, intake map[uint16][]byte) (entry st
 // rootEntry is what the control log is told of the newest record.
 func (s *Service) rootEntry() control.KeyRoot {
 	v := &s.version
-	return control.KeyRoot{N: v.N, Hash: v.hash, Generation: v.Generation, Live: v.Live, Commitment: v.Commitment, Folded: v.Folded, Arrived: s.arrived.UTC(), Dead: s.deadBefore()}
+	return control.KeyRoot{N: v.N, Hash: v.hash, Generation: v.Generation, Live: v.Live, Commitment: v.Commitment, Folded: v.Folded, Arrived: s.clocks.arrived.UTC(), Dead: s.deadBefore()}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stelelog/stele/backup/custodian"
@@ -32,6 +33,12 @@ type Statement struct {
 	Attestation   []byte
 }
 
+// deadGenerations are those that custodians have destroyed, as this process has seen, or one with its key.
+type deadGenerations struct {
+	numbers  map[uint64]bool
+	recalled bool // what was said of them before this process began is in there
+}
+
 // destroy has every generation destroyed that is older than the live one, which was read back, and fills in what
 // custodians say. It is repeated until it succeeds. Requires mu.
 func (s *Service) destroy(ctx context.Context, out *Erased) error {
@@ -45,7 +52,7 @@ func (s *Service) destroy(ctx context.Context, out *Erased) error {
 	waits := failed != nil
 	for i := len(all) - 1; i >= 0; i-- {
 		g := &all[i]
-		if g.Number >= s.version.Generation || s.dead[g.Number] && (out == nil || g.Number != out.Before.Generation) {
+		if g.Number >= s.version.Generation || s.dead.numbers[g.Number] && (out == nil || g.Number != out.Before.Generation) {
 			continue
 		}
 		if waits {
@@ -57,7 +64,7 @@ func (s *Service) destroy(ctx context.Context, out *Erased) error {
 		}
 		said, err := s.destroyOne(ctx, g)
 		if said.Destroyed {
-			s.dead[g.Number] = true
+			s.dead.numbers[g.Number] = true
 		} else {
 			watermark = min(watermark, g.Number)
 			failed = errors.Join(failed, err)
@@ -78,17 +85,17 @@ func (s *Service) destroy(ctx context.Context, out *Erased) error {
 // recall takes up what this service, under its own key, has said of old generations before. What others say is not enough:
 // a key service that lies would have an old generation live on. Requires mu.
 func (s *Service) recall() {
-	if s.recalled || s.signer == nil {
+	if s.dead.recalled || s.signer == nil {
 		return
 	}
 	var before uint64
 	s.control.View(func(c *control.State) { before = c.DeadBefore(s.signer.Name()) })
 	for _, g := range s.depot.State().Generations() {
 		if g.Number < min(before, s.version.Generation) {
-			s.dead[g.Number] = true
+			s.dead.numbers[g.Number] = true
 		}
 	}
-	s.recalled = true
+	s.dead.recalled = true
 }
 
 // doubt asks the custodians of one old generation again, another one each hour: a device that was put back from a copy may
@@ -100,7 +107,7 @@ func (s *Service) doubt(ctx context.Context) {
 		return
 	}
 	g := &all[s.now().Unix()/3600%int64(len(all))]
-	if !s.dead[g.Number] {
+	if !s.dead.numbers[g.Number] {
 		return
 	}
 	for _, name := range members(g.Sets) {
@@ -110,7 +117,7 @@ func (s *Service) doubt(ctx context.Context) {
 		}
 		if status, err := m.Status(ctx, g.Number); err == nil && status.State == custodian.Live {
 			s.log.Error("a custodian has a key again that it had destroyed; it is destroyed again, and somebody has a copy of that device", "custodian", name, "generation", g.Number)
-			delete(s.dead, g.Number)
+			delete(s.dead.numbers, g.Number)
 		}
 	}
 }
@@ -119,7 +126,7 @@ func (s *Service) doubt(ctx context.Context) {
 func (s *Service) deadBefore() uint64 {
 	s.recall()
 	for _, g := range s.depot.State().Generations() {
-		if g.Number >= s.version.Generation || !s.dead[g.Number] {
+		if g.Number >= s.version.Generation || !s.dead.numbers[g.Number] {
 			if g.Number == 1 {
 				return 0
 			}
@@ -182,4 +189,33 @@ func classOf(sets [][]string, said []Statement) custodian.Class {
 		}
 	}
 	return custodian.Never
+}
+
+// destroyRest destroys what is left of old generations, and tells the control log where it was told that something was
+// left. Requires mu.
+func (s *Service) destroyRest(ctx context.Context) error {
+	var open []control.LoggedErasure
+	s.control.View(func(c *control.State) {
+		for _, e := range c.Erasures {
+			if slices.ContainsFunc(e.Open, func(word string) bool { return strings.HasPrefix(word, "custodian ") }) && !s.requests.reported[e.Entry] {
+				open = append(open, e)
+			}
+		}
+	})
+	if len(open) == 0 {
+		return s.destroy(ctx, nil)
+	}
+	for _, e := range open {
+		out := &Erased{Before: Root{e.Before.N, e.Before.Hash, e.From}}
+		if err := s.destroy(ctx, out); err != nil {
+			return err
+		}
+		body := control.Destroyed{Erased: e.Entry, Custody: destructions(out.Generations), Watermark: out.Watermark}
+		body.Archive, body.Open = out.archive()
+		if err := s.drop(ctx, control.TypeDestroyed, body); err != nil {
+			return err
+		}
+		s.requests.reported[e.Entry] = true
+	}
+	return nil
 }

@@ -14,6 +14,13 @@ import (
 // horizon is how long an intake key is kept after its week, so that what was held up on its way can still be opened.
 const horizon = control.Horizon
 
+// byPolicy is what erasures without a request go by.
+type byPolicy struct {
+	ends    []ended   // session ends that were folded and not acted upon
+	looked  time.Time // when policy was last asked what to erase
+	streams streamNames
+}
+
 // EraseDue erases what policy asks for without a request: classes whose days are over, intake keys of old weeks, and what
 // ended with its session. What is over must be so by two clocks, this machine's and that of the witnesses, or of the control
 // log where the trust file wants none: [Stats] says what waits for the second one. Generations that could not be destroyed
@@ -23,7 +30,7 @@ func (s *Service) EraseDue(ctx context.Context) error {
 		return errReadOnly
 	}
 	s.mu.Lock()
-	s.heard = time.Time{}
+	s.clocks.heard = time.Time{}
 	s.mu.Unlock()
 	for {
 		if more, err := s.erasePart(ctx, 0); err != nil || !more {
@@ -46,7 +53,7 @@ func (s *Service) eraseDue(ctx context.Context) error {
 func (s *Service) erasePart(ctx context.Context, every time.Duration) (more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.looked.IsZero() && s.now().Sub(s.looked) < every {
+	if !s.policy.looked.IsZero() && s.now().Sub(s.policy.looked) < every {
 		return false, nil
 	}
 	if err := s.sync(ctx); err != nil {
@@ -72,10 +79,10 @@ func (s *Service) erasePart(ctx context.Context, every time.Duration) (more bool
 		}
 	}
 	if !session.more {
-		s.ends = s.ends[len(session.ends):]
+		s.policy.ends = s.policy.ends[len(session.ends):]
 	}
 	if more = session.more || ttl.more; !more {
-		s.looked = s.now()
+		s.policy.looked = s.now()
 	}
 	s.doubt(ctx)
 	return more, s.destroyRest(ctx)
@@ -118,8 +125,8 @@ func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, 
 			overdue++
 		}
 	}
-	session.ends = slices.Clone(s.ends)
-	s.countOverdue(overdue, own.Sub(s.others))
+	session.ends = slices.Clone(s.policy.ends)
+	s.countOverdue(overdue, own.Sub(s.clocks.others))
 	return session, ttl, nil
 }
 
@@ -130,6 +137,6 @@ func (s *Service) endsIn(ends []ended, x *keyring.Scope, now time.Time) bool {
 		return false
 	}
 	return slices.ContainsFunc(ends, func(e ended) bool {
-		return x.Tags.Has(e.tag) && x.Start <= e.time && s.streams.names[x.Stream] == e.service
+		return x.Tags.Has(e.tag) && x.Start <= e.time && s.policy.streams.names[x.Stream] == e.service
 	})
 }

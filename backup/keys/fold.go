@@ -172,7 +172,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 	if lost, err = s.put(ctx, file, &s.version.top); err != nil || lost {
 		return lost, err
 	}
-	s.ends = append(s.ends, ends...)
+	s.policy.ends = append(s.policy.ends, ends...)
 	return false, nil
 }
 
@@ -268,6 +268,14 @@ func newIntakeKey(week uint16) (k keyring.IntakeKey, err error) {
 	return keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)}, nil
 }
 
+// told is what the control log was last told.
+type told struct {
+	at     time.Time // when that was of a root record
+	record uint64
+	late   int    // of the depot's records about late grants, those that it has
+	week   uint16 // first of the intake weeks that wait in its inbox
+}
+
 // tell drops entries into the inbox of the control log: the newest root record, so that nobody can take it away unseen,
 // and intake keys that writers do not know of. Requires mu.
 func (s *Service) tell(ctx context.Context) error {
@@ -275,20 +283,20 @@ func (s *Service) tell(ctx context.Context) error {
 		return err
 	}
 	v := &s.version
-	if s.told.IsZero() {
+	if s.told.at.IsZero() {
 		s.control.View(func(c *control.State) {
 			if n := len(c.KeyRoots); n > 0 && c.KeyRoots[n-1].Hash == v.hash {
-				s.told, s.toldN = s.now(), v.N
+				s.told.at, s.told.record = s.now(), v.N
 			}
 		})
 	}
-	if s.toldN == v.N && !s.told.IsZero() || v.Erased == nil && v.Recovery == nil && s.now().Sub(s.told) < tellEvery {
+	if s.told.record == v.N && !s.told.at.IsZero() || v.Erased == nil && v.Recovery == nil && s.now().Sub(s.told.at) < tellEvery {
 		return nil
 	}
 	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
 		return err
 	}
-	s.told, s.toldN = s.now(), v.N
+	s.told.at, s.told.record = s.now(), v.N
 	return nil
 }
 
@@ -312,12 +320,12 @@ func (s *Service) announce(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })
-	if len(body.Weeks) == 0 || s.announced == body.Weeks[0].Week {
+	if len(body.Weeks) == 0 || s.told.week == body.Weeks[0].Week {
 		return nil // nothing new, or it waits in the inbox
 	}
 	if err := s.drop(ctx, control.TypeIntake, body); err != nil {
 		return fmt.Errorf("intake keys: %w", err)
 	}
-	s.announced = body.Weeks[0].Week
+	s.told.week = body.Weeks[0].Week
 	return nil
 }

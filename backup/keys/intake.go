@@ -143,7 +143,7 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 		refuse(err, len(g.Grants))
 		return nil, nil
 	}
-	s.streams.note(g.Cert.Stream, name)
+	s.policy.streams.note(g.Cert.Stream, name)
 	policy := s.control.Policy()
 	for i := range g.Grants {
 		b := g.Binding(i)

@@ -14,7 +14,7 @@ import (
 func (s *Service) tellLate(ctx context.Context) error {
 	all := s.depot.Late()
 	logged := map[commit.Hex32]bool{}
-	if s.lateTold < len(all) {
+	if s.told.late < len(all) {
 		s.control.View(func(c *control.State) {
 			for i := range c.Supplements {
 				logged[supplementID(&c.Supplements[i].Supplement)] = true
@@ -22,7 +22,7 @@ func (s *Service) tellLate(ctx context.Context) error {
 		})
 	}
 	whole := true // all before is in the log
-	for _, l := range all[s.lateTold:] {
+	for _, l := range all[s.told.late:] {
 		for _, u := range supplements(&l) {
 			if l.Undone {
 				break // what it counted is counted again
@@ -32,7 +32,7 @@ func (s *Service) tellLate(ctx context.Context) error {
 				continue
 			}
 			whole = false
-			if s.reported[id] {
+			if s.requests.reported[id] {
 				continue
 			}
 			// Dated as the record is: who says it again, with the same key, drops the same bytes under the same name.
@@ -43,10 +43,10 @@ func (s *Service) tellLate(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.reported[id] = true
+			s.requests.reported[id] = true
 		}
 		if whole {
-			s.lateTold++
+			s.told.late++
 		}
 	}
 	return nil

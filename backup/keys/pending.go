@@ -135,7 +135,7 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 			return err
 		}
 		p.fold, p.ends = fold, append(p.ends, ends...)
-		s.arrived = later(s.arrived, messages[len(messages)-1].Time)
+		s.clocks.arrived = later(s.clocks.arrived, messages[len(messages)-1].Time)
 		p.take(scopes, verdicts)
 		p.folded.Lanes[lane], p.moved = at, true
 	}

@@ -119,15 +119,15 @@ func (s *Service) admit(ctx context.Context, request []byte) (*Request, error) {
 func (s *Service) fresh(nonce string, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n, at := range s.nonces {
+	for n, at := range s.answers.nonces {
 		if now.Sub(at) > 2*requestSkew {
-			delete(s.nonces, n)
+			delete(s.answers.nonces, n)
 		}
 	}
-	if _, seen := s.nonces[nonce]; seen {
+	if _, seen := s.answers.nonces[nonce]; seen {
 		return fmt.Errorf("%w: it was answered already", errRefused)
 	}
-	s.nonces[nonce] = now
+	s.answers.nonces[nonce] = now
 	return nil
 }
 

@@ -12,8 +12,20 @@ import (
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyroot"
-	"github.com/stelelog/stele/internal/keyscope"
 )
+
+// carrying is how far requests are, beside what the control log says of them.
+type carrying struct {
+	reported map[commit.Hex32]bool      // requests and erasures whose entries wait in the inbox
+	outcomes map[commit.Hex32]string    // what was last said of requests
+	asks     map[commit.Hex32]*ask      // approved requests that were opened
+	tried    map[commit.Hex32]time.Time // when they were last carried out, as far as that went
+	released int                        // holds that were released when any of them was
+}
+
+func newCarrying() carrying {
+	return carrying{reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, tried: map[commit.Hex32]time.Time{}}
+}
 
 // CarryOut carries out the requests to erase that are approved and not done, now, in one generation if they fit, and has what
 // was left of old generations destroyed. What became of each goes into the inbox of the control log. It returns what was erased,
@@ -101,13 +113,13 @@ func (s *Service) waiting(ctx context.Context) (waits []*ask, unopened map[commi
 	}
 	busy := s.unlogged()
 	for _, a := range asks {
-		if !busy[a.request] && s.outcomes[a.request] != doneWord {
+		if !busy[a.request] && s.requests.outcomes[a.request] != doneWord {
 			waits = append(waits, a)
 		}
 	}
-	for id := range s.tried {
-		if s.asks[id] == nil {
-			delete(s.tried, id)
+	for id := range s.requests.tried {
+		if s.requests.asks[id] == nil {
+			delete(s.requests.tried, id)
 		}
 	}
 	for id := range unopened {
@@ -150,11 +162,11 @@ func (s *Service) batchDue(waits []*ask) bool {
 		if a.left > 0 {
 			return true
 		}
-		last, tried := s.tried[a.request]
+		last, tried := s.requests.tried[a.request]
 		if !tried {
 			return a.urgent || now.Sub(a.at) >= s.cfg.EraseEvery
 		}
-		return released != s.released || now.Sub(last) >= s.cfg.EraseEvery
+		return released != s.requests.released || now.Sub(last) >= s.cfg.EraseEvery
 	})
 }
 
@@ -171,9 +183,9 @@ func (s *Service) releases() (n int) {
 
 // carryOutBatch carries out some requests and says what became of each. rest are those that there was no room for. Requires mu.
 func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (_ *Erased, rest []*ask, err error) {
-	s.released = s.releases()
+	s.requests.released = s.releases()
 	for _, a := range asks {
-		s.tried[a.request] = s.now()
+		s.requests.tried[a.request] = s.now()
 	}
 	b := &batch{cause: control.CauseRequest, asks: asks}
 	out, err := s.erase(ctx, b)
@@ -186,7 +198,7 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (_ *Erased, re
 	}
 	if err != nil {
 		for _, a := range slices.Concat(b.asks, b.rest) {
-			delete(s.tried, a.request) // whoever is away may be back any time
+			delete(s.requests.tried, a.request) // whoever is away may be back any time
 			if problem != "" {
 				err = errors.Join(err, s.outcome(ctx, control.Outcome{Request: a.request, Problem: problem}))
 			}
@@ -212,7 +224,7 @@ func (s *Service) carryOutBatch(ctx context.Context, asks []*ask) (_ *Erased, re
 func (s *Service) finish(ctx context.Context) (done []*Erased, err error) {
 	logged := s.logged()
 	for _, d := range s.depot.Erasures() {
-		if logged[d.Hash] || s.reported[d.Hash] || d.Cause == string(control.CauseRequest) && !s.asked(d.Requests) {
+		if logged[d.Hash] || s.requests.reported[d.Hash] || d.Cause == string(control.CauseRequest) && !s.asked(d.Requests) {
 			continue
 		}
 		out := s.recorded(&d)
@@ -221,7 +233,7 @@ func (s *Service) finish(ctx context.Context) (done []*Erased, err error) {
 		if err = errors.Join(err, failed); !waits && failed == nil {
 			err = errors.Join(err, s.report(ctx, out))
 		}
-		s.reported[d.Hash] = s.reported[d.Hash] || waits
+		s.requests.reported[d.Hash] = s.requests.reported[d.Hash] || waits
 		done = append(done, out)
 	}
 	return done, err
@@ -243,150 +255,4 @@ func (s *Service) asked(requests []keyroot.Outcome) (ok bool) {
 		ok = len(requests) > 0 && !slices.ContainsFunc(requests, func(o keyroot.Outcome) bool { return c.Request(o.Request) == nil })
 	})
 	return ok
-}
-
-// outcome is how it stands with a request after an erasure.
-func (p *Part) outcome() control.Outcome {
-	o := control.Outcome{Request: p.Request, Erased: p.Scopes, Held: p.Held, Retained: p.Retained, Left: p.Left,
-		Nothing: p.Scopes+p.Held+p.Retained+p.Left == 0,
-		Until:   moment(p.Until)}
-	if p.whole {
-		o.Whole = p.Scopes
-	}
-	return o
-}
-
-// doneWord stands for an outcome after which nothing is left of a request.
-const doneWord = "done"
-
-// outcome tells the control log how it stands with a request, unless it has just been told the same.
-func (s *Service) outcome(ctx context.Context, o control.Outcome) error {
-	said := fmt.Sprint(o.Erased, o.Held, o.Retained, o.Left, o.Nothing, o.Problem)
-	if o.Nothing {
-		said = doneWord
-	}
-	if s.outcomes[o.Request] == said {
-		return nil
-	}
-	if err := s.drop(ctx, control.TypeOutcome, o); err != nil {
-		return err
-	}
-	s.outcomes[o.Request] = said
-	return nil
-}
-
-// report tells the control log of an erasure, as certificates are made of it. One of intake keys alone is none. Requires mu.
-func (s *Service) report(ctx context.Context, e *Erased) error {
-	if s.reported[e.After.Hash] = true; e.Scopes == 0 {
-		return nil
-	}
-	body := control.Erased{Cause: e.cause, From: e.Before.Generation, To: e.After.Generation,
-		Before: control.RootRef{N: e.Before.N, Hash: e.Before.Hash}, Root: control.RootRef{N: e.After.N, Hash: e.After.Hash},
-		Control: e.control, List: e.List, Paths: e.ListRoot, Scopes: e.Scopes, Removed: e.Removed, Spent: e.Spent,
-		Custody: destructions(e.Generations), Watermark: e.Watermark, Transport: e.transport()}
-	for _, o := range e.outcomes() {
-		body.Requests = append(body.Requests, control.Outcome{Request: o.Request, Erased: o.Erased, Whole: o.Whole, Held: o.Held, Retained: o.Retained, Until: o.Until, Left: o.Left})
-	}
-	s.control.View(func(c *control.State) {
-		body.Single = e.cause != control.CauseRequest && c.Single()
-		for i := range body.Requests {
-			if r := c.Request(body.Requests[i].Request); r != nil {
-				single, _ := r.ApprovedAt(e.control)
-				body.Single = body.Single || single
-			}
-		}
-	})
-	body.Archive, body.Open = e.archive()
-	err := s.drop(ctx, control.TypeErased, body)
-	s.reported[e.After.Hash] = err == nil
-	return err
-}
-
-// archive is from when on no copy of the archive opens what was erased, and what could not be closed.
-func (e *Erased) archive() (from *time.Time, open []string) {
-	latest := time.Time{}
-	certain := len(e.Generations) > 0
-	for i := range e.Generations {
-		g := &e.Generations[i]
-		for _, name := range members(g.Sets) {
-			k := slices.IndexFunc(g.Statements, func(s Statement) bool { return s.Custodian == name })
-			switch {
-			case k < 0 || g.Statements[k].State != custodian.Destroyed:
-				open = append(open, "custodian "+name)
-			case g.Dead.IsZero() && g.Statements[k].Irrecoverable.IsZero():
-				open = append(open, "best-effort "+name)
-			}
-		}
-		if certain = certain && g.Destroyed && !g.Dead.IsZero(); g.Dead.After(latest) {
-			latest = g.Dead
-		}
-	}
-	if e.replica {
-		open = append(open, "replica")
-	}
-	slices.Sort(open)
-	open = slices.Compact(open)
-	if !certain {
-		return nil, open
-	}
-	latest = latest.UTC()
-	return &latest, open
-}
-
-// transport is when the last intake key is erased that opens a copied grant of what was erased: no later than that of the
-// week in which it was.
-func (e *Erased) transport() time.Time {
-	return keyscope.WeekStart(keyscope.Week(e.Switched) + 1).Add(horizon).UTC()
-}
-
-func destructions(all []Generation) []control.Destruction {
-	out := []control.Destruction{}
-	for i := range all {
-		for _, s := range all[i].Statements {
-			d := control.Destruction{Custodian: s.Custodian, Generation: all[i].Number, Class: string(s.Class), Statement: string(s.Attestation)}
-			if s.State == custodian.Destroyed {
-				d.Destroyed = moment(s.Destroyed)
-				d.Irrecoverable = moment(s.Irrecoverable)
-			}
-			out = append(out, d)
-		}
-	}
-	return out
-}
-
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
-
-// destroyRest destroys what is left of old generations, and tells the control log where it was told that something was
-// left. Requires mu.
-func (s *Service) destroyRest(ctx context.Context) error {
-	var open []control.LoggedErasure
-	s.control.View(func(c *control.State) {
-		for _, e := range c.Erasures {
-			if slices.ContainsFunc(e.Open, func(word string) bool { return len(word) > 10 && word[:10] == "custodian " }) && !s.reported[e.Entry] {
-				open = append(open, e)
-			}
-		}
-	})
-	if len(open) == 0 {
-		return s.destroy(ctx, nil)
-	}
-	for _, e := range open {
-		out := &Erased{Before: Root{e.Before.N, e.Before.Hash, e.From}}
-		if err := s.destroy(ctx, out); err != nil {
-			return err
-		}
-		body := control.Destroyed{Erased: e.Entry, Custody: destructions(out.Generations), Watermark: out.Watermark}
-		body.Archive, body.Open = out.archive()
-		if err := s.drop(ctx, control.TypeDestroyed, body); err != nil {
-			return err
-		}
-		s.reported[e.Entry] = true
-	}
-	return nil
 }

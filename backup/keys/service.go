@@ -78,38 +78,24 @@ type Service struct {
 
 	cosigners *cosign.Policy // of whom the trust file wants that they vouch for the time
 
-	mu          sync.Mutex // one operation at a time; guards what follows
-	depot       *keydepot.Depot
-	replica     *keydepot.Replica // nil without one
-	grants      grantSource       // nil without a transport
-	version     version
-	pending     *pending
-	dead        map[uint64]bool // generations that custodians have destroyed, as this process has seen, or one with its key
-	recalled    bool            // what was said of them before this process began is in there
-	told        time.Time       // when the control log was last told of a root record
-	toldN       uint64
-	lists       erasedScopes
-	streams     streamNames
-	guard       *guard // of what other archives have in the transport
-	nonces      map[string]time.Time
-	reported    map[commit.Hex32]bool      // requests and erasures whose entries wait in the inbox
-	outcomes    map[commit.Hex32]string    // what was last said of requests
-	asks        map[commit.Hex32]*ask      // approved requests that were opened
-	tried       map[commit.Hex32]time.Time // when they were last carried out, as far as that went
-	released    int                        // holds that were released when any of them was
-	seen        keydepot.Known             // of the control log: those records are there
-	lateTold    int                        // of the depot's records about late grants, those that the control log has
-	ends        []ended                    // session ends that were folded and not acted upon
-	looked      time.Time                  // when policy was last asked what to erase
-	others      time.Time                  // how late it was by others than this machine, as last read
-	heard       time.Time                  // when it was read last, or could not be
-	beaten      time.Time                  // when this process last made an entry only so that there is one
-	arrived     time.Time                  // newest time that the transport gave to what was folded
-	announced   uint16                     // first of the intake weeks that wait in the inbox of the control log
-	unread      string                     // why the transport could not be read for an answer
-	unreadUntil time.Time                  // when that is tried again
-	step        func(name string) error    // called between steps; tests stop there
-	spoil       func(at string, what *keyring.Erasure)
+	mu      sync.Mutex // one operation at a time; guards what follows
+	depot   *keydepot.Depot
+	replica *keydepot.Replica // nil without one
+	grants  grantSource       // nil without a transport
+	version version
+	pending *pending
+	guard   *guard         // of what other archives have in the transport
+	seen    keydepot.Known // of the control log: those records are there
+
+	clocks   clocks
+	told     told
+	answers  answers
+	requests carrying
+	policy   byPolicy
+	dead     deadGenerations
+
+	step  func(name string) error // called between steps; tests stop there
+	spoil func(at string, what *keyring.Erasure)
 
 	statsMu sync.Mutex // guards stats
 	stats   Stats
@@ -146,8 +132,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 
 // open opens all that the service needs, and reads nothing yet but the control log.
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, dead: map[uint64]bool{}, reported: map[commit.Hex32]bool{}, outcomes: map[commit.Hex32]string{}, tried: map[commit.Hex32]time.Time{}, nonces: map[string]time.Time{},
-		step: func(string) error { return nil }}
+	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, step: func(string) error { return nil },
+		answers: newAnswers(), requests: newCarrying(), dead: deadGenerations{numbers: map[uint64]bool{}}}
 	if cfg.step != nil {
 		s.step = cfg.step
 	}

@@ -38,7 +38,7 @@ func (s *Service) count(waits []*ask) {
 	st := &s.stats
 	st.Waiting, st.Deferred, st.Undestroyed, st.Oldest = 0, 0, 0, time.Time{}
 	for _, a := range waits {
-		if _, tried := s.tried[a.request]; tried && len(a.deferred) > 0 {
+		if _, tried := s.requests.tried[a.request]; tried && len(a.deferred) > 0 {
 			st.Deferred++
 			continue
 		}
@@ -47,7 +47,7 @@ func (s *Service) count(waits []*ask) {
 		}
 	}
 	for _, g := range s.depot.State().Generations() {
-		if g.Number < s.version.Generation && !s.dead[g.Number] {
+		if g.Number < s.version.Generation && !s.dead.numbers[g.Number] {
 			st.Undestroyed++
 		}
 	}
@@ -67,7 +67,7 @@ func (s *Service) countOverdue(n int, behind time.Duration) {
 	defer s.statsMu.Unlock()
 	s.stats.Overdue, s.stats.Behind = n, behind
 	switch {
-	case n > 0 && s.others.IsZero():
+	case n > 0 && s.clocks.others.IsZero():
 		s.log.Warn("what is over by the clock here is not erased: nobody else says how late it is", "waits", n)
 	case n > 0:
 		s.log.Warn("what is over by the clock here and not by that of others is not erased", "waits", n, "behind", behind.Round(time.Second))
