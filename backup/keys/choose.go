@@ -15,6 +15,9 @@ import (
 // kilobyte for each. What is left goes in the generations that follow.
 const maxChosen = 1 << 15
 
+// forgetMost is how many spent paths go beside one scope that may be chosen: each takes a tenth of its memory.
+const forgetMost = 8
+
 // choice is what is known of the scopes that a batch has met so far.
 type choice struct {
 	*judgement
@@ -70,6 +73,9 @@ func (j *judgement) erasable(s *keyring.Scope, cause control.Cause) control.Verd
 // choose finds what a batch takes, and counts in out what is kept from it.
 func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *judgement, out *Erased) (*keyring.Erasure, error) {
 	what := &keyring.Erasure{Weeks: b.weeks, Release: j.release, Resume: j.resume}
+	if b.spent {
+		what.Forget = forgetMost * s.most()
+	}
 	c := &choice{j, b.cause, what, out, s.most(), map[scopeKey]control.Verdict{}}
 	b.asks, b.rest, b.more = append(b.asks, b.rest...), nil, false
 	err := c.days(ctx, ring, b)
@@ -233,6 +239,11 @@ func (b *batch) justifies(what *keyring.Erasure, j *judgement, ended func([]ende
 	for _, day := range what.Days {
 		if !slices.Contains(b.days, day) {
 			return fmt.Errorf("%w: day %d would go, and is not over", keyring.ErrGate, day)
+		}
+	}
+	for _, week := range what.Weeks {
+		if !slices.Contains(b.weeks, week) {
+			return fmt.Errorf("%w: the intake key of week %d would go, and is not over", keyring.ErrGate, week)
 		}
 	}
 	for i := range what.Scopes {

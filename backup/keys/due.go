@@ -71,7 +71,7 @@ func (s *Service) erasePart(ctx context.Context, every time.Duration) (more bool
 		return false, err
 	}
 	for _, b := range []*batch{session, ttl} {
-		if len(b.ends)+len(b.days)+len(b.weeks) == 0 {
+		if len(b.ends)+len(b.days)+len(b.weeks) == 0 && !b.spent {
 			continue
 		}
 		if err := s.eraseBy(ctx, b); err != nil {
@@ -81,7 +81,7 @@ func (s *Service) erasePart(ctx context.Context, every time.Duration) (more bool
 	if !session.more {
 		s.policy.ends = s.policy.ends[len(session.ends):]
 	}
-	if more = session.more || ttl.more; !more {
+	if more = session.more || ttl.more || ttl.spent; !more {
 		s.policy.looked = s.now()
 	}
 	s.doubt(ctx)
@@ -124,6 +124,9 @@ func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, 
 		case own.After(end):
 			overdue++
 		}
+	}
+	if ttl.spent, err = s.version.ring.Forgettable(ctx, ttl.weeks); err != nil {
+		return session, ttl, err
 	}
 	session.ends = slices.Clone(s.policy.ends)
 	s.countOverdue(overdue, own.Sub(s.clocks.others))

@@ -77,6 +77,7 @@ type batch struct {
 	asks  []*ask
 	days  []uint16 // path days whose classes have expired
 	weeks []uint16 // of intake keys that are over
+	spent bool     // there are spent paths that no intake key is left for
 	ends  []ended  // of sessions
 
 	more bool   // there was no room for all days and ends
@@ -204,7 +205,7 @@ func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Er
 	if err != nil {
 		return nil, false, err
 	}
-	if len(what.Scopes)+len(what.Days)+len(what.Weeks) == 0 {
+	if len(what.Scopes)+len(what.Days)+len(what.Weeks)+what.Forget == 0 {
 		if len(what.Tombstones)+len(what.Defer) > 0 {
 			err = s.foldAll(ctx, keyring.Batch{Tombstones: what.Tombstones, Deferred: what.Defer})
 		}

@@ -265,3 +265,37 @@ func TestPartsOfRequestsLetOthersIn(t *testing.T) {
 		t.Errorf("asked between %d of the parts, generation %d", asked, s.Generation())
 	}
 }
+
+// The intake key of a week goes when it is over, and what was remembered because of it after it, some in each generation.
+func TestPartsOfWeeks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.open(keys.AtMost(w.config(), 3))
+		g := w.granter()
+		g.grant(5, "bob")
+		g.grant(60, "ada")
+		w.must(s.Fold(t.Context()))
+		w.asks(subject("ada"), true)
+		for range 21 {
+			_, err := s.CarryOut(t.Context())
+			w.must(err)
+			w.sequence()
+		}
+		spent := func() (n int) {
+			w.must(s.Ring().Buried(t.Context(), func(_, _ [16]byte) { n++ }))
+			return n
+		}
+		if n := spent(); n != 60 {
+			t.Fatalf("%d spent paths", n)
+		}
+		before := s.Generation()
+		w.pass(s, 25)
+		if n := spent(); n != 0 {
+			t.Errorf("%d spent paths are left", n)
+		}
+		if n := s.Generation() - before; n != 3 { // 24 at once
+			t.Errorf("%d generations", n)
+		}
+		w.must(s.Close())
+	})
+}

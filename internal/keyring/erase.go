@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,8 @@ import (
 type Erasure struct {
 	Scopes     []Located   // as Find, Tagged, Day and All give them
 	Days       []uint16    // path days whose classes have expired, whole
-	Weeks      []uint16    // of intake keys that are over, with all that was remembered because of them
+	Weeks      []uint16    // of intake keys that are over
+	Forget     int         // at most so many spent paths, of weeks that no intake key is left of
 	Release    []Hold      // holds that end
 	Tombstones []Tombstone // to set
 	Defer      []Deferred  // requests of which something stays
@@ -97,7 +99,7 @@ type plan struct {
 func (r *Ring) plan(ctx context.Context, e *Erasure) (*plan, error) {
 	n := len(r.Runs)
 	p := &plan{ring: r, removed: make([][][]byte, n), scopes: make([][]*Located, n), keys: make([][][]byte, n), index: make([][][]byte, n)}
-	if err := p.intake(ctx, e.Weeks); err != nil {
+	if err := errors.Join(p.intake(ctx, e.Weeks), p.forget(ctx, e.Forget)); err != nil {
 		return nil, err
 	}
 	for _, day := range slices.Compact(slices.Sorted(slices.Values(e.Days))) {
@@ -152,7 +154,7 @@ func distinct(scopes []*Located) []*Located {
 func (p *plan) intake(ctx context.Context, weeks []uint16) error {
 	var prefixes [][]byte
 	for _, w := range weeks {
-		prefixes = append(prefixes, join(spaceIntake, be16(w)), join(spaceSpent, be16(w)))
+		prefixes = append(prefixes, join(spaceIntake, be16(w)))
 	}
 	prefixes = sortSet(prefixes)
 	err := p.ring.public(ctx, prefixes, func(run int, e keytrie.Entry) error {
@@ -171,6 +173,46 @@ func (p *plan) intake(ctx context.Context, weeks []uint16) error {
 			p.weeks[w] = true
 		}
 	})
+}
+
+var errEnough = errors.New("enough")
+
+// forget removes spent paths that no intake key is left for.
+func (p *plan) forget(ctx context.Context, most int) error {
+	var weeks [][]byte
+	err := p.ring.heads(ctx, spaceSpent, func(head []byte) {
+		if !p.weeks[be16of(head[1:])] {
+			weeks = append(weeks, head)
+		}
+	})
+	weeks = sortSet(weeks)
+	for i := 0; i < len(p.ring.Runs) && most > 0 && err == nil; i++ {
+		var some [][]byte
+		err = p.ring.keys().Visit(ctx, p.ring.Runs[i].Keys, weeks, func(e keytrie.Entry) error {
+			if len(some) == most {
+				return errEnough
+			}
+			some = append(some, bytes.Clone(e.Path))
+			return nil
+		})
+		whole := weeks
+		if err == errEnough {
+			whole, err = some, nil
+		}
+		p.keys[i], p.removed[i] = append(p.keys[i], whole...), append(p.removed[i], some...)
+		most -= len(some)
+	}
+	return err
+}
+
+// Forgettable reports whether there are spent paths of weeks that no intake key is left of, beside those that are going.
+func (r *Ring) Forgettable(ctx context.Context, going []uint16) (some bool, err error) {
+	keys := map[uint16]bool{}
+	err = r.heads(ctx, spaceIntake, func(head []byte) { keys[be16of(head[1:])] = true })
+	for _, w := range going {
+		delete(keys, w)
+	}
+	return some, errors.Join(err, r.heads(ctx, spaceSpent, func(head []byte) { some = some || !keys[be16of(head[1:])] }))
 }
 
 // take removes a scope, and returns the paths that are its own.

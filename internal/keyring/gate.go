@@ -45,7 +45,7 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 		return err
 	}
 	for i := range n {
-		tags, err := g.keys(ctx, i, erased.Removed[i], e)
+		tags, err := g.keys(ctx, i, erased.Removed[i], e, left.weeks)
 		if err == nil {
 			err = g.index(ctx, i, tags, e.ended(), left.ends)
 		}
@@ -73,9 +73,9 @@ type tagsGone struct {
 	stay  map[string]bool // those that scopes have which stay
 }
 
-// keys checks that a key trie lost the paths of the list and nothing else, and that the scopes among them are those that
-// were to go, whatever the list says.
-func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure) (tags tagsGone, err error) {
+// keys checks that a key trie lost the paths of the list and nothing else, and that those are what was to go, whatever the
+// list says. weeks are those that intake keys are left of.
+func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure, weeks map[uint16]bool) (tags tagsGone, err error) {
 	want, rest := e.wanted(i), list
 	beside := besideOf(list)
 	tags.stay = beside.tags
@@ -90,7 +90,7 @@ func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure) (tags
 		}
 		rest = rest[1:]
 		if !IsScope(was.Path) {
-			return nil
+			return e.forgets(was.Path, list, weeks)
 		}
 		s, err := parseScope(was.Path, was.Value)
 		if err != nil {
@@ -113,6 +113,20 @@ func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure) (tags
 	}
 	tags.paths = sortSet(tags.paths)
 	return tags, err
+}
+
+// forgets is an error about a path of no scope that is not to go. weeks are those that intake keys are left of.
+func (e *Erasure) forgets(path []byte, list [][]byte, weeks map[uint16]bool) error {
+	switch week := be16of(path[1:]); {
+	case path[0] == spaceIntake && slices.Contains(e.Weeks, week), path[0] == spaceSpent && !weeks[week]:
+		return nil
+	}
+	if to := MovedTo(path); to != nil {
+		if _, goes := slices.BinarySearchFunc(list, to, bytes.Compare); goes {
+			return nil
+		}
+	}
+	return fmt.Errorf("path %x would go, and is still needed", path)
 }
 
 // index checks that an index trie lost the tags of the scopes that are gone, the marks that end, and nothing else.
@@ -247,7 +261,7 @@ func checkFold(ctx context.Context, before, after *Ring, b Batch) error {
 	}
 	for i := range from {
 		g := gate{before, after}
-		if _, err := g.keys(ctx, i, nil, &Erasure{}); err != nil {
+		if _, err := g.keys(ctx, i, nil, &Erasure{}, nil); err != nil {
 			return err
 		}
 		if err := g.index(ctx, i, tagsGone{}, nil, func(*Tombstone) bool { return false }); err != nil {

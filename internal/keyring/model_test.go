@@ -69,7 +69,7 @@ func (m *model) remove(gone func(*Scope) bool, weeks []uint16) {
 		delete(m.intake, w)
 	}
 	for path, s := range m.spent {
-		if slices.Contains(weeks, s.Week) {
+		if len(weeks) > 0 && !m.intake[s.Week] {
 			delete(m.spent, path)
 		}
 	}
@@ -262,7 +262,20 @@ func weekStep(rt *rapid.T, w *world, m *model) {
 	if len(keys) == 0 {
 		return
 	}
-	w.erase(rt, Erasure{Weeks: []uint16{keys[0].Week}})
+	forget := rapid.IntRange(0, 3).Draw(rt, "spent paths at once")
+	w.erase(rt, Erasure{Weeks: []uint16{keys[0].Week}, Forget: forget})
+	for {
+		more, err := w.Forgettable(context.Background(), nil)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if !more {
+			break
+		}
+		if list := w.erase(rt, Erasure{Forget: forget + 1}); list.Paths() == 0 || list.Paths() > uint64(forget+1) {
+			rt.Fatalf("%d paths forgotten, at most %d at once", list.Paths(), forget+1)
+		}
+	}
 	m.remove(func(*Scope) bool { return false }, []uint16{keys[0].Week})
 }
 

@@ -127,6 +127,9 @@ func AuditErasure(ctx context.Context, before, after *Ring, list *Erased) error 
 	if err := list.follows(before, after); err != nil {
 		return err
 	}
+	if err := list.forgets(ctx, after); err != nil {
+		return err
+	}
 	for i := range before.Runs {
 		want := list.Removed[i]
 		err := keytrie.Compare(ctx, before.open(), before.Runs[i].Keys, after.open(), after.Runs[i].Keys, nil, func(was, is keytrie.Entry) error {
@@ -144,6 +147,19 @@ func AuditErasure(ctx context.Context, before, after *Ring, list *Erased) error 
 		}
 	}
 	return nil
+}
+
+// forgets checks that no spent path is gone of a week that an intake key is left of: a copied grant would bring its key back.
+func (e *Erased) forgets(ctx context.Context, after *Ring) error {
+	weeks, err := after.IntakeWeeks(ctx)
+	for _, paths := range e.Removed {
+		for _, p := range paths {
+			if p[0] == spaceSpent && len(p) == scopePath && slices.Contains(weeks, be16of(p[1:])) {
+				return errors.Join(err, fmt.Errorf("%w: path %x is gone, and an intake key of its week is not", ErrPublic, p))
+			}
+		}
+	}
+	return err
 }
 
 // follows checks the number of runs, and the one that was added.
