@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/stelelog/stele/backup/probe"
@@ -40,7 +41,8 @@ func (t Topics) Create(ctx context.Context, partitions, replication int) error {
 	return grants.Create(ctx, kafka.TopicSpec{Partitions: 1, Replication: replication, Configs: map[string]string{"retention.ms": "-1", "retention.bytes": "-1"}})
 }
 
-// Check looks at both topics: that they exist, have the right number of partitions and settings that lose nothing.
+// Check looks at both topics: that they exist, have the right number of partitions and settings that lose nothing. An error
+// says that no broker was reached.
 func (t Topics) Check(ctx context.Context, partitions int) ([]probe.Result, error) {
 	frames, grants, err := t.open()
 	if err != nil {
@@ -55,7 +57,7 @@ func (t Topics) Check(ctx context.Context, partitions int) ([]probe.Result, erro
 		forever    bool
 	}{{frames, partitions, false}, {grants, 1, true}} {
 		topic, err := c.client.Check(ctx)
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, new(*net.OpError)) {
 			return nil, err
 		}
 		if err != nil {

@@ -309,7 +309,7 @@ func (s *Service) whole(ctx context.Context, last *keyroot.Record) (err error) {
 	gone = slices.DeleteFunc(gone, func(g keydepot.Gone) bool { return !g.Binds })
 	if len(gone) > 0 {
 		g := &gone[0]
-		return fmt.Errorf("the control log knows a root record of the key store that is gone (%s): %d of generation %d with hash %s; put it back from a copy: %w",
+		return fmt.Errorf("the control log knows a root record of the key store that is gone (%s): %d of generation %d with hash %s; put it back from a copy; 'stele recover status' says what else can be done: %w",
 			keydepot.Roots, g.N, g.Generation, g.Hash, keyroot.ErrLost)
 	}
 	s.seen = known

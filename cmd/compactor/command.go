@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -36,8 +38,11 @@ type flags struct {
 	group   string
 }
 
-// begun says whether the command line made sense, so that work began.
-type begun struct{ begun bool }
+// begun says whether the command line made sense, so that work began, and with which settings.
+type begun struct {
+	begun    bool
+	settings *settings.Settings // nil as long as they are not read
+}
 
 func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Command, *begun) {
 	f, state := flags{}, new(begun)
@@ -78,6 +83,7 @@ func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Comma
 		if err != nil {
 			return err
 		}
+		state.settings = c.Settings
 		return c.run(cmd.Context(), newLogger(stderr, c.Settings))
 	}
 	return cmd, state
@@ -129,7 +135,7 @@ type config struct {
 func load(f flags, set *pflag.FlagSet, env func(string) (string, bool)) (*config, error) {
 	s, err := settings.Load(settings.Options{Config: f.config, Flags: given(set), Env: env, Role: "compactor"})
 	if err != nil {
-		return nil, badSetup("'compactor --help' lists the settings, 'stele env' shows where each comes from", "%w", err)
+		return nil, badSetup(cmp.Or(advice.For(err, nil), "'compactor --help' lists the settings, 'stele env' shows where each comes from"), "%w", err)
 	}
 	if err := s.Need("archive", "from", "trust", "as"); err != nil {
 		return nil, badSetup("with STELE_CONFIG set to a stele.yaml nothing else is needed", "%w", err)
@@ -138,7 +144,7 @@ func load(f flags, set *pflag.FlagSet, env func(string) (string, bool)) (*config
 		return nil, badSetup("'stele env' shows where it comes from", "%w", err)
 	}
 	if err := location.CheckTransport(s.From); err != nil {
-		return nil, badSetup("from is set by "+s.Source("from"), "%w", err)
+		return nil, badSetup(s.Origin("from"), "%w", err)
 	}
 	c := &config{Settings: s, flags: f, keysDir: filepath.Join(filepath.Dir(s.Config), "keys")}
 	if s.Config == "" {

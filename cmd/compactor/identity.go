@@ -1,18 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // read reads the trust file and the compactor's identity, and refuses to go on beside an identity that opens payloads.
 func (c *config) read(env func(string) (string, bool)) (err error) {
 	if c.trust, err = os.ReadFile(c.Trust); err != nil {
-		return badSetup("it is public; take it from 'stele init' or from an auditor", "trust file: %w", err)
+		return badSetup(cmp.Or(advice.For(err, c.Settings), "it is public; take it from 'stele init' or from an auditor"), "trust file: %w", err)
 	}
 	path := c.As
 	info, err := os.Stat(path)
@@ -29,7 +31,7 @@ func (c *config) read(env func(string) (string, bool)) (err error) {
 		c.identity, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return badSetup("name the compactor's folder with --as or STELE_AS", "compactor identity: %w", err)
+		return badSetup(cmp.Or(advice.For(err, c.Settings), "name the compactor's folder with --as or STELE_AS"), "compactor identity: %w", err)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // Exit codes, as those of stele.
@@ -49,6 +51,9 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	case errors.As(err, &bad):
 		fmt.Fprintf(stderr, "hint: %s\n", bad.hint)
 		return exitUsage
+	}
+	if hint := advice.For(err, work.settings); hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}
 	return exitFailed
 }

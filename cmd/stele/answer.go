@@ -20,7 +20,7 @@ type answer interface {
 func (a *app) verb(f func(cmd *cobra.Command, args []string) (answer, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		ans, err := f(cmd, args)
-		fail := judge(err)
+		fail := a.judge(err)
 		if ans == nil && fail == nil {
 			return nil
 		}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
 // app is one run of the command.
@@ -14,6 +16,7 @@ type app struct {
 	stdout, stderr io.Writer
 
 	flags     settingFlags
+	settings  *settings.Settings // those of this run, once they are read
 	json      bool
 	answered  bool   // the object of --json was written
 	unread    string // why keys were given out without the newest grants

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/logpipe"
 	"github.com/stelelog/stele/logpipe/event"
 )
@@ -133,7 +135,7 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 			break
 		}
 	}
-	err = keptInPart(errors.Join(err, handOver(ctx, pipe)))
+	err = keptInPart(errors.Join(err, a.handOver(ctx, pipe)))
 	ans.count(pipe.Stats())
 	if err == nil && ans.Refused > 0 {
 		err = exit(exitRefused)
@@ -155,7 +157,7 @@ func keptInPart(err error) error {
 }
 
 // handOver waits until the transport has what was captured, also after a failure or a signal.
-func handOver(ctx context.Context, pipe *logpipe.Pipe) error {
+func (a *app) handOver(ctx context.Context, pipe *logpipe.Pipe) error {
 	ctx = context.WithoutCancel(ctx)
 	flush, cancel := context.WithTimeout(ctx, captureWait)
 	defer cancel()
@@ -165,9 +167,17 @@ func handOver(ctx context.Context, pipe *logpipe.Pipe) error {
 	err := errors.Join(flushed, pipe.Close(end))
 	if left := pipe.Stats().Spooled; left > 0 {
 		err = hinted(errors.Join(fmt.Errorf("what was captured is in the spool (%s): the brokers do not answer", size(left)), err),
-			"the next capture sends it first; so does 'stele spool drain'")
+			"the next capture sends it first; so does 'stele spool drain'. Is the address right? "+a.destination())
 	}
 	return err
+}
+
+// destination says where writers send, and who says so.
+func (a *app) destination() string {
+	if a.settings.To == "" {
+		return "to is not set, so the credential says where to"
+	}
+	return location.Redact(a.settings.To) + ": " + a.settings.Origin("to")
 }
 
 // pipe opens the pipe that the settings describe.
@@ -194,7 +204,10 @@ func (s *site) badCredential(err error) error {
 	if !errors.As(err, &bad) || bad.What != "Config.Credential" {
 		return err
 	}
-	return hinted(err, fmt.Sprintf("writer is set by %s; 'stele key add writer NAME' makes a credential, 'stele key renew writer NAME' renews one", s.Source("writer")))
+	if hint := advice.For(err, s.Settings); hint != "" {
+		return hinted(err, s.Origin("writer")+"; "+hint)
+	}
+	return hinted(err, s.Origin("writer")+"; 'stele key add writer NAME' makes a credential, 'stele key renew writer NAME' renews one")
 }
 
 // captureFile captures the events of one file. An error means that nothing more can be captured.

@@ -107,7 +107,7 @@ func (e *exam) look(name, hint, format string, args ...any) {
 }
 
 func (e *exam) bad(name, hint string, err error) {
-	f := judge(err)
+	f := e.app.judge(err)
 	if hint == "" {
 		hint = f.hint
 	}

@@ -110,7 +110,7 @@ func (a *app) drillErasure(ctx context.Context, f drillFlags) (answer, error) {
 		for i := range records {
 			err = errors.Join(err, pipe.Capture(ctx, &records[i]))
 		}
-		return errors.Join(err, handOver(ctx, pipe))
+		return errors.Join(err, a.handOver(ctx, pipe))
 	}
 	r, err := drill.Erasure(ctx, cfg)
 	if waiting := new(drill.WaitingError); errors.As(err, &waiting) {

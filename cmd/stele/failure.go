@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"syscall"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // Exit codes. Those of verdicts start at 10, in the order of backup.VerdictNames.
@@ -63,7 +62,7 @@ func exit(code int) error {
 }
 
 // judge turns any error of a verb into a failure.
-func judge(err error) *failure {
+func (a *app) judge(err error) *failure {
 	f := new(failure)
 	switch {
 	case err == nil:
@@ -73,24 +72,7 @@ func judge(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		return &failure{exitFailed, errors.New("interrupted before the work was finished"), ""}
 	}
-	return &failure{exitFailed, err, hintFor(err)}
-}
-
-// hintFor knows what to do about errors that come from far below.
-func hintFor(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrPermission) && errors.As(err, new(*fs.PathError)):
-		return "check who owns this and its mode; role files belong to the user of the role, mode 0600"
-	case errors.Is(err, fs.ErrPermission):
-		return "check the credentials, and what they may do: docs/OPERATIONS.md lists the rights that each role needs"
-	case errors.Is(err, syscall.EROFS):
-		return "the file system is mounted read-only; choose another directory"
-	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full; free some space and run the command again: what is finished is kept"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there; is the service running, and is the address right? 'stele env' shows it"
-	}
-	return ""
+	return &failure{exitFailed, err, advice.For(err, a.settings)}
 }
 
 // failedVerdicts lists the exit codes of all required verdicts that do not hold; the process ends with the lowest.

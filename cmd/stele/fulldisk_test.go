@@ -12,11 +12,11 @@ import (
 
 func TestCaptureOnAFullDiskDoesNotSayRunItAgain(t *testing.T) {
 	full := fmt.Errorf("spool: %w", syscall.ENOSPC)
-	f := judge(keptInPart(full))
+	f := new(app).judge(keptInPart(full))
 	if !strings.Contains(f.hint, "keeps them twice") || !errors.Is(f.err, syscall.ENOSPC) || f.code != exitFailed {
 		t.Errorf("a full disk is %d %v, hint %q", f.code, f.err, f.hint)
 	}
-	large := judge(keptInPart(fmt.Errorf("spool: %w", syscall.EFBIG)))
+	large := new(app).judge(keptInPart(fmt.Errorf("spool: %w", syscall.EFBIG)))
 	if !strings.Contains(large.hint, "ulimit") || !strings.Contains(large.hint, "keeps them twice") {
 		t.Errorf("a file that may not grow: hint %q", large.hint)
 	}

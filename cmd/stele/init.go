@@ -17,6 +17,7 @@ import (
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/backup/worm"
+	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -266,14 +267,22 @@ func vacant(dir string) error {
 
 func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return hinted(err, "choose another directory")
+		return hinted(err, writeHint(err, dir))
 	}
 	f, err := os.CreateTemp(dir, ".stele-*")
 	if err != nil {
-		return hinted(err, "choose a directory that you can write to")
+		return hinted(err, writeHint(err, dir))
 	}
 	f.Close()
 	return os.Remove(f.Name())
+}
+
+// writeHint says what to do about a directory in which no file can be made.
+func writeHint(err error, dir string) string {
+	if hint := advice.For(err, nil); hint != "" {
+		return hint
+	}
+	return "choose a directory that you can write to, other than " + dir
 }
 
 // initTransport makes the topics, or the spool directory.

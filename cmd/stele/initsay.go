@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/probe"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // confirm asks before something that cannot be undone.
@@ -38,6 +39,9 @@ func (a *app) ownTransport(ctx context.Context, to string, f initFlags) error {
 	defer cancel()
 	used, err := s.topics(to).Vacant(ctx)
 	if err != nil {
+		if hint := advice.For(err, s.Settings); hint != "" {
+			return hinted(err, hint)
+		}
 		return hinted(unreached(err, to), "choose another topic with --to")
 	}
 	if len(used) == 0 || f.yes {

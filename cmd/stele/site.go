@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/worm"
+	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -56,8 +58,9 @@ func (a *app) site(role string) (*site, error) {
 	config, _ := a.flags.set.GetString("config")
 	s, err := settings.Load(settings.Options{Config: config, Flags: a.flags.given(), Env: a.env, Role: role})
 	if err != nil {
-		return nil, usage("'stele help settings' lists the settings, 'stele env' shows where each comes from", "%w", err)
+		return nil, usage(cmp.Or(advice.For(err, nil), "'stele help settings' lists the settings, 'stele env' shows where each comes from"), "%w", err)
 	}
+	a.settings = s
 	return &site{a, s}, nil
 }
 
@@ -125,7 +128,7 @@ func (s *site) transport(name string) error {
 		url = s.To
 	}
 	if err := location.CheckTransport(url); err != nil {
-		return usage(name+" is set by "+s.Source(name), "%w", err)
+		return usage(s.Origin(name), "%w", err)
 	}
 	return nil
 }
@@ -137,7 +140,7 @@ func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
 		return nil, err
 	}
 	archive, err := backup.OpenArchive(ctx, store, trust)
-	if err != nil && hintFor(err) == "" {
+	if err != nil && advice.For(err, s.Settings) == "" {
 		err = hinted(err, s.pair())
 	}
 	return archive, err

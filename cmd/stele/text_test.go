@@ -77,7 +77,7 @@ func TestObjectHoldsWhatWentWrong(t *testing.T) {
 
 func TestHints(t *testing.T) {
 	for _, err := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.ECONNREFUSED} {
-		if f := judge(&fs.PathError{Op: "open", Path: "x", Err: err}); f.code != exitFailed || f.hint == "" {
+		if f := new(app).judge(&fs.PathError{Op: "open", Path: "x", Err: err}); f.code != exitFailed || f.hint == "" {
 			t.Errorf("%v: code %d, hint %q", err, f.code, f.hint)
 		}
 	}

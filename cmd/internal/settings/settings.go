@@ -60,6 +60,28 @@ type Value struct {
 // Source says where a setting came from: a flag, a variable, a line of stele.yaml, "default", or "" if it is not set.
 func (s *Settings) Source(name string) string { return s.sources[name] }
 
+// Origin says the same in a sentence: "to is set by --to".
+func (s *Settings) Origin(name string) string {
+	switch source := s.sources[name]; source {
+	case "":
+		return name + " is not set"
+	case besideConfig:
+		return name + " is not set, so it is the one " + source
+	case sameAsTo:
+		return name + " is not set, so it is the same as to; " + s.Origin("to")
+	case "default":
+		return name + " is not set and has its default"
+	default:
+		return name + " is set by " + source
+	}
+}
+
+// Sources of settings that nobody has set.
+const (
+	besideConfig = "beside stele.yaml"
+	sameAsTo     = "same as to"
+)
+
 // List returns all settings, the order of stele.yaml first, then what only the environment has. Secrets appear as "set".
 func (s *Settings) List() []Value {
 	list := []Value{{"config", s.Config, s.sources["config"]}}
@@ -198,7 +220,7 @@ func (s *Settings) derive(role string) {
 			*field, s.sources[name] = value, source
 		}
 	}
-	fill("from", &s.From, s.To, "same as to")
+	fill("from", &s.From, s.To, sameAsTo)
 	if s.Config == "" {
 		return
 	}
@@ -212,7 +234,7 @@ func (s *Settings) derive(role string) {
 		{"state_dir", &s.StateDir, "state"}, {"spool_dir", &s.SpoolDir, "state/spool"}, {"as", &s.As, role},
 	} {
 		if d.path != "" {
-			fill(d.name, d.field, filepath.Join(dir, filepath.FromSlash(d.path)), "beside stele.yaml")
+			fill(d.name, d.field, filepath.Join(dir, filepath.FromSlash(d.path)), besideConfig)
 		}
 	}
 }
