@@ -55,14 +55,15 @@ func Open(ctx context.Context, store worm.Store, trust, rootIdentity []byte) (*A
 	return a, nil
 }
 
-// AddWriter lets a new writer in and returns its credential. When it returns, the policy is in the control log.
+// AddWriter lets a new writer in, under a name that no writer has or had, and returns its credential. When it returns, the
+// policy is in the control log.
 func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []byte, err error) {
 	if !identity.ValidName(name) {
 		return nil, fmt.Errorf("writer name %q: use 1 to 63 of a–z 0–9 . -", name)
 	}
 	err = a.change(ctx, func(p *control.Policy) error {
-		if slices.ContainsFunc(p.Writers, func(w control.Writer) bool { return w.Name == name && w.Revoked == nil }) {
-			return fmt.Errorf("writer %s exists; revoke it first, or renew its credential", name)
+		if i := slices.IndexFunc(p.Writers, func(w control.Writer) bool { return w.Name == name }); i >= 0 {
+			return taken(&p.Writers[i])
 		}
 		w, err := newWriter(p, p.Intake, a.readKeys(), a.root, name, to)
 		if err != nil {
@@ -74,20 +75,33 @@ func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []by
 	return credential, err
 }
 
+// taken says why a name cannot be that of a new writer: it stands for one key in the archive.
+func taken(w *control.Writer) error {
+	if w.Revoked == nil {
+		return fmt.Errorf("writer %s exists; renew its credential with 'stele key renew writer %s', or use another name", w.Name, w.Name)
+	}
+	return fmt.Errorf("writer %s was revoked on %s, and its name stands for its key in the archive; use another name", w.Name, w.Revoked.Format(time.DateOnly))
+}
+
 // RevokeWriter keeps a writer from opening new streams. What it wrote stays.
 func (a *Admin) RevokeWriter(ctx context.Context, name string) error {
 	return a.change(ctx, func(p *control.Policy) error {
-		found := false
+		found, gone := false, false
 		now := time.Now().UTC()
 		for i := range p.Writers {
 			if p.Writers[i].Name == name && p.Writers[i].Revoked == nil {
 				p.Writers[i].Revoked, found = &now, true
+			} else if p.Writers[i].Name == name {
+				gone = true
 			}
 		}
-		if !found {
-			return fmt.Errorf("no writer %s in the access policy; 'stele key list writer' shows all", name)
+		switch {
+		case found:
+			return nil
+		case gone:
+			return fmt.Errorf("writer %s was revoked already", name)
 		}
-		return nil
+		return fmt.Errorf("no writer %s in the access policy; 'stele key list writer' shows all", name)
 	})
 }
 

@@ -204,7 +204,7 @@ func (s *Summary) Lacks(asked *Query, asOf time.Time) (lacks []string) {
 		return []string{"it answers no question"}
 	}
 	if asked != nil && !asked.Equal(s.Query) {
-		lacks = append(lacks, fmt.Sprintf("it answers another question: %s, not %s", s.Query, *asked))
+		lacks = append(lacks, fmt.Sprintf("it answers another question: %s, not %s; 'stele search --prove' answers that one", s.Query, *asked))
 	}
 	if s.AsOf.Before(asOf) {
 		lacks = append(lacks, "it is older than "+asOf.UTC().Format(time.RFC3339))

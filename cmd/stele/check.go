@@ -35,7 +35,8 @@ a part of that is missing from the file, 12 if only the witnesses or anchors are
 wants, 10 if something in it does not hold (then it shows nothing), and 3 if it is no evidence file, or damaged.
 
 Whoever has an archive can have it answer any question. With --kind, --model, --since and --until as they
-were asked, an answer to another question ends with 11, too; with --as-of, one that is older.`,
+were asked, an answer to another question ends with 11, and be it a wider or narrower one; with --as-of, one
+that is older.`,
 		Example: `  stele check case-7.evidence --trust trust.stele
   stele check errors.evidence --kind error --since 2026-11-27 --until 2026-11-28 --as-of 2026-11-29
   stele check case-7.evidence --json | jq -r '.records[0].fields.body | @base64d'`,

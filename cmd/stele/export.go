@@ -32,11 +32,14 @@ is that of C2SP logs: 'stele export tiles'.`,
 entries, hashes, the newest signed head in "checkpoint" and the key that signed it in "vkey".
 Everything is computed from the entries and compared with the archive before the head is written.
 
-The entries are the leaves: clear columns and digests, no content. Tools that check such logs, like
-fsck of the Tessera project, take the folder of one log.`,
+The entries are the leaves: clear columns and digests, no content. Tools that check such logs take the folder
+of one log. fsck of the Tessera project (go install github.com/transparency-dev/tessera/cmd/fsck@latest) wants
+its URL with a slash at the end, and --origin, because a data log is signed by a compactor, whose key has
+another name than the log. The command line for each log is printed.`,
 		Example: `  stele export tiles /srv/logs
-  stele export tiles /srv/logs --log acme/control
-  fsck --storage_url file:///srv/logs/acme/control/ --public_key /srv/logs/acme/control/vkey --ui=false`,
+  stele export tiles /srv/logs --log acme/0/2026Q4
+  fsck --ui=false --storage_url file:///srv/logs/acme/0/2026Q4/ \
+    --origin acme/0/2026Q4 --public_key /srv/logs/acme/0/2026Q4/vkey`,
 		Args: takes("DIR"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
 			return a.exportTiles(cmd.Context(), args[0], only)
@@ -125,4 +128,15 @@ func (e exportAnswer) print(w io.Writer) {
 		rows = append(rows, []string{l.Origin, grouped(l.Size), grouped(l.Files), l.Dir})
 	}
 	table(w, rows)
+	for i, l := range e.Logs {
+		dir, err := filepath.Abs(l.Dir)
+		if err != nil {
+			return // there is no working directory any more
+		}
+		if i == 0 {
+			fmt.Fprintln(w, "\nTessera's fsck checks them:")
+		}
+		dir = filepath.ToSlash(dir)
+		fmt.Fprintf(w, "  fsck --ui=false --storage_url 'file://%s/' --origin '%s' --public_key '%s/vkey'\n", dir, l.Origin, dir)
+	}
 }

@@ -33,8 +33,8 @@ and verifies.`,
 	f := keyFlags{}
 	add := a.keyVerb("add", "Let a writer in and write its credential, or enter the key of a person", a.keyAdd, &f)
 	a.addsRoles(add)
-	add.Long = `Let a new writer in: a service, which gets keys of its own. The credential is all that it needs, and lets it
-append and nothing else. Needs the admin folder.
+	add.Long = `Let a new writer in: a service, which gets keys of its own, under a name that no writer has or had. The
+credential is all that it needs, and lets it append and nothing else. Needs the admin folder.
 
 Or enter the key of an approver, a holder or a reader, made with 'stele key new', into the access policy. The
 admin folder alone does it while the archive has fewer than two approvers; from then on it is a request that
@@ -137,7 +137,7 @@ func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, erro
 		out = s.beside("writer", name+".stele")
 	}
 	if _, err := os.Lstat(out); err == nil {
-		return nil, usage("choose another file with --out", "%s exists", out)
+		return nil, usage("'stele key renew writer "+name+"' renews a credential; another writer takes another name, or another file with --out", "%s exists", out)
 	}
 	if err := writable(filepath.Dir(out)); err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, erro
 	}
 	if err := replaceFile(out, credential); err != nil {
 		return nil, hinted(fmt.Errorf("the archive knows %s now, but its credential could not be written and is lost: %w", name, err),
-			"revoke it with 'stele key revoke writer "+name+"' and add it again")
+			"revoke it with 'stele key revoke writer "+name+"' and add one under another name")
 	}
 	return keyAnswer{Writer: name, Credential: out, done: "may write now"}, nil
 }

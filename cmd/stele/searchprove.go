@@ -32,7 +32,8 @@ records of that time, so whoever checks it ('stele check') finds the matches him
 writer's signature. It works for what is in clear, kind, model and times, and needs no reader identity.
 What it takes is said first; above 100,000 leaves or 16 MB it asks, or wants --yes. That the leaves which
 are left out are of other times is the word of the compactors whose commits say so; with --whole all
-leaves of all logs are shown, and nobody has to believe that.`
+leaves of all logs are shown, and nobody has to believe that. A file answers its own question and no wider
+or narrower one, with --whole too: only what was asked for is shown with its signatures.`
 
 func (f *proveFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.prove, "prove", false, "write a file that shows every leaf in question, to --out")
