@@ -63,7 +63,8 @@ func (d *Desk) governed() *control.Policy {
 }
 
 // Propose asks that the access policy become what a draft says: the JSON of [Policy], with its member "policy" changed. Two
-// approvers decide, or the policy root while there are not two. It fails if the policy has changed since the draft was made.
+// approvers decide, or the policy root while there are not two. It fails if the policy has changed since the draft was made, or if just
+// this was proposed and waits.
 func (d *Desk) Propose(ctx context.Context, policy []byte) (*Filed, error) {
 	var in draft
 	if err := commit.UnmarshalLine(string(policy), draftFormat, &in); err != nil {
@@ -85,7 +86,17 @@ func (d *Desk) Propose(ctx context.Context, policy []byte) (*Filed, error) {
 
 func (d *Desk) propose(ctx context.Context, p *control.Policy, keys []control.ReadKey) (*Filed, error) {
 	base := d.log.Policy().Governed()
+	if err := d.asked(ctx, func(r *control.RequestBody) bool {
+		return r.Policy != nil && r.Base != nil && *r.Base == base && r.Policy.Governed() == p.Governed() && slices.EqualFunc(r.ReadKeys, keys, sameWraps)
+	}); err != nil {
+		return nil, err
+	}
 	return d.filed(ctx, control.TypeRequest, control.RequestBody{What: control.WhatPolicy, Until: d.inAMonth(), Base: &base, Policy: p, ReadKeys: keys}, nil)
+}
+
+// sameWraps reports whether two read keys are of one year and wrapped to the same readers; each wrap is another.
+func sameWraps(a, b control.ReadKey) bool {
+	return a.Year == b.Year && slices.EqualFunc(a.Wraps, b.Wraps, func(a, b control.Wrap) bool { return a.Reader == b.Reader })
 }
 
 // AddKey enters the public half of a role file, made with [NewKey], into the access policy. The policy root does it alone

@@ -78,13 +78,44 @@ func (d *Desk) Hold(ctx context.Context, t Target) (*Filed, error) {
 	return d.filed(ctx, control.TypeHold, control.HoldBody{Selection: *sel}, line)
 }
 
-// Release asks that a hold be released, which two approvers decide.
+// Release asks that a hold be released, which two approvers decide. It fails if it is released, or if somebody has asked for
+// that and it waits.
 func (d *Desk) Release(ctx context.Context, hold string) (*Filed, error) {
 	id, err := d.find(ctx, "hold", hold, holdIDs)
 	if err != nil {
 		return nil, err
 	}
+	if err := d.asked(ctx, func(r *control.RequestBody) bool { return r.Hold != nil && *r.Hold == id }); err != nil {
+		return nil, err
+	}
 	return d.filed(ctx, control.TypeRequest, control.RequestBody{What: control.WhatRelease, Until: d.inAMonth(), Hold: &id}, nil)
+}
+
+// asked fails if a request for the same waits for approvals, in the log or in the inbox.
+func (d *Desk) asked(ctx context.Context, same func(*control.RequestBody) bool) error {
+	var found *commit.Hex32
+	d.log.View(func(s *control.State) {
+		for _, r := range s.Requests {
+			if r.Standing == control.Pending && !r.Expired(d.now()) && same(&r.RequestBody) {
+				found = &r.ID
+			}
+		}
+	})
+	entries, _, err := d.log.Inbox(ctx)
+	if err != nil {
+		return fmt.Errorf("inbox of the control log: %w", err)
+	}
+	for _, entry := range entries {
+		var body control.RequestBody
+		if e, err := control.ParseEntry(entry); err == nil && e.Type == control.TypeRequest && e.Into(&body) == nil && same(&body) {
+			id := commit.Hex32(commit.Hash([]byte(entry)))
+			found = &id
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return fmt.Errorf("this was asked for already and waits for approvals: request %s; approve that one, 'stele erase status' shows it", found)
 }
 
 func (d *Desk) inAMonth() time.Time {

@@ -77,7 +77,7 @@ func (a *app) holdRelease(ctx context.Context, id string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return eraseAnswer{ID: filed.ID, what: "request to release, for two approvers:"}, nil
+	return eraseAnswer{ID: filed.ID, what: "request to release, for two approvers:", next: approveNext("erase", filed.ID)}, nil
 }
 
 // holdsAnswer lists holds.

@@ -52,14 +52,14 @@ func (r roleAnswer) print(w io.Writer) {
 	case r.File != "" && r.Public == "":
 		fmt.Fprintf(w, "made %s: bring it to the machine of %s %s, and keep no copy here\n", r.File, r.Role, r.Name)
 		if !r.Done {
-			fmt.Fprintf(w, "it is of no use before two approvers approve: %s\n", r.ID)
+			fmt.Fprintf(w, "it is of no use before two approvers approve: %s\nnext      %s\n", r.ID, approveNext("policy", r.ID))
 		}
 	case r.File != "":
 		fmt.Fprintf(w, "made %s: keep it, and show it to nobody\nmade %s: enter it with 'stele key add %s %s'\n", r.File, r.Public, r.Role, r.Public)
 	case r.Done:
 		fmt.Fprintln(w, "entered into the access policy")
 	default:
-		fmt.Fprintf(w, "proposed, for approval: %s\n", r.ID)
+		fmt.Fprintf(w, "proposed, for approval: %s\nnext      %s\n", r.ID, approveNext("policy", r.ID))
 	}
 }
 
@@ -173,7 +173,7 @@ type revokeAnswer struct {
 
 func (r revokeAnswer) print(w io.Writer) {
 	if !r.Done {
-		fmt.Fprintf(w, "proposed, for approval: %s\n%s %s goes on until two approvers have approved it\n", r.ID, r.Role, r.Name)
+		fmt.Fprintf(w, "proposed, for approval: %s\n%s %s goes on until two approvers have approved it\nnext      %s\n", r.ID, r.Role, r.Name, approveNext("policy", r.ID))
 		return
 	}
 	fmt.Fprintf(w, "%s %s is revoked: what it has done so far stays, and it can do nothing more\n", r.Role, r.Name)
@@ -249,7 +249,7 @@ credentials have been renewed and the year has begun; without it they go on with
 			if err != nil {
 				return nil, err
 			}
-			return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("read key of %d, for approval:", year)}, nil
+			return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("read key of %d, for approval:", year), next: approveNext("policy", filed.ID)}, nil
 		}),
 	}
 }

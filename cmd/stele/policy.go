@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,8 +30,9 @@ takes effect when two approvers have approved it. Writers are the admin's busine
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Show the access policy",
-		Long: `Show the access policy in force: its approvers, and whether one person decided it. With --draft, write it as
-JSON to be changed and proposed: all but the writers and intake keys. Needs the trust file only.`,
+		Long: `Show the access policy in force: its approvers, and whether one person decided it. What is proposed stands below:
+by whom, what it would change, who has approved it, and how many approvals it lacks. With --draft, write the
+policy as JSON to be changed and proposed: all but the writers and intake keys. Needs the trust file only.`,
 		Example: "  stele policy show\n  stele policy show --draft > draft.json",
 		Args:    takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
@@ -91,6 +93,14 @@ type policyAnswer struct {
 	Init      []string        `json:"made_by_init"`
 	Single    bool            `json:"single_control"`
 	Draft     json.RawMessage `json:"draft"`
+	Proposed  []proposal      `json:"proposed"` // what waits for approvals
+	Inbox     int             `json:"inbox"`    // entries that no compactor has taken in yet
+}
+
+// proposal is a change of the policy that waits.
+type proposal struct {
+	*erase.Request
+	Lacks int `json:"lacks"` // approvals
 }
 
 func (p *policyAnswer) print(w io.Writer) {
@@ -109,6 +119,28 @@ func (p *policyAnswer) print(w io.Writer) {
 		fmt.Fprintln(w, "           single control: no two approvers have decided this policy, and certificates say so")
 	}
 	fmt.Fprintf(w, "%s\n", p.Draft)
+	p.printProposed(w)
+}
+
+// printProposed says what waits for approvals, and for how many.
+func (p *policyAnswer) printProposed(w io.Writer) {
+	for _, q := range p.Proposed {
+		fmt.Fprintf(w, "\nwaits     policy %s, by %s, until %s: %s", q.ID[:12], q.By, q.Until.Format(time.RFC3339), count(q.Lacks, "more approval"))
+		for i, v := range q.Approved {
+			fmt.Fprintf(w, "%s %s", []string{"; approved by", ","}[min(i, 1)], v.By)
+		}
+		for i, v := range q.Rejected {
+			fmt.Fprintf(w, "%s %s", []string{"; rejected by", ","}[min(i, 1)], v.By)
+		}
+		fmt.Fprintln(w)
+		for _, line := range q.Changes {
+			fmt.Fprintf(w, "          %s\n", printable(line, 400))
+		}
+		fmt.Fprintf(w, "next      %s\n", approveNext("policy", q.ID))
+	}
+	if p.Inbox > 0 {
+		fmt.Fprintf(w, "\ninbox     %s: a compactor that runs takes it in within seconds, 'compactor --once' at once\n", count(p.Inbox, "entry"))
+	}
 }
 
 // draftAnswer is a draft alone.
@@ -128,7 +160,22 @@ func (a *app) policyShow(ctx context.Context) (*policyAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policyAnswer{p.Version, p.Approvers, p.Init, p.Single, p.JSON}, nil
+	ans := &policyAnswer{Version: p.Version, Approvers: p.Approvers, Init: p.Init, Single: p.Single, Draft: p.JSON, Proposed: []proposal{}}
+	requests, err := desk.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	need := 1 // the policy root
+	if p.Dual {
+		need = 2
+	}
+	for i := range requests {
+		if q := &requests[i]; q.What == "policy" && q.Standing == "pending" {
+			ans.Proposed = append(ans.Proposed, proposal{q, max(0, need-len(q.Approved))})
+		}
+	}
+	ans.Inbox, err = desk.Waiting(ctx)
+	return ans, err
 }
 
 func (a *app) policyPropose(ctx context.Context, path string) (answer, error) {
@@ -144,7 +191,12 @@ func (a *app) policyPropose(ctx context.Context, path string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return eraseAnswer{ID: filed.ID, what: "proposed, for approval:"}, nil
+	return eraseAnswer{ID: filed.ID, what: "proposed, for approval:", next: approveNext("policy", filed.ID)}, nil
+}
+
+// approveNext is what those do who decide, the verb of policy or erase.
+func approveNext(verb, id string) string {
+	return fmt.Sprintf("who decides looks with 'stele erase status %s', then 'stele %s approve %s --as FILE'", id[:12], verb, id[:12])
 }
 
 // rosterAnswer says that it is done.

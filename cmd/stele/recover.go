@@ -203,7 +203,7 @@ func (a *app) recoverRequest(ctx context.Context) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("request to let record %d stand in, without %s, for two approvers:", d.StandIn.N, count(int(d.Missing), "scope"))}, nil
+	return eraseAnswer{ID: filed.ID, what: fmt.Sprintf("request to let record %d stand in, without %s, for two approvers:", d.StandIn.N, count(int(d.Missing), "scope")), next: approveNext("erase", filed.ID)}, nil
 }
 
 func (a *app) recoverRun(ctx context.Context) (answer, error) {
