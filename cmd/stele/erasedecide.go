@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,8 +212,14 @@ func (s statusAnswer) print(w io.Writer) {
 	if s.Waiting > 0 {
 		fmt.Fprintf(w, "inbox: %s: a compactor that runs takes it in within seconds, 'compactor --once' at once\n", count(s.Waiting, "entry"))
 	}
-	for _, r := range s.Refused {
-		fmt.Fprintf(w, "refused: %s entry of %s on %s: %s\n", r.Type, whom(r.By), r.Time.Format(time.RFC3339), r.Why)
+	kinds := alike{}
+	for _, r := range slices.Backward(s.Refused) { // the newest first
+		if kinds.one(r.Type + r.By + r.Why) {
+			fmt.Fprintf(w, "refused: %s entry of %s on %s: %s\n", r.Type, whom(r.By), r.Time.Format(time.RFC3339), r.Why)
+		}
+	}
+	if more := kinds.more(); more > 0 {
+		fmt.Fprintf(w, "refused: … and %s more like these, older; --json lists all\n", grouped(more))
 	}
 }
 

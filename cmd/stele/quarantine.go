@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -117,15 +119,31 @@ func writeNew(path string, data []byte) error {
 }
 
 func (q *quarantineAnswer) print(w io.Writer) {
-	rows := [][]string{{"TIME", "LANE", "OFFSET", "SIZE", "SHA-256", "REASON"}}
+	rows, kinds, reasons := [][]string{{"TIME", "LANE", "OFFSET", "SIZE", "SHA-256", "REASON"}}, alike{}, map[string]int{}
 	for _, m := range q.Messages {
+		reasons[m.Reason]++
+		if !kinds.one(m.Reason) {
+			continue
+		}
 		rows = append(rows, []string{m.Time.UTC().Format("2006-01-02T15:04:05Z"), printable(m.Lane, 40), grouped(m.Offset), size(m.Length), m.SHA256[:16], printable(m.Reason, 80)})
 	}
 	if len(rows) > 1 {
 		table(w, rows)
 	}
+	if more := kinds.more(); more > 0 {
+		fmt.Fprintf(w, "… and %s more, of these reasons; --json lists all\n", grouped(more))
+		for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+			fmt.Fprintf(w, "  %s: %s\n", grouped(reasons[reason]), printable(reason, 200))
+		}
+	}
 	fmt.Fprintf(w, "%s in quarantine, %s kept\n", count(len(q.Messages), "message"), grouped(q.Kept))
+	kinds = alike{}
 	for _, b := range q.Broken {
-		fmt.Fprintln(w, "does not open: "+printable(b, 300))
+		if kinds.one(b) {
+			fmt.Fprintln(w, "does not open: "+printable(b, 300))
+		}
+	}
+	if more := kinds.more(); more > 0 {
+		fmt.Fprintf(w, "… and %s more that do not open; --json lists all\n", grouped(more))
 	}
 }

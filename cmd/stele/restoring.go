@@ -123,9 +123,7 @@ func (j *restoring) miss(e *backup.RecordError) {
 	if j.answer.Missed++; j.answer.Missed <= maxRefusals {
 		j.answer.Unreadable = append(j.answer.Unreadable, unreadable{e.Log, e.Index, e.Err.Error()})
 	}
-	if !j.app.json {
-		fmt.Fprintf(j.app.stderr, "unreadable: %v\n", e)
-	}
+	j.app.notOpened(e)
 	j.state.Missing[e.Log] = append(j.state.Missing[e.Log], e.Index)
 }
 

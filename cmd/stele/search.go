@@ -103,9 +103,7 @@ func (a *app) each(ctx context.Context, q backup.Query, give func(*backup.Found)
 		one := new(backup.RecordError)
 		if errors.As(err, &one) {
 			*bad = append(*bad, unreadable{one.Log, one.Index, one.Err.Error()})
-			if !a.json {
-				fmt.Fprintf(a.stderr, "unreadable: %v\n", one)
-			}
+			a.notOpened(one)
 			continue
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -67,6 +68,27 @@ func printable(s string, most int) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// alike counts lines that differ in numbers, ids and hashes only.
+type alike map[string]int
+
+// maxAlike is how many such lines are printed.
+const maxAlike = 10
+
+// one reports whether a line is still to be printed.
+func (a alike) one(line string) bool {
+	kind := regexp.MustCompile(`[0-9a-f]{8,}|[0-9]+`).ReplaceAllString(line, "#")
+	a[kind]++
+	return a[kind] <= maxAlike
+}
+
+// more is how many lines were not printed.
+func (a alike) more() (n int) {
+	for _, seen := range a {
+		n += max(0, seen-maxAlike)
+	}
+	return n
 }
 
 // parseDays reads "30d", "12w" or a Go duration, as whole days.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/erase"
 )
 
 func TestNumbersForPeople(t *testing.T) {
@@ -60,6 +62,43 @@ func TestPrintableObeysNothing(t *testing.T) {
 	}
 	if got := printableLines("a\tb\r\nc"); got != "a\tb·\nc" {
 		t.Errorf("%q", got)
+	}
+}
+
+// Of what repeats ten lines are printed, and the rest is counted: of faults, of what lies in quarantine, of what was refused.
+func TestRepeatsAreCounted(t *testing.T) {
+	report := &backup.Report{}
+	answer := &quarantineAnswer{}
+	status := statusAnswer{Clock: new(erase.Clock)}
+	for i := range 40 {
+		report.Faults = append(report.Faults, backup.Fault{Verdict: "integrity", Key: fmt.Sprintf("logs/0/%d", i), Detail: fmt.Sprintf("object %08x has %d bytes", i, i)})
+		answer.Messages = append(answer.Messages, quarantined{SetAside: backup.SetAside{Offset: int64(i), SHA256: strings.Repeat("a", 64), Reason: "no frame"}})
+		status.Refused = append(status.Refused, erase.Refusal{Type: "hold", By: "acme/holder/legal", Why: "closed", Time: time.Unix(int64(i), 0).UTC()})
+	}
+	report.Faults = append(report.Faults, backup.Fault{Verdict: "integrity", Key: "control/log/7", Detail: "it is another"})
+	var b bytes.Buffer
+	printFaults(&b, "faults", report.Faults, 1000)
+	text := b.String()
+	if n := strings.Count(text, " bytes\n"); n != maxAlike || !strings.Contains(text, "control/log/7: it is another") || !strings.Contains(text, "… and 989 more (of one kind ten are shown); --json lists") {
+		t.Errorf("%d of a kind:\n%s", n, text)
+	}
+	b.Reset()
+	answer.print(&b)
+	if text := b.String(); strings.Count(text, "no frame") != maxAlike+1 || !strings.Contains(text, "… and 30 more") || !strings.Contains(text, "  40: no frame\n") {
+		t.Errorf("%s", text)
+	}
+	b.Reset()
+	status.print(&b)
+	if text := b.String(); strings.Count(text, "refused: hold") != maxAlike || !strings.Contains(text, "00:00:39Z") || !strings.Contains(text, "refused: … and 30 more") {
+		t.Errorf("%s", text)
+	}
+	a := &app{stderr: &b}
+	b.Reset()
+	for i := range 40 {
+		a.notOpened(&backup.RecordError{Log: "acme/0", Index: uint64(i), Err: fmt.Errorf("leaf %d does not open", i)})
+	}
+	if text := b.String(); strings.Count(text, "does not open") != maxAlike || strings.Count(text, "and more like these") != 1 {
+		t.Errorf("%s", text)
 	}
 }
 

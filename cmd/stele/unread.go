@@ -4,8 +4,24 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/keys"
 )
+
+// notOpened names a record that cannot be given out on stderr, unless enough like it were named.
+func (a *app) notOpened(e *backup.RecordError) {
+	if a.json {
+		return
+	}
+	if a.closed == nil {
+		a.closed = alike{}
+	}
+	if a.closed.one(e.Err.Error()) {
+		fmt.Fprintf(a.stderr, "unreadable: %v\n", e)
+	} else if a.closed.more() == 1 {
+		fmt.Fprintln(a.stderr, "unreadable: … and more like these, which are only counted")
+	}
+}
 
 // unreadNoted says it, once a command, when keys were given out without what the grants transport holds.
 type unreadNoted struct {

@@ -15,7 +15,8 @@ import (
 	"github.com/stelelog/stele/backup/custodian"
 )
 
-// maxFaults is how many faults are printed one by one; --json has twice as many of each verdict, and counts all.
+// maxFaults is how many faults, or streams, are printed one by one; --json has twice as many faults of each verdict, and
+// counts all.
 const maxFaults = 50
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -149,7 +150,7 @@ func (v verifyAnswer) printQuarantine(w io.Writer) {
 	fmt.Fprintln(w, "each line of these objects says where a message came from and why it lies here:")
 	for i, key := range r.Quarantine {
 		if i == maxQuarantine {
-			fmt.Fprintf(w, "  and %d more; --json lists a hundred, 'stele segments --json' all\n", len(r.Quarantine)-i)
+			fmt.Fprintf(w, "  … and %d more; --json lists a hundred, 'stele segments --json' all\n", len(r.Quarantine)-i)
 			break
 		}
 		fmt.Fprintf(w, "  %s\n", key)
@@ -192,7 +193,10 @@ func (v verifyAnswer) printStreams(w io.Writer) {
 	}
 	if len(trouble) > 0 {
 		fmt.Fprintf(w, "\n%s of %s with trouble:\n", grouped(len(trouble)), count(len(v.Report.Streams), "stream"))
-		printStreamTable(w, trouble)
+		printStreamTable(w, trouble[:min(len(trouble), maxFaults)])
+		if more := len(trouble) - maxFaults; more > 0 {
+			fmt.Fprintf(w, "… and %s more: 'stele audit' lists all\n", grouped(more))
+		}
 	}
 }
 
@@ -201,11 +205,21 @@ func printFaults(w io.Writer, heading string, faults []backup.Fault, all uint64)
 		return
 	}
 	fmt.Fprintf(w, "\n%s:\n", heading)
-	shown := faults[:min(len(faults), maxFaults)]
-	for _, f := range shown {
-		fmt.Fprintf(w, "  %s\n", printable(f.String(), 400))
+	shown, kinds := uint64(0), alike{}
+	for _, f := range faults {
+		if shown == maxFaults {
+			break
+		}
+		if kinds.one(f.Verdict + f.Detail) {
+			shown++
+			fmt.Fprintf(w, "  %s\n", printable(f.String(), 400))
+		}
 	}
-	if more := all - uint64(len(shown)); more > 0 {
-		fmt.Fprintf(w, "  and %s more; --json lists the first hundred of each verdict and counts all\n", grouped(more))
+	if more := all - shown; more > 0 {
+		of := ""
+		if kinds.more() > 0 {
+			of = " (of one kind ten are shown)"
+		}
+		fmt.Fprintf(w, "  … and %s more%s; --json lists the first hundred of each verdict and counts all\n", grouped(more), of)
 	}
 }
