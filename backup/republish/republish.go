@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,9 @@ type Topic struct {
 	stored  map[digest]int // messages behind cfg.After that were not written again yet
 	begun   Position       // where stored begins
 
+	selection    []byte
 	salt, salted [32]byte
+	disclosed    bool // it is entered that records leave
 	records      uint64
 
 	partition int // of what is pending
@@ -68,10 +71,10 @@ type Topic struct {
 	failed    error // what is pending may be stored or not, so nothing more is sent
 }
 
-// Open checks the topic and enters the disclosure: when it returns, that is durable in the inbox of the control log. It
-// refuses a topic that carries frames or grants.
+// Open checks the topic. It refuses one that carries frames or grants. Nothing is entered in the control log yet: a
+// publication that publishes nothing discloses nothing.
 func Open(ctx context.Context, cfg Config) (*Topic, error) {
-	t := &Topic{reader: cfg.Reader, to: location.Redact(cfg.URL)}
+	t := &Topic{reader: cfg.Reader, to: location.Redact(cfg.URL), selection: cfg.Selection}
 	k, err := kafka.ParseURL(cfg.URL)
 	if err != nil {
 		return nil, err
@@ -86,10 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Topic, error) {
 	if t.client, err = kafka.Open(k); err != nil {
 		return nil, err
 	}
-	if err = t.begin(ctx, k, cfg.After); err == nil {
-		err = t.disclose(ctx, cfg.Selection)
-	}
-	if err != nil {
+	if err = t.begin(ctx, k, cfg.After); err != nil {
 		return nil, errors.Join(err, t.client.Close())
 	}
 	return t, nil
@@ -153,21 +153,43 @@ func (t *Topic) free(ctx context.Context, k kafka.Config, topic kafka.Topic) err
 	}
 }
 
-// disclose enters that a publication begins.
-func (t *Topic) disclose(ctx context.Context, selection []byte) error {
+// disclose enters that a publication begins, once.
+func (t *Topic) disclose(ctx context.Context) error {
+	if t.disclosed {
+		return nil
+	}
 	rand.Read(t.salt[:])
 	h := sha256.New()
 	h.Write([]byte("stele/disclosure/v1\x00"))
 	h.Write(t.salt[:])
-	h.Write(selection)
+	h.Write(t.selection)
 	h.Sum(t.salted[:0])
 	if err := t.reader.Disclosed(ctx, "kafka", t.to, t.salted, 0); err != nil {
 		return fmt.Errorf("nothing was published, because the disclosure could not be entered under control/inbox/ (that needs the right to write there): %w", err)
 	}
+	t.disclosed = true
 	return nil
 }
 
-// Disclosure returns what stands in the control log for the selection, and the salt that shows it to be its hash.
+// TooLargeError says that the topic takes no message as large as that of one record. What was written before is not
+// affected: it can be flushed.
+type TooLargeError struct {
+	Topic string
+	Size  int // bytes of the smallest batch with the message
+	Limit int // max.message.bytes of the topic; 0 if it may not be read
+}
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	limit := fmt.Sprintf("at most %d", e.Limit)
+	if e.Limit == 0 {
+		limit = "less"
+	}
+	return fmt.Sprintf("a record makes a message of %d bytes, and topic %s takes %s: raise its max.message.bytes, with Kafka's own tools", e.Size, e.Topic, limit)
+}
+
+// Disclosure returns what stands in the control log for the selection, and the salt that shows it to be its hash. Both are
+// zero as long as nothing was written.
 func (t *Topic) Disclosure() (salted, salt [32]byte) { return t.salted, t.salt }
 
 // Name is the URL of the topic as it may be shown.
@@ -175,19 +197,22 @@ func (t *Topic) Name() string { return t.to }
 
 // Write publishes one line as one message without a key. Lines of one lane, the partition of an archive's log say, keep
 // their order. The line is copied; it is published when Flush returns. A line that an earlier run had published behind
-// cfg.After is passed over.
+// cfg.After is passed over. Before the first line is sent the disclosure is durable in the inbox of the control log. An error
+// may be a [*TooLargeError], after which lines that are not as large can be written.
 func (t *Topic) Write(ctx context.Context, lane int, line []byte) error {
 	if t.failed != nil {
 		return t.failed
 	}
 	line = bytes.TrimSuffix(line, []byte("\n"))
-	t.records++
-	if t.known(line) {
-		return nil
+	known := t.known(line)
+	if size := kafka.BatchSize([][]byte{line}); !known && t.largest > 0 && size > t.largest {
+		return &TooLargeError{t.to, size, t.largest}
 	}
-	if size := kafka.BatchSize([][]byte{line}); t.largest > 0 && size > t.largest {
-		return fmt.Errorf("a record makes a message of %d bytes, and topic %s takes at most %d: raise its max.message.bytes, with Kafka's own tools",
-			size, t.to, t.largest)
+	if err := t.disclose(ctx); err != nil {
+		return err
+	}
+	if t.records++; known {
+		return nil
 	}
 	partition := lane % len(t.at.Next)
 	limit := maxBatch
@@ -221,6 +246,9 @@ func (t *Topic) Flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	base, err := t.client.Produce(ctx, t.partition, values)
+	if errors.Is(err, kafka.ErrTooLarge) && t.largest == 0 {
+		err = t.oversize(values)
+	}
 	if err != nil {
 		t.failed = fmt.Errorf("publishing to %s: %w", t.to, err)
 		return t.failed
@@ -228,6 +256,12 @@ func (t *Topic) Flush(ctx context.Context) error {
 	t.at.Next[t.partition] = base + int64(len(values))
 	t.pending, t.ends = t.pending[:0], t.ends[:0]
 	return nil
+}
+
+// oversize says which message was too large for a topic whose limit may not be read: the largest of those that it refused.
+func (t *Topic) oversize(values [][]byte) error {
+	most := slices.MaxFunc(values, func(a, b []byte) int { return len(a) - len(b) })
+	return &TooLargeError{Topic: t.to, Size: kafka.BatchSize([][]byte{most})}
 }
 
 // Position is how far the publication came when Flush last returned nil. It stays where it was as long as messages
@@ -239,9 +273,12 @@ func (t *Topic) Position() Position {
 	return Position{Topic: t.at.Topic, Next: maps.Clone(t.at.Next)}
 }
 
-// Close flushes, and enters how many records were published.
+// Close flushes, and enters how many records were published, if any were.
 func (t *Topic) Close(ctx context.Context) error {
 	err := t.Flush(ctx)
+	if !t.disclosed {
+		return errors.Join(err, t.client.Close())
+	}
 	if told := t.reader.Disclosed(ctx, "kafka", t.to, t.salted, t.records); told != nil {
 		err = errors.Join(err, fmt.Errorf("how many records were published could not be entered under control/inbox/: %w", told))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -161,8 +162,8 @@ func write(t *testing.T, topic *republish.Topic, lane int, lines ...string) {
 func TestPublish(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(2, "out"))
 	topic := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out", Selection: []byte(`{"subject":"user-17"}`)})
-	if d := a.disclosed(t); len(d) != 1 || d[0].Body.Records != 0 {
-		t.Errorf("before the first message the inbox holds %+v", d)
+	if d := a.disclosed(t); len(d) != 0 {
+		t.Errorf("before anything was written the inbox holds %+v", d)
 	}
 	want := make([][]string, 2)
 	for i := range 3000 {
@@ -170,6 +171,12 @@ func TestPublish(t *testing.T) {
 		lane := i % 5
 		write(t, topic, lane, line)
 		want[lane%2] = append(want[lane%2], line)
+		if i > 0 {
+			continue
+		}
+		if d := a.disclosed(t); len(d) != 1 || d[0].Body.Records != 0 || len(consume(t, addr, "out", 0)) > 0 {
+			t.Errorf("before the first message the inbox holds %+v", d)
+		}
 	}
 	if err := topic.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -301,14 +308,30 @@ func TestTooLarge(t *testing.T) {
 	a, addr := newArchive(t), cluster(t, kfake.SeedTopics(1, "out"))
 	topic := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out"})
 	write(t, topic, 0, "small")
-	err := topic.Write(t.Context(), 0, make([]byte, 2<<20))
-	if err == nil || !strings.Contains(err.Error(), "raise its max.message.bytes") {
-		t.Errorf("2 MiB: %v", err)
+	tooLarge := func(topic *republish.Topic) {
+		t.Helper()
+		err := topic.Write(t.Context(), 0, make([]byte, 2<<20))
+		if large := new(republish.TooLargeError); !errors.As(err, &large) || large.Size <= 2<<20 || large.Limit != 1048588 ||
+			!strings.Contains(err.Error(), "raise its max.message.bytes") {
+			t.Errorf("2 MiB: %v", err)
+		}
 	}
+	tooLarge(topic)
+	write(t, topic, 0, "small, too")
 	if err := topic.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := consume(t, addr, "out", 0); !slices.Equal(got, []string{"small"}) {
+	if got := consume(t, addr, "out", 0); !slices.Equal(got, []string{"small", "small, too"}) {
 		t.Errorf("the topic holds %q", got)
+	}
+	// Who tries again and publishes nothing discloses nothing.
+	entered := len(a.disclosed(t))
+	again := open(t, republish.Config{Reader: a.Reader, URL: "kafka://" + addr + "/out", After: kept(t, topic.Position())})
+	tooLarge(again)
+	if err := again.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d := a.disclosed(t); entered != 2 || len(d) != entered {
+		t.Errorf("%d disclosures, and %d after a run that published nothing", entered, len(d))
 	}
 }

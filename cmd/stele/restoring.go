@@ -162,7 +162,8 @@ func (j *restoring) write(ctx context.Context, f *backup.Found) error {
 	}
 	if line != nil {
 		if err := j.out.write(ctx, f, line); err != nil {
-			j.broken = true
+			large := new(republish.TooLargeError)
+			j.broken = !errors.As(err, &large) || large.Limit == 0 // else what was written before is as good as ever
 			return err
 		}
 		j.line = line

@@ -14,7 +14,7 @@ import (
 // topicSink publishes to a Kafka topic.
 type topicSink struct{ topic *republish.Topic }
 
-// openTopicSink enters the disclosure, and finds what an earlier run had published and not saved.
+// openTopicSink looks at the topic, and finds what an earlier run had published and not saved.
 func (s *site) openTopicSink(ctx context.Context, r *backup.Reader, f restoreFlags, after *republish.Position) (sink, error) {
 	selection, err := encode(f.filter)
 	if err != nil {
@@ -33,10 +33,16 @@ func (s *site) openTopicSink(ctx context.Context, r *backup.Reader, f restoreFla
 func (s topicSink) name() string { return s.topic.Name() }
 
 func (s topicSink) write(ctx context.Context, f *backup.Found, line []byte) error {
-	if err := s.topic.Write(ctx, f.Partition, line); err != nil {
-		return notPublished(fmt.Errorf("%s leaf %d: %w", f.Log, f.Index, err))
+	err := s.topic.Write(ctx, f.Partition, line)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("record %s, %s leaf %d: %w", f.ID, f.Log, f.Index, err)
+	if large := new(republish.TooLargeError); errors.As(err, &large) {
+		return hinted(err, fmt.Sprintf("all before this record is published; set max.message.bytes to %d or more and run the same command again: with --resume FILE it goes on at this record. "+
+			"Or restore to a directory, which takes it", large.Size))
+	}
+	return notPublished(err)
 }
 
 func (s topicSink) flush(ctx context.Context, state *restoreState) error {
@@ -49,8 +55,9 @@ func (s topicSink) flush(ctx context.Context, state *restoreState) error {
 }
 
 func (s topicSink) close(ctx context.Context, answer *restoreAnswer) error {
-	salted, salt := s.topic.Disclosure()
-	answer.Disclosure = &disclosure{hex.EncodeToString(salted[:]), hex.EncodeToString(salt[:])}
+	if salted, salt := s.topic.Disclosure(); salted != [32]byte{} {
+		answer.Disclosure = &disclosure{hex.EncodeToString(salted[:]), hex.EncodeToString(salt[:])}
+	}
 	return s.topic.Close(ctx)
 }
 
