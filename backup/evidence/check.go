@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -61,8 +62,11 @@ type checker struct {
 	head     merkle.Checkpoint // of the control log
 	headFile []byte
 	names    []nameSource
+	index    nameIndex
 	vouches  []vouchPart
 	erased   []*erasure
+	about    aboutErasures
+	gone     map[erasedKey][]goneKey
 }
 
 // recordGroup is a record part and those behind it that are about it.
@@ -219,6 +223,9 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 	case KindEntry:
 		leaf := control.LeafHash(string(p.Data))
 		entry, err := control.ParseEntry(string(p.Data))
+		if err == nil {
+			err = cmp.Or(spelled(entry.Body), isNote(p.Data))
+		}
 		if err != nil {
 			return err
 		}
@@ -292,14 +299,22 @@ func parseProof(data []byte) (*merkle.TLogProof, error) {
 	if err := p.UnmarshalText(data); err != nil {
 		return nil, err
 	}
-	var unverified *note.UnverifiedNoteError // a note, by whomever
-	if _, err := note.Open(p.Checkpoint, note.VerifierList()); !errors.As(err, &unverified) {
+	if err := isNote(p.Checkpoint); err != nil {
 		return nil, fmt.Errorf("tlog-proof: %w", err)
 	}
 	if len(p.Extra) > 0 || !control.Canonical(p.Checkpoint) {
 		return nil, errors.New("tlog-proof: it has extra data, or its checkpoint more than one signature")
 	}
 	return p, nil
+}
+
+// isNote checks that a file is a note, by whomever.
+func isNote(file []byte) error {
+	var unverified *note.UnverifiedNoteError
+	if _, err := note.Open(file, note.VerifierList()); !errors.As(err, &unverified) {
+		return err
+	}
+	return nil
 }
 
 // controlProofs checks that the entries are in the control log, all under one head.

@@ -117,14 +117,24 @@ func (x *erasureParts) takeRemoved(n int, data []byte) error {
 
 // erasures checks all erasures of the file.
 func (c *checker) erasures() error {
+	var all []*entryGroup
 	for _, e := range c.entries {
-		if e.proof == nil || e.entry.Type != control.TypeErased {
-			continue
+		if e.proof != nil && e.entry.Type == control.TypeErased {
+			all = append(all, e)
 		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if err := c.gatherErasures(); err != nil {
+		return err
+	}
+	for _, e := range all {
 		if err := c.erasureOf(e); err != nil {
 			return &FailedError{e.number, false, err}
 		}
 	}
+	c.gatherGone()
 	return nil
 }
 
@@ -147,8 +157,12 @@ func (c *checker) erasureOf(g *entryGroup) error {
 	if e.To != e.From+1 || e.Root.N <= e.Before.N || e.Control > g.proof.Index {
 		return fmt.Errorf("an erasure from generation %d to %d, record %d to %d", e.From, e.To, e.Before.N, e.Root.N)
 	}
-	if (e.Cause == control.CauseRequest) != (len(e.Requests) > 0) {
-		return fmt.Errorf("an erasure by %q with %d requests", e.Cause, len(e.Requests))
+	asked := map[commit.Hex32]bool{}
+	for _, o := range e.Requests {
+		asked[o.Request] = true
+	}
+	if (e.Cause == control.CauseRequest) != (len(e.Requests) > 0) || len(asked) < len(e.Requests) {
+		return fmt.Errorf("an erasure by %q with %d requests, %d of them different", e.Cause, len(e.Requests), len(asked))
 	}
 	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%d scopes, generation %d to %d, cause %s, %s, entry %d",
 		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
@@ -168,64 +182,20 @@ func (c *checker) erasureOf(g *entryGroup) error {
 // useUp takes what belongs to an erasure that cannot be judged.
 func (c *checker) useUp(e *erasure, hash commit.Hex32) error {
 	for _, o := range e.Requests {
-		for _, g := range c.entries {
-			g.used = g.used || commit.Hash([]byte(g.file)) == o.Request || g.decides(o.Request)
+		if r := c.about.requests[o.Request]; r != nil {
+			r.used = true
 		}
-	}
-	for _, g := range c.entries {
-		var d control.Destroyed
-		g.used = g.used || g.entry.Type == control.TypeDestroyed && g.entry.Into(&d) == nil && d.Erased == hash
-		for _, o := range e.Requests {
-			g.used = g.used || g.supplements(o.Request) != nil
-		}
-	}
-	return nil
-}
-
-// supplements is what an entry adds to what was erased for a request, nil if it is none that does.
-func (g *entryGroup) supplements(request commit.Hex32) *control.Supplement {
-	var u control.Supplement
-	if g.entry.Type != control.TypeSupplement || g.entry.Into(&u) != nil || u.Request == nil || *u.Request != request {
-		return nil
-	}
-	return &u
-}
-
-// late says what came after the erasure, and was destroyed on arrival.
-func (c *checker) late(e *erasure) error {
-	for _, g := range c.entries {
-		for _, o := range e.Requests {
-			u := g.supplements(o.Request)
-			if u == nil || g.proof == nil || g.used {
-				continue
-			}
+		for _, g := range c.about.approvals[o.Request] {
 			g.used = true
-			if u.Buried == 0 || u.Dead > 0 || len(u.Weeks) > 0 || c.before(o.Request, g.proof.Index) {
-				return &FailedError{g.number, false, fmt.Errorf("a supplement that counts nothing for request %s, or comes before it", o.Request)}
-			}
-			key, err := c.signer(g, "keyservice")
-			if err != nil {
-				return &FailedError{g.number, false, err}
-			}
-			if key == nil {
-				c.missing(e.about, whatLate, "that the access policy names "+g.entry.By)
-				continue
-			}
-			c.holds(e.about, whatLate, keyName(key), fmt.Sprintf("%d scopes granted too late, root record %d, %s, entry %d",
-				u.Buried, u.Root.N, stamp(g.entry.Time), g.proof.Index))
 		}
+		for _, g := range c.about.supplements[o.Request] {
+			g.used = true
+		}
+	}
+	for _, g := range c.about.destroyed[hash] {
+		g.used = true
 	}
 	return nil
-}
-
-// before reports whether an entry is before a request of the file.
-func (c *checker) before(request commit.Hex32, index uint64) bool {
-	for _, g := range c.entries {
-		if g.proof != nil && commit.Hash([]byte(g.file)) == request {
-			return index <= g.proof.Index
-		}
-	}
-	return false
 }
 
 // signer verifies that an entry is signed by who holds one of some roles, and returns their key; nil if nothing in the
@@ -242,25 +212,14 @@ func (c *checker) signer(g *entryGroup, roles ...string) (key note.Verifier, err
 	if key == nil {
 		return nil, nil
 	}
-	_, err = note.Open([]byte(g.file), note.VerifierList(key))
-	return key, err
-}
-
-func (g *entryGroup) decides(request commit.Hex32) bool {
-	var d control.Decision
-	return g.entry.Type == control.TypeApprove && g.entry.Into(&d) == nil && d.Request == request
+	return key, g.signedBy(key)
 }
 
 // requests checks who asked and who approved. A certificate is about one request, or some, of a batch.
 func (c *checker) requests(e *erasure) error {
 	var others []string
 	for _, o := range e.Requests {
-		var r *entryGroup
-		for _, g := range c.entries {
-			if g.proof != nil && g.entry.Type == control.TypeRequest && commit.Hash([]byte(g.file)) == o.Request {
-				r = g
-			}
-		}
+		r := c.about.requests[o.Request]
 		if r == nil {
 			others = append(others, o.Request.String())
 			continue
@@ -290,7 +249,8 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 	if err := r.entry.Into(&body); err != nil {
 		return err
 	}
-	if body.What != control.WhatErase || body.Select == nil || r.proof.Index >= e.proof.Index {
+	other := body.Hold != nil || body.Base != nil || body.Policy != nil || body.ReadKeys != nil || body.Recovery != nil
+	if body.What != control.WhatErase || body.Select == nil || other || r.proof.Index >= e.proof.Index {
 		return fmt.Errorf("request %s is none that can have led to this", id)
 	}
 	key, err := c.signer(r, "root", "approver", "holder", "reader")
@@ -316,11 +276,8 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 // approvals counts persons: each name, and each key under whatever name, once.
 func (c *checker) approvals(e *erasure, r *entryGroup, id commit.Hex32, until time.Time) error {
 	persons := map[string]bool{}
-	root := false
-	for _, g := range c.entries {
-		if g.proof == nil || !g.decides(id) {
-			continue
-		}
+	root, approvers := false, 0
+	for _, g := range c.about.approvals[id] {
 		g.used = true
 		if g.proof.Index <= r.proof.Index || g.proof.Index >= e.proof.Index || g.entry.Time.After(until) {
 			return fmt.Errorf("an approval of request %s that came too early or too late", id)
@@ -337,15 +294,18 @@ func (c *checker) approvals(e *erasure, r *entryGroup, id commit.Hex32, until ti
 		if persons[g.entry.By] || persons[public] {
 			return fmt.Errorf("request %s is approved twice by %s", id, g.entry.By)
 		}
-		persons[g.entry.By], persons[public] = true, true
-		root = root || key == c.rootKey
+		if persons[g.entry.By], persons[public] = true, true; key == c.rootKey {
+			root = true
+		} else {
+			approvers++
+		}
 		c.holds(e.about, whatApproved, keyName(key), fmt.Sprintf("request %s, %s, entry %d", id, stamp(g.entry.Time), g.proof.Index))
 	}
 	switch {
-	case len(persons) >= 4: // two names and two keys
+	case approvers >= 2:
 		return nil
 	case root && !e.Single:
-		return fmt.Errorf("request %s is approved by the policy root alone, and the erasure does not say so", id)
+		return fmt.Errorf("request %s is approved by the policy root and no two approvers, and the erasure does not say so", id)
 	case !root:
 		c.missing(e.about, whatApproved, "two approvers of request "+id.String())
 	}

@@ -480,7 +480,7 @@ func lies() map[string]lie {
 				x.Requests = append(x.Requests, keyroot.Outcome{Request: commit.Hex32{0xff}, Erased: 1})
 			})
 			w.rewrite(func(e *control.Erased) { e.Requests = append(e.Requests, e.Requests[0]) })
-		}, "something else"},
+		}, "1 of them different"},
 		"for no request": {func(w *world) {
 			w.told(func(x *keyroot.Erased) { x.Requests = []keyroot.Outcome{} })
 			w.rewrite(func(e *control.Erased) { e.Requests = nil })
@@ -488,7 +488,7 @@ func lies() map[string]lie {
 		"a member in two spellings": {func(w *world) {
 			id := commit.Hash([]byte(w.entries[1]))
 			w.replace(control.TypeApprove, 3, "acme/approver/bert", json.RawMessage(fmt.Sprintf(`{"request":"%064x","Request":"%s"}`, 5, id)))
-		}, "says nothing"},
+		}, "not written as it must be"},
 		"records exchanged": {func(w *world) { slices.Reverse(w.records) }, "not the one"},
 		"approval of a policy": {func(w *world) {
 			base, p := w.policy.Governed(), w.policy

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -12,7 +13,6 @@ import (
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/merkle"
@@ -65,7 +65,7 @@ func (c *checker) rootRecords(e *erasure) error {
 
 // sameOutcome reports whether the control log says of a request what the root record says.
 func sameOutcome(a keyroot.Outcome, b control.Outcome) bool {
-	until := a.Until == nil && b.Until == nil || a.Until != nil && b.Until != nil && a.Until.Equal(*b.Until)
+	until := a.Until == nil && b.Until == nil || a.Until != nil && b.Until != nil && a.Until.Format(time.RFC3339Nano) == b.Until.Format(time.RFC3339Nano)
 	return until && a.Request == b.Request && a.Erased == b.Erased && a.Whole == b.Whole && a.Held == b.Held && a.Retained == b.Retained && a.Left == b.Left &&
 		!b.Nothing && b.Problem == ""
 }
@@ -122,17 +122,8 @@ func (c *checker) difference(e *erasure, before, after *keyroot.Record) error {
 // later takes in what was said of the destruction after the erasure.
 func (c *checker) later(e *erasure, hash commit.Hex32) error {
 	e.said, e.last = slices.Repeat([]string{e.by}, len(e.Custody)), e.by
-	for _, g := range c.entries {
-		if g.proof == nil || g.entry.Type != control.TypeDestroyed {
-			continue
-		}
-		var d control.Destroyed
-		if err := g.entry.Into(&d); err != nil {
-			return err
-		}
-		if d.Erased != hash {
-			continue
-		}
+	for _, d := range c.about.destroyed[hash] {
+		g := d.entryGroup
 		g.used = true
 		key, err := c.signer(g, "keyservice")
 		if err != nil {
@@ -195,13 +186,24 @@ func (c *checker) custody(e *erasure) error {
 	return nil
 }
 
+// ourStatement is how the statement of a custodian begins that is in our form: docs/formats/custodian.md.
+const ourStatement = `{"stele":"custodian/v1",`
+
 // statement checks that a custodian's own words are those of the entry.
 func (c *checker) statement(d *control.Destruction) error {
-	a, err := custodian.ParseAttestation([]byte(d.Statement))
-	if err != nil {
+	if !strings.HasPrefix(d.Statement, ourStatement) {
 		return nil // custodians of others may say it in their own form; the key service vouches for the entry
 	}
-	same := func(t *time.Time, said time.Time) bool { return t == nil && said.IsZero() || t != nil && t.Equal(said) }
+	a, err := custodian.ParseAttestation([]byte(d.Statement))
+	if err != nil {
+		return err
+	}
+	if again, err := a.Marshal(); err != nil || string(again) != d.Statement {
+		return fmt.Errorf("the statement of %s is not written as it must be", d.Custodian)
+	}
+	same := func(t *time.Time, said time.Time) bool {
+		return (t == nil) == said.IsZero() && (t == nil || t.Equal(said))
+	}
 	if a.Name != d.Custodian || a.Generation != d.Generation || string(a.Class) != d.Class || a.Archive != c.trust.Archive ||
 		!same(d.Destroyed, a.Destroyed) || !same(d.Irrecoverable, a.From) {
 		return fmt.Errorf("the statement of %s is not what the entry says of it", d.Custodian)
@@ -235,26 +237,4 @@ func (c *checker) removed(e *erasure) error {
 		}
 	}
 	return nil
-}
-
-// forgotten says whether an erasure of the file took the key of a scope.
-func (c *checker) forgotten(about string, s *frame.ScopeEntry) {
-	is := func(path []byte) bool {
-		return keyring.IsScope(path) && [16]byte(path[3:]) == s.ID && string(path[19:35]) == string(s.KCV[:16])
-	}
-	for _, e := range c.erased {
-		went := false
-		for _, r := range e.erasure.removed {
-			if is(r.path) {
-				r.used, went = true, true
-			}
-		}
-		if e.list != nil {
-			went = went || slices.ContainsFunc(slices.Concat(e.list.Removed...), is)
-		}
-		if went {
-			c.holds(about, whatForgotten, e.by, "its key went with "+e.about)
-			return
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stelelog/stele/merkle"
 )
@@ -53,11 +54,16 @@ func parseNames(data []byte) (p namesPart, err error) {
 		p.indexes = append(p.indexes, index)
 	}
 	text, ended := strings.CutSuffix(string(in.b), "\n")
-	p.lines = strings.Split(text, "\n")
-	if in.broken || !ended || uint64(len(p.lines)) != n {
+	if in.broken || !ended || uint64(strings.Count(text, "\n")+1) != n || !isText(text) {
 		return p, errPart
 	}
+	p.lines = strings.Split(text, "\n")
 	return p, nil
+}
+
+// isText reports whether lines are text, of which a terminal shows the same.
+func isText(lines string) bool {
+	return utf8.ValidString(lines) && !strings.ContainsFunc(lines, func(r rune) bool { return r < ' ' && r != '\n' })
 }
 
 // root is that of a roster of so many lines with these among them; not ok if they do not fit.

@@ -3,7 +3,9 @@ package evidence
 import (
 	"encoding/base64"
 	"fmt"
+	"sort"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -54,6 +56,7 @@ func (c *checker) rosters() error {
 	if len(c.names) == 0 {
 		c.missing("archive", whatRoster, "who the access policy names")
 	}
+	c.indexNames()
 	return nil
 }
 
@@ -112,60 +115,112 @@ func (s *nameSource) use(line string) {
 	s.used[line], s.group.used = true, true
 }
 
-// named returns the key of who was named in a role before an entry of the control log; nil if nothing in the file does.
-func (c *checker) named(role, name string, before uint64) note.Verifier {
-	for i := len(c.names) - 1; i >= 0; i-- {
-		s := &c.names[i]
-		if s.from > before {
-			continue
-		}
-		for _, line := range s.lines {
-			vkey, ok := strings.CutPrefix(line, role+" ")
-			if !ok || role == "writer" {
-				continue
-			}
-			if v, err := newNamedKey(vkey); err == nil && v.Name() == name {
-				s.use(line)
-				return v
-			}
+// nameIndex finds lines of rosters and policies: of each of these the first that fits. It is made once, so that a name costs the same however many there are.
+type nameIndex struct {
+	byName map[keyHolder][]namedLine // ascending by where they are from
+	byKey  map[string]namedLine      // of writers, by the service key in base64: the newest
+}
+
+// keyHolder is who has a key, by role and name.
+type keyHolder struct{ role, name string }
+
+// namedLine is a line of a source.
+type namedLine struct {
+	source int
+	line   string
+	key    note.Verifier // nil of a writer
+}
+
+func (c *checker) indexNames() {
+	c.index = nameIndex{map[keyHolder][]namedLine{}, map[string]namedLine{}}
+	for i := range c.names {
+		for _, line := range c.names[i].lines {
+			c.index.add(i, line)
 		}
 	}
-	return nil
+}
+
+func (x *nameIndex) add(source int, line string) {
+	role, rest, _ := strings.Cut(line, " ")
+	if role == "writer" {
+		key := writerKey(rest)
+		if last, ok := x.byKey[key]; key != "" && (!ok || last.source != source) {
+			x.byKey[key] = namedLine{source, line, nil}
+		}
+		return
+	}
+	v, err := newNamedKey(rest)
+	if err != nil {
+		return
+	}
+	who := keyHolder{role, v.Name()}
+	if all := x.byName[who]; len(all) == 0 || all[len(all)-1].source != source {
+		x.byName[who] = append(all, namedLine{source, line, v})
+	}
+}
+
+// writerKey is the service key in the line of a writer, empty if the line says something else.
+func writerKey(rest string) string {
+	words := strings.SplitN(rest, " ", 3)
+	if len(words) < 2 {
+		return ""
+	}
+	if len(words) == 3 {
+		at, ok := strings.CutPrefix(words[2], "revoked ")
+		if t, err := time.Parse(time.RFC3339Nano, at); !ok || err != nil || t.UTC().Format(time.RFC3339Nano) != at {
+			return ""
+		}
+	}
+	return words[1]
+}
+
+// named returns the key of who was named in a role before an entry of the control log; nil if nothing in the file does.
+func (c *checker) named(role, name string, before uint64) note.Verifier {
+	all := c.index.byName[keyHolder{role, name}]
+	n := sort.Search(len(all), func(i int) bool { return c.names[all[i].source].from > before })
+	if n == 0 {
+		return nil
+	}
+	c.names[all[n-1].source].use(all[n-1].line)
+	return all[n-1].key
 }
 
 // writer returns what the policy calls the holder of a service key, and where it does.
 func (c *checker) writer(key []byte) (name, place string, ok bool) {
-	want := base64.StdEncoding.EncodeToString(key)
-	for i := len(c.names) - 1; i >= 0; i-- {
-		s := &c.names[i]
-		for _, line := range s.lines {
-			words := strings.SplitN(line, " ", 4)
-			if words[0] != "writer" || len(words) < 3 || words[2] != want {
-				continue
-			}
-			s.use(line)
-			name = words[1]
-			if len(words) == 4 {
-				name += ", " + words[3]
-			}
-			if s.bound {
-				return name, s.place(), true
-			}
-			return name, "by " + s.place(), true
-		}
+	found, ok := c.index.byKey[base64.StdEncoding.EncodeToString(key)]
+	if !ok {
+		return "", "", false
 	}
-	return "", "", false
+	s := &c.names[found.source]
+	s.use(found.line)
+	words := strings.SplitN(found.line, " ", 4)
+	if name = words[1]; len(words) == 4 {
+		name += ", " + words[3]
+	}
+	if s.bound {
+		return name, s.place(), true
+	}
+	return name, "by " + s.place(), true
 }
 
 // namedKey is a key that knows itself: two names of one key are one person.
 type namedKey struct {
 	note.Verifier
-	public string // base64, without a name
+	public string // its bytes
 }
 
+// newNamedKey reads a key in the one way in which it is written.
 func newNamedKey(vkey string) (note.Verifier, error) {
 	v, err := note.NewVerifier(vkey)
-	return &namedKey{v, vkey[strings.LastIndexByte(vkey, '+')+1:]}, err
+	if err != nil {
+		return nil, err
+	}
+	text, _ := strings.CutPrefix(vkey, fmt.Sprintf("%s+%08x+", v.Name(), v.KeyHash()))
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || base64.StdEncoding.EncodeToString(raw) != text {
+		return nil, fmt.Errorf("a key that is written in another way than %s", keyName(v))
+	}
+	return &namedKey{v, string(raw)}, nil
 }
 
 // keyName is the name and hash of a key, as signatures have them.

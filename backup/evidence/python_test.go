@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stelelog/stele/internal/testbed"
@@ -88,39 +89,107 @@ func certificates(t *testing.T, one int) (all []*mutant) {
 
 type pythonVerdict struct {
 	verdict
-	why string
+	why  string
+	code int // exit code
 }
 
-// askPython has one process check all files.
-func askPython(t *testing.T, all []*mutant) (out []pythonVerdict) {
+// exitCode is that of 'stele check' for a file.
+func exitCode(v verdict, r *Report) int {
+	switch {
+	case v.Err == "format":
+		return 3
+	case v.Err == "failed":
+		return 10
+	case !r.Whole():
+		return 11
+	case !r.Vouched():
+		return 12
+	}
+	return 0
+}
+
+// differs says how a verdict of Python differs from that of Go; "" if it does not. What its own program did not foresee is no verdict.
+func (v pythonVerdict) differs(want verdict) string {
+	only := func(a, b []string) []string {
+		return slices.DeleteFunc(slices.Clone(a), func(x string) bool { return slices.Contains(b, x) })
+	}
+	lines := func(v verdict) (all []string) {
+		for _, s := range v.Holds {
+			all = append(all, fmt.Sprint(s))
+		}
+		return append(all, v.Missing...)
+	}
+	mine, theirs := lines(want), lines(v.verdict)
+	switch {
+	case strings.Contains(v.why, "Error: "):
+		return "Python broke"
+	case v.Err != want.Err:
+		return fmt.Sprintf("Go %q, Python %q", want.Err, v.Err)
+	case !slices.Equal(mine, theirs):
+		return fmt.Sprintf("Go alone %.600q, Python alone %.600q", only(mine, theirs), only(theirs, mine))
+	}
+	return ""
+}
+
+// python is one process of the second verifier, which checks file after file.
+type python struct {
+	t      testing.TB
+	in     *json.Encoder
+	out    *bufio.Reader
+	stderr *bytes.Buffer
+}
+
+func newPython(t testing.TB) *python {
 	t.Helper()
-	var in, stderr bytes.Buffer
-	enc := json.NewEncoder(&in)
-	for _, m := range all {
-		if err := enc.Encode(map[string][]byte{"trust": m.trust, "file": m.file}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), testbed.Python(t), "-B", "../../examples/verify-python/verify.py", "--batch")
-	cmd.Stdin, cmd.Stderr = &in, &stderr
-	printed, err := cmd.Output()
+	p := &python{t: t, stderr: new(bytes.Buffer)}
+	cmd := exec.Command(testbed.Python(t), "-B", "../../examples/verify-python/verify.py", "--batch")
+	in, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, stderr.Bytes())
+		t.Fatal(err)
 	}
-	for lines := bufio.NewReader(bytes.NewReader(printed)); ; {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			break
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = p.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil && !t.Failed() {
+			t.Errorf("%v\n%s", err, p.stderr)
 		}
+	})
+	p.in, p.out = json.NewEncoder(in), bufio.NewReader(out)
+	return p
+}
+
+// ask has it check some files.
+func (p *python) ask(all []*mutant) (out []pythonVerdict) {
+	p.t.Helper()
+	go func() {
+		for _, m := range all {
+			if p.in.Encode(map[string][]byte{"trust": m.trust, "file": m.file}) != nil {
+				return // it ended, which whoever reads finds out
+			}
+		}
+	}()
+	for range all {
+		line, err := p.out.ReadBytes('\n')
 		var a struct {
+			Code       int
 			Error, Why string
 			Holds      [][4]string
 			Missing    [][2]string
 		}
-		if err := json.Unmarshal(line, &a); err != nil {
-			t.Fatal(err)
+		if err == nil {
+			err = json.Unmarshal(line, &a)
 		}
-		v := pythonVerdict{verdict{Err: a.Error}, a.Why}
+		if err != nil {
+			p.t.Fatalf("%s: %v\n%s", all[len(out)].name, err, p.stderr)
+		}
+		v := pythonVerdict{verdict{Err: a.Error}, a.Why, a.Code}
 		for _, h := range a.Holds {
 			v.Holds = append(v.Holds, Statement{h[0], h[1], h[2], h[3]})
 		}
@@ -129,8 +198,11 @@ func askPython(t *testing.T, all []*mutant) (out []pythonVerdict) {
 		}
 		out = append(out, v)
 	}
-	if len(out) != len(all) {
-		t.Fatalf("%d answers to %d files", len(out), len(all))
-	}
 	return out
+}
+
+// askPython has one process check all files.
+func askPython(t *testing.T, all []*mutant) []pythonVerdict {
+	t.Helper()
+	return newPython(t).ask(all)
 }

@@ -98,7 +98,9 @@ func (c *checker) signedMatches(r *rangePart) error {
 				f.matches[k].Signed = true
 			}
 		}
-		c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), len(frames), merkle.Root(hashes)))
+		if r.origin != "" {
+			c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), len(frames), merkle.Root(hashes)))
+		}
 		if !c.told[id] {
 			c.told[id] = true
 			c.stream(cert)

@@ -27,7 +27,7 @@ func clearNames() [6]string {
 
 // record checks one record.
 func (c *checker) record(g *recordGroup) error {
-	about := "record " + hex.EncodeToString(g.leaf.ID[:])
+	about := g.leaf.Type.String() + " " + hex.EncodeToString(g.leaf.ID[:]) // a piece is no record
 	if g.leaf.ID == [16]byte{} {
 		about = fmt.Sprintf("%s %x %d", g.leaf.Type, g.leaf.Stream, g.leaf.Seq)
 	}
@@ -170,7 +170,7 @@ func (c *checker) headOf(checkpoint []byte) (*entryGroup, *control.Head) {
 func (g *entryGroup) signedBy(key note.Verifier) error {
 	id := ""
 	if k, ok := key.(*namedKey); ok {
-		id = k.Name() + "+" + k.public
+		id = k.Name() + "\n" + k.public
 	}
 	if id != "" && g.opened == id {
 		return nil
@@ -199,7 +199,7 @@ func (c *checker) disclosed(g *recordGroup, about string, out *Record) error {
 			if f.Shown {
 				shown++
 				out.Fields[names[i]] = f.Value
-				c.holds(about, whatField, by, fmt.Sprintf("%s, %d bytes, SHA-256 %x", names[i], len(f.Value), sha256.Sum256(f.Value)))
+				c.holds(about, whatField, by, fmt.Sprintf("%s, %d bytes, SHA-256 %x", names[i], len(f.Value), sha256.Sum256(f.Value))+kept(i, g.leaf.Flags))
 			}
 		}
 		if shown == 0 {
@@ -210,6 +210,20 @@ func (c *checker) disclosed(g *recordGroup, about string, out *Record) error {
 		return nil
 	}
 	return c.scope(g, about, by, scopeNames, out)
+}
+
+// kept says of the body that it is not all that was captured.
+func kept(field int, flags uint8) (text string) {
+	if field > 0 {
+		return ""
+	}
+	if flags&record.Withheld != 0 {
+		text += ", withheld, as its redaction failed"
+	}
+	if flags&record.CutAtSource != 0 {
+		text += ", cut short at its source"
+	}
+	return text
 }
 
 func (c *checker) scope(g *recordGroup, about, by string, names [3]string, out *Record) error {

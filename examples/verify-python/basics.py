@@ -5,10 +5,12 @@ import hashlib
 import json
 import re
 import struct
-from datetime import datetime, timezone
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+MAX_DEPTH = 64
 
 
 class Format(Exception):
@@ -59,6 +61,11 @@ def verify(key, signature, message):
         return False
 
 
+def is_name(name):
+    """Whether a key can have this name (c2sp.org/signed-note)."""
+    return name and "+" not in name and not any(c.isspace() for c in name)
+
+
 class Key:
     """A C2SP verifier key."""
 
@@ -68,7 +75,7 @@ class Key:
         name, _, rest = vkey.partition("+")
         digits, _, raw = rest.partition("+")
         raw = b64(raw)
-        need(len(raw) == 33 and raw[0] == self.kind and name and " " not in name, "no Ed25519 key: " + vkey)
+        need(len(raw) == 33 and raw[0] == self.kind and is_name(name), "no Ed25519 key: " + vkey)
         self.name, self.key, self.id = name, raw[1:], sha(name.encode(), b"\n", raw)[:4]
         need(digits == self.id.hex(), "key with a wrong hash: " + vkey)
 
@@ -103,7 +110,7 @@ def note_lines(note):
         need(line.startswith("\u2014 "), "a line that is no signature")
         name, _, raw = line[2:].partition(" ")
         raw = b64(raw)
-        need(name and len(raw) >= 5 and "+" not in name and not any(c.isspace() for c in name), "a signature without key")
+        need(is_name(name) and len(raw) >= 5, "a signature without key")
         lines.append((name, raw))
     need(len(lines) <= 100, "too many signatures")
     return text + "\n", lines
@@ -116,15 +123,32 @@ def split_note(note):
     return text, *lines[0]
 
 
+def integer(digits):
+    n = int(digits)
+    need(-(1 << 63) <= n < 1 << 64, "a number that is too large")
+    return n
+
+
+def refused(digits):
+    raise Failed("no number: " + digits)
+
+
+def once(pairs):
+    need(len({name for name, _ in pairs}) == len(pairs), "a member twice")
+    return dict(pairs)
+
+
+def deep(v, left):
+    need(left, "JSON that is nested too deep")
+    for x in v.values() if type(v) is dict else v if type(v) is list else ():
+        deep(x, left - 1)
+
+
 def strict_json(text):
     """JSON in a line, written in the one way that is allowed: whoever reads it reads the same."""
-
-    def members(pairs):
-        need(len({name.casefold() for name, _ in pairs}) == len(pairs), "a member twice")
-        return dict(pairs)
-
     try:
-        v = json.loads(text, object_pairs_hook=members)
+        v = json.loads(text, object_pairs_hook=once, parse_int=integer, parse_float=refused, parse_constant=refused)
+        deep(v, MAX_DEPTH)
         again = json.dumps(v, separators=(",", ":"), ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     except (ValueError, RecursionError) as x:
         raise Failed("no JSON: %s" % x)
@@ -132,16 +156,47 @@ def strict_json(text):
     return v
 
 
+# Times: any year that RFC 3339 can write, which datetime cannot.
+
+
+def days(year, month, day):
+    """Days since 1970, in the calendar of RFC 3339."""
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    lengths = [31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    need(1 <= month <= 12 and 1 <= day <= lengths[month - 1], "no such day")
+    before = year - 1
+    return before * 365 + before // 4 - before // 100 + before // 400 + sum(lengths[: month - 1]) + day - 719163
+
+
 def instant(text):
     """RFC 3339 as nanoseconds since 1970."""
-    m = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text)
+    m = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(\.\d{1,9})?(Z|([+-])([01]\d|2[0-3]):([0-5]\d))", text, re.ASCII)
     need(m, "no time: " + text)
-    seconds = datetime.fromisoformat(m[1] + ("+00:00" if m[3] == "Z" else m[3])).timestamp()
-    return int(seconds) * 10**9 + int((m[2] or ".0")[1:].ljust(9, "0"))
+    seconds = days(int(m[1]), int(m[2]), int(m[3])) * 86400 + int(m[4]) * 3600 + int(m[5]) * 60 + int(m[6])
+    if m[9]:
+        seconds -= int(m[9] + "1") * (int(m[10]) * 3600 + int(m[11]) * 60)
+    return seconds * 10**9 + int((m[7] or ".0")[1:].ljust(9, "0"))
+
+
+def written(ns, fraction=True):
+    """Nanoseconds since 1970 as RFC 3339, in UTC."""
+    seconds, part = divmod(ns, 10**9)
+    day, second = divmod(seconds, 86400)
+    year = 1970 + day // 366  # at most that; then count up
+    while days(year + 1, 1, 1) <= day:
+        year += 1
+    while days(year, 1, 1) > day:
+        year -= 1
+    month = 1
+    while month < 12 and days(year, month + 1, 1) <= day:
+        month += 1
+    tail = (".%09d" % part).rstrip("0").rstrip(".") if fraction else ""
+    sign = "-" if year < 0 else ""
+    return "%s%04d-%02d-%02dT%02d:%02d:%02d%sZ" % (sign, abs(year), month, day - days(year, month, 1) + 1, second // 3600, second // 60 % 60, second % 60, tail)
 
 
 def stamp(text):
-    return datetime.fromtimestamp(instant(text) // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return written(instant(text), fraction=False)
 
 
 class Cursor:
@@ -258,7 +313,7 @@ class Proof:
 
     def read(self, text):
         body = text.split("\n")
-        need(len(body) == 4 and not body[3] and body[0], "no checkpoint")
+        need(len(body) == 4 and not body[3] and body[0] and all(c >= " " for c in body[0]), "no checkpoint")
         self.origin, self.size, self.root = body[0], decimal(body[1]), b64(body[2])
         need(len(self.root) == 32, "no root")
 

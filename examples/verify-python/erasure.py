@@ -1,8 +1,7 @@
 """Certificates: what was erased, who decided it, that nothing else went, and when nobody can open it any more."""
-import json
-import re
 
-from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp
+from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp, strict_json
+from entries import SELECTOR, STATEMENT, body
 from records import RootRecord
 
 BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 8, bytes(32), 64, 8192, 64
@@ -254,7 +253,7 @@ class Erasure:
     """One erased entry, judged within a checker."""
 
     def __init__(self, c, entry):
-        self.c, self.e, self.b, self.hash = c, entry, {"spent": 0, **entry.body}, sha(entry.data)
+        self.c, self.e, self.b, self.hash = c, entry, {"spent": 0, **body(entry)}, sha(entry.data)
         self.about, self.list, self.sets = "erasure " + self.hash[:8].hex(), None, None
         entry.used = True
 
@@ -263,9 +262,6 @@ class Erasure:
 
     def miss(self, what):
         self.c.missing.append([self.about, what])
-
-    def others(self, kind):
-        return [g for g in self.c.entries if g.type == kind]
 
     def judge(self):
         b, e = self.b, self.e
@@ -290,15 +286,19 @@ class Erasure:
         return [o["request"] for o in self.b.get("requests") or []]
 
     def use_up(self):
-        for g in self.c.entries:
-            about = {"request": sha(g.data).hex(), "approve": g.body.get("request"), "supplement": g.body.get("request")}.get(g.type)
-            g.used = g.used or about in self.asked() or g.type == "destroyed" and g.body["erased"] == self.hash.hex()
+        about = self.c.about
+        for id in self.asked():
+            for g in [about.request.get(id)] + about.approve.get(id, []) + about.supplement.get(id, []):
+                if g:
+                    g.used = True
+        for g in about.destroyed.get(self.hash.hex(), []):
+            g.used = True
 
     def requests(self):
         there = 0
         for o in self.b.get("requests") or []:
             id = o["request"]
-            r = next((g for g in self.others("request") if g.proof and sha(g.data).hex() == id), None)
+            r = self.c.about.request.get(id)
             if r:  # others of the same batch are others' business
                 there += 1
                 r.used = True
@@ -311,8 +311,8 @@ class Erasure:
             self.say("single-control", "decided by fewer than two persons with keys of their own")
 
     def request(self, r, id, erased):
-        select = r.body.get("select")
-        need(r.body["what"] == "erase" and select and r.proof.index < self.e.proof.index, "a request that cannot have led to this")
+        select = body(r)["select"]
+        need(r.body["what"] == "erase" and r.proof.index < self.e.proof.index, "a request that cannot have led to this")
         key = self.c.signer(r, "root", "approver", "holder", "reader")
         if key:
             self.say("request", "request %s, by %s, %s, entry %d: %d scopes" % (id, select["kind"], stamp(r.time), r.proof.index, erased), str(key))
@@ -320,16 +320,14 @@ class Erasure:
             self.miss("request")
         if r.line is not None:
             need(sha(b"stele/selector/v1\0", r.line).hex() == select["salted"], "the selection is not the one that the request names")
-            s = json.loads(r.line)
-            need(s["archive"] == self.c.archive.hex() and s["kind"] == select["kind"] and s["stele"] == "selector/v1", "a selection of another kind")
+            s = selector(r.line)
+            need(s["archive"] == self.c.archive.hex() and s["kind"] == select["kind"], "a selection of another kind")
             self.say("selection", ("%s %s" % (s["kind"], s.get("value", ""))).strip(), r.by)
         self.approvals(r, id)
 
     def approvals(self, r, id):
-        persons, root = set(), False
-        for g in self.others("approve"):
-            if not g.proof or g.body["request"] != id:
-                continue
+        persons, root, approvers = set(), False, 0
+        for g in self.c.about.approve.get(id, []):
             g.used = True
             need(r.proof.index < g.proof.index < self.e.proof.index and instant(g.time) <= instant(r.body["until"]), "an approval too early or too late")
             key = self.c.signer(g, "root", "approver")
@@ -339,9 +337,10 @@ class Erasure:
             need(g.by not in persons and key.key not in persons, "a request approved twice by one person")
             persons |= {g.by, key.key}
             root = root or key is self.c.root
+            approvers += key is not self.c.root
             self.say("approved", "request %s, %s, entry %d" % (id, stamp(g.time), g.proof.index), str(key))
-        if len(persons) < 4:
-            need(not root or self.b.get("single"), "approved by the policy root alone, and it does not say so")
+        if approvers < 2:
+            need(not root or self.b.get("single"), "approved by the policy root and no two approvers, and it does not say so")
             if not root:
                 self.miss("approved")
 
@@ -404,9 +403,7 @@ class Erasure:
     def later(self):
         b = self.b = dict(self.b)
         self.said, self.last = [(d, self.by) for d in b.get("custody") or []], self.by
-        for g in self.others("destroyed"):
-            if not g.proof or g.body["erased"] != self.hash.hex():
-                continue
+        for g in self.c.about.destroyed.get(self.hash.hex(), []):
             g.used = True
             key = self.c.signer(g, "keyservice")
             if not key:
@@ -445,23 +442,22 @@ class Erasure:
             need(at and instant(b["archive"]) >= instant(at) and b["watermark"] >= b["to"], "a time for the archive that its custodians do not give")
 
     def statement(self, d):
-        try:
-            s = json.loads(d["statement"])
-            ours = s["stele"] == "custodian/v1"
-        except (ValueError, KeyError, TypeError):
-            return
-        if ours:
-            same = s["custodian"] == d["custodian"] and s["generation"] == d["generation"] and s["class"] == d["class"] and s["archive"] == self.c.archive.hex()
-            times = [(d.get(m), s.get(m)) for m in ("destroyed", "irrecoverable")]
-            need(same and all((x and instant(x)) == (y and instant(y)) for x, y in times), "the statement is not what the entry says of it")
+        if not d["statement"].startswith('{"stele":"custodian/v1",'):
+            return  # custodians of others say it in their own form
+        s = strict_json(d["statement"])
+        STATEMENT(s)
+        need(s["state"] in ("live", "destroyed", "unknown"), "a statement of no state")
+        same = s["custodian"] == d["custodian"] and s["generation"] == d["generation"] and s["class"] == d["class"] and s["archive"] == self.c.archive.hex()
+        times = [(d.get(m), s.get(m)) for m in ("destroyed", "irrecoverable")]
+        need(same and all((x and instant(x)) == (y and instant(y)) for x, y in times), "the statement is not what the entry says of it")
 
     def late(self):
-        for g in self.others("supplement"):
-            id = g.body.get("request")
-            if not g.proof or g.used or id not in self.asked():
+        about = self.c.about
+        for g in sorted((g for id in self.asked() for g in about.supplement.get(id, [])), key=lambda g: g.proof.index):
+            if g.used:
                 continue
             g.used = True
-            asked = next((r for r in self.c.entries if r.proof and sha(r.data).hex() == id), None)
+            asked = about.request.get(g.body["request"])
             need(g.body.get("buried") and not g.body.get("dead") and not g.body.get("weeks"), "a supplement that counts nothing")
             need(not asked or asked.proof.index < g.proof.index, "a supplement before its request")
             key = self.c.signer(g, "keyservice")
@@ -481,14 +477,49 @@ class Erasure:
         for _ in b.get("open") or []:
             self.miss("open")
 
-    def took(self, scope, kcv):
-        """Whether the key of a scope went with it."""
 
-        def fits(path):
-            return is_scope(path) and path[3:19] == scope and path[19:] == kcv[:16]
+def selector(line):
+    """What a request selects: docs/formats/control.md, Selections."""
+    need(line.endswith(b"\n") and line.count(b"\n") == 1, "a selection of more or less than a line")
+    try:
+        s = strict_json(line.decode())
+    except UnicodeDecodeError:
+        need(False, "a selection that is no text")
+    SELECTOR(s)
+    need(s["stele"] == "selector/v1" and s["salt"].strip("0") and len(s.get("reason", "").encode()) <= 2000, "no selection")
+    scopes = s.get("scopes", [])
+    if s["kind"] in ("tenant", "subject", "session"):
+        need("value" in s and s.get("tag", "").strip("0") and not scopes, "a selection that lacks a value or its tag, or has more")
+    elif s["kind"] == "class":
+        need("value" in s and "tag" not in s and not scopes, "a selection of a class that lacks its name, or has more")
+    else:
+        need(s["kind"] == "scopes" and 0 < len(scopes) <= 10000 and scopes == sorted(scopes) and "value" not in s and "tag" not in s, "no selection of scopes")
+    return s
 
-        went = any(fits(p) for p in self.list or [])
-        for r in self.e.removed:
-            if fits(r.path):
-                r.used = went = True
-        return went
+
+class About:
+    """The entries of a file that are about requests and erasures, by the hash of those, in their order."""
+
+    def __init__(self, entries):
+        self.request, self.approve, self.supplement, self.destroyed = {}, {}, {}, {}
+        for g in entries:
+            if not g.proof:
+                continue
+            if g.type == "request":
+                self.request[sha(g.data).hex()] = g
+            elif g.type == "approve":
+                self.approve.setdefault(body(g)["request"], []).append(g)
+            elif g.type == "supplement":
+                self.supplement.setdefault(body(g).get("request"), []).append(g)
+            elif g.type == "destroyed":
+                self.destroyed.setdefault(body(g)["erased"], []).append(g)
+
+
+def gone(erased):
+    """What went: scope id and half of the key check value of each path, and the erasures and parts 13 that have it."""
+    out = {}
+    for x in erased:
+        for path, part in [(p, None) for p in x.list or []] + [(r.path, r) for r in x.e.removed]:
+            if is_scope(path):
+                out.setdefault(path[3:35], []).append((x, part))
+    return out

@@ -6,13 +6,12 @@ import struct
 from bisect import bisect_left
 
 from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
+from entries import body
 from leaf import Leaf
-from records import U64, hash32, members
 from times import times_of
 
 KINDS = ["", "input", "output", "state", "error"]
 COLUMNS = 17
-LOGS = members(control=U64, logs=U64, root=hash32)
 EMPTY = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 
 
@@ -332,7 +331,8 @@ def signatures(checker, r):
             for i in matches:
                 hashes.append(r.matches[i])
                 r.signed[i] = True
-        checker.say(about, "signed", "stream " + stream.hex(), "%d matches in %d frames, root over their leaf hashes %s" % (len(hashes), len(frames), b64(root(hashes), write=True)))
+        if r.proven:
+            checker.say(about, "signed", "stream " + stream.hex(), "%d matches in %d frames, root over their leaf hashes %s" % (len(hashes), len(frames), b64(root(hashes), write=True)))
         if stream not in checker.told:
             checker.told.add(stream)
             checker.writer("stream " + stream.hex(), cert)
@@ -359,14 +359,16 @@ def listed(checker):
         checker.missing.append(["archive", "logs"])
         return None
     key.open_entry(e)
-    LOGS(e.body)
+    body(e)
     need(e.body["control"] == e.proof.index and e.logs.endswith(b"\n"), "no list of logs")
     lines = e.logs[:-1].split(b"\n")
     need(len(lines) == e.body["logs"] and b64(e.body["root"]) == root([leaf_hash(x) for x in lines]), "the lines are not those of the list of logs")
     heads = []
     for line in lines:
-        need(all(x >= 0x20 for x in line), "a line that is none")
-        heads.append(Proof.body(line.decode().replace(" ", "\n") + "\n"))
+        try:
+            heads.append(Proof.body(line.decode().replace(" ", "\n") + "\n"))
+        except UnicodeDecodeError:
+            need(False, "a line that is no text")
     need(all(a.origin.encode() < b.origin.encode() for a, b in zip(heads, heads[1:])), "logs that do not ascend")
     checker.say("archive", "logs", str(key), "%d logs at size %d, entry %d of %d, %s, root %s" % (
         len(lines), e.body["control"], e.proof.index, checker.head.size, stamp(e.time), e.body["root"]))

@@ -2,11 +2,11 @@
 import struct
 
 from basics import Cursor, Proof, b64, need, sha, split_note, strict_json
-from records import I64, INT, U16, U64, array, blob, filled, hash32, hexadecimal, members, nullable, number, ordered, positive, some, text, time, true
+from records import I64, INT, U16, U32, U64, array, blob, filled, hash32, hexadecimal, members, nullable, number, ordered, positive, some, text, time, true
 
 NO_FROM, NO_UNTIL = (1 << 63) - 1, -(1 << 63)
 
-U8, U32 = number(0, 255), number(0, (1 << 32) - 1)
+U8 = number(0, 255)
 H16, H32 = hexadecimal(16), hexadecimal(32)
 SPAN = members(off=I64, len=I64, sha256=H32, rows_=positive(INT))
 LANE = members(next=I64, last_=H32, gap_=some(array(I64, 2)))

@@ -12,19 +12,20 @@ import json
 import struct
 import sys
 import zlib
+from bisect import bisect_right
 
-from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, leaf_hash, need, root_of, sha, split_note, strict_json, verify
-from erasure import Erasure, read_proofs
+from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, instant, leaf_hash, need, root_of, sha, split_note, strict_json, verify, written
+from entries import ENVELOPE, body
+from erasure import About, Erasure, gone, read_proofs
 from leaf import Leaf
 from ranges import Range, awaits, complete, in_range
-from records import U64, array, hexadecimal, members, nullable, text
+from records import time
 from times import Times
 from vouch import Policy, Vouch, vouched
 
 MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAMES, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
 RANGE, SIGNED, COSIGNED, ANCHORED, LOGS, TIMES = 14, 15, 16, 17, 18, 19
-HEADS = members(heads=nullable(array(members(log=text, commit=U64, hash=hexadecimal(32), checkpoint=text))), roster_=hexadecimal(32))
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
 SCOPE_NAMES = ["tenant", "subject", "session"]
 TYPES = ["", "record", "piece", "open", "loss", "close", "sampled", "recovered"]
@@ -123,13 +124,10 @@ class Entry:
         self.data, self.proof, self.names, self.used, self.more, self.bound, self.opened = data, None, None, False, False, False, None
         self.roots, self.list, self.proofs, self.removed, self.line, self.logs = [], None, None, [], None, None
         text = split_note(data)[0]
-        try:
-            e = strict_json(text)
-            need(text.count("\n") == 1 and e["stele"] == "entry/v1", "an entry of another version")
-            self.type, self.by, self.body, self.archive, self.time = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"]), e["time"]
-        except (ValueError, KeyError, TypeError) as x:
-            raise Failed("no entry: %s" % x)
-
+        e = strict_json(text)
+        ENVELOPE(e)
+        need(text.count("\n") == 1 and e["stele"] == "entry/v1", "an entry of another version")
+        self.type, self.by, self.body, self.archive, self.time = e["type"], e["by"], e["body"], bytes.fromhex(e["archive"]), e["time"]
 
     def take(self, kind, part):
         """Takes a part that belongs to an erasure or a request."""
@@ -161,6 +159,11 @@ class Names:
         text = c.rest()
         self.lines = text[:-1].split(b"\n")
         need(text.endswith(b"\n") and len(self.lines) == len(self.indexes), "another number of lines than of indexes")
+        try:
+            self.text = text[:-1].decode()
+        except UnicodeDecodeError:
+            raise Failed("lines that are no text")
+        need(not any(c < " " and c != "\n" for c in self.text), "lines with control characters")
         need(all(a < b for a, b in zip(self.indexes, self.indexes[1:])), "names that do not ascend")
 
     def root(self, size):
@@ -243,7 +246,7 @@ class Record:
     def about(self):
         if self.leaf.id == ZERO:
             return "%s %s %d" % (TYPES[self.leaf.type], self.leaf.stream.hex(), self.leaf.seq)
-        return "record " + self.leaf.id.hex()
+        return TYPES[self.leaf.type] + " " + self.leaf.id.hex()
 
 
 def read_fields(data):
@@ -291,7 +294,27 @@ def policy_names(p):
         for n in p.get(member) or []:
             yield "%s %s" % (role, n[key])
     for w in p.get("writers") or []:
-        yield "writer %s %s" % (w["name"], w["key"]) + (" revoked " + w["revoked"] if w.get("revoked") else "")
+        yield "writer %s %s" % (w["name"], w["key"] or "") + (" revoked " + written(instant(w["revoked"])) if "revoked" in w else "")
+
+
+def key_of(vkey):
+    """The key of a line of a roster; None if there is none."""
+    try:
+        return Key(vkey)
+    except Failed:
+        return None
+
+
+def writer_of(rest):
+    """The service key in a line of a roster, behind the word writer; None if it says something else."""
+    words = rest.split(" ", 2)
+    try:
+        if len(words) == 3:
+            need(words[2].startswith("revoked "), "no such line")
+            time(words[2][8:])
+        return words[1] if len(words) > 1 else None
+    except Failed:
+        return None
 
 
 class Checker:
@@ -320,9 +343,11 @@ class Checker:
         self.logged_heads()
         vouched(self, self.vouches)
         self.rosters()
-        for e in self.entries:
-            if e.proof and e.type == "erased":
-                Erasure(self, e).judge()
+        erasures = [e for e in self.entries if e.proof and e.type == "erased"]
+        self.about = About(self.entries if erasures else [])
+        for e in erasures:
+            Erasure(self, e).judge()
+        self.gone = gone(self.erased if any(r.scope for r in self.records) else [])
         self.places = {(r.header.partition, r.hash): None for r in self.records}  # range and index of the leaves of records, where they are in one
         complete(self, self.ranges)
         for r in self.records:
@@ -422,17 +447,19 @@ class Checker:
                 continue
             need(e.by == self.root.name, "a roster that is not the policy root's")
             self.root.open(e.data)
+            body(e)
             if e.type == "policy":
                 lines = list(policy_names(e.body))
             else:
                 lines = []
                 if e.names:
                     need(e.names.root(e.body["names"]) == b64(e.body["root"]), "lines that are not in the roster")
-                    lines = [line.decode() for line in e.names.lines]
+                    lines = e.names.text.split("\n")
             self.sources.append((start, place, lines, e, set()))
             self.say("archive", "roster", str(self.root), "%s of version %d, %s" % (e.type, e.body["version"], place))
         if not self.sources:
             self.missing.append(["archive", "roster"])
+        self.index()
 
     def bind(self, i, e):
         """From which size of the control log on a roster or policy counts, and where it is. Without its proof, one counts that the heads behind it name."""
@@ -446,21 +473,34 @@ class Checker:
                 return heads.proof.index, "before entry %d" % heads.proof.index
         return (e.proof.index + 1, "entry %d" % e.proof.index) if e.proof else (0, "")
 
-    def look(self, fits, before=None):
-        for start, place, lines, e, used in reversed(self.sources):
-            if before is not None and start > before:
-                continue
+    def index(self):
+        """Who is named where: by role and name of a key, and by the key of a writer; the first line of each roster or policy."""
+        self.by_name, self.by_key = {}, {}
+        for place, (_, _, lines, _, _) in enumerate(self.sources):
             for line in lines:
-                if fits(line):
-                    used.add(line)
-                    e.used = True
-                    return place if e.bound else "by " + place, line
-        return None, None
+                role, _, rest = line.partition(" ")
+                if role == "writer":
+                    to, what, v = self.by_key, writer_of(rest), None
+                else:
+                    v = key_of(rest)
+                    to, what = self.by_name, v and (role, v.name)
+                if what and (what not in to or to[what][-1][0] != place):
+                    to.setdefault(what, []).append((place, line, v))
+
+    def use(self, place, line):
+        _, where, _, e, used = self.sources[place]
+        used.add(line)
+        e.used = True
+        return where if e.bound else "by " + where
 
     def named(self, role, name, before):
-        """The key of who was named in a role before an entry."""
-        _, line = self.look(lambda line: role != "writer" and line.partition(" ")[0] == role and Key(line.partition(" ")[2]).name == name, before)
-        return Key(line.partition(" ")[2]) if line else None
+        """The key of who was named in a role before an entry: rosters and policies ascend."""
+        known = self.by_name.get((role, name), [])
+        at = bisect_right(known, before, key=lambda x: self.sources[x[0]][0]) - 1
+        if at < 0:
+            return None
+        self.use(*known[at][:2])
+        return known[at][2]
 
     def signer(self, e, *roles):
         """The key of who signed an entry, in one of some roles; None if nothing here names them."""
@@ -489,11 +529,11 @@ class Checker:
     def writer(self, about, cert):
         """Who let a stream sign."""
         self.say(about, "certified", "service key " + cert.service_key.hex(), "stream of " + cert.service)
-        want = base64.b64encode(cert.service_key).decode()
-        place, line = self.look(lambda line: line.startswith("writer ") and line.split(" ")[2:3] == [want])
-        if line:
+        known = self.by_key.get(base64.b64encode(cert.service_key).decode())
+        if known:
+            place, line, _ = known[-1]
             words = line.split(" ", 3)
-            self.say(about, "writer", str(self.root), "writer %s %s" % (", ".join(words[1:2] + words[3:]), place))
+            self.say(about, "writer", str(self.root), "writer %s %s" % (", ".join(words[1:2] + words[3:]), self.use(place, line)))
         else:
             self.missing.append([about, "writer"])
 
@@ -503,8 +543,7 @@ class Checker:
         for e in self.entries:
             if e.proof is None or e.type != "heads":
                 continue
-            HEADS(e.body)
-            for x in e.body["heads"] or []:
+            for x in body(e)["heads"] or []:
                 self.by_head.setdefault(x["checkpoint"].encode(), (e, x))
                 self.by_commit.setdefault(x["hash"], (e, x))
 
@@ -534,7 +573,8 @@ class Checker:
 
     def disclosed(self, r, about, by, cert):
         def field(name, value):
-            self.say(about, "field", by, "%s, %d bytes, SHA-256 %s" % (name, len(value), sha(value).hex()))
+            kept = ", withheld, as its redaction failed" * (r.leaf.flags & 1) + ", cut short at its source" * (r.leaf.flags >> 4 & 1)
+            self.say(about, "field", by, "%s, %d bytes, SHA-256 %s%s" % (name, len(value), sha(value).hex(), kept if name == "body" else ""))
 
         if r.fields:
             need(sha(b"stele/commit/v1\0", *[h for h, _ in r.fields]) == r.leaf.commitment, "the fields are not what was committed to")
@@ -550,10 +590,12 @@ class Checker:
         need(s.id == r.leaf.scope and s.klass == r.leaf.clear[0], "not the scope of the record")
         h.signed_by(cert.key)
         self.say(about, "scope", by, "%s, key check value %s" % (s.id.hex(), s.kcv.hex()))
-        for x in self.erased:
-            if x.took(s.id, s.kcv):
-                self.say(about, "forgotten", x.by, "its key went with " + x.about)
-                break
+        went = self.gone.get(s.id + s.kcv[:16])
+        if went:
+            x = went[0][0]
+            for part in (part for y, part in went if y is x and part):
+                part.used = True
+            self.say(about, "forgotten", x.by, "its key went with " + x.about)
         for f, (name, shown) in enumerate(zip(SCOPE_NAMES, s.names), 16):
             if shown:
                 need(sha(shown[0], bytes([f]), shown[1]) == s.commitments[f - 16], "the %s is not what was committed to" % name)
@@ -572,11 +614,24 @@ class Checker:
 def answer(trust, data):
     try:
         c = Checker(trust, data)
-        return {"holds": c.holds, "missing": c.missing}
+        return {"code": code(c.missing), "holds": c.holds, "missing": c.missing}
     except Format as e:
-        return {"error": "format", "why": str(e)}
+        return {"code": 3, "error": "format", "why": str(e)}
     except (Failed, KeyError, TypeError, ValueError, AttributeError) as e:
-        return {"error": "failed", "why": "%s: %s" % (type(e).__name__, e)}
+        return {"code": 10, "error": "failed", "why": "%s: %s" % (type(e).__name__, e)}
+
+
+def code(missing):
+    """The exit code of a file that holds."""
+    beside = ("witness", "quorum", "anchor", "others", "unknown", "open", "archive")
+    if not all(what in beside for _, what in missing):
+        return 11
+    return 12 if any(what in ("quorum", "anchor") for _, what in missing) else 0
+
+
+def printable(text):
+    """A line that a terminal shows as it is: what a file says can be anything."""
+    return "".join(c if c.isprintable() else "\u00b7" for c in text)
 
 
 def main(args):
@@ -591,16 +646,13 @@ def main(args):
     with open(args[0], "rb") as t, open(args[1], "rb") as f:
         a = answer(t.read(), f.read(MAX_PACKED + 1))
     if "error" in a:
-        print("%s: %s" % (a["error"], a["why"]), file=sys.stderr)
-        return {"format": 3, "failed": 10}[a["error"]]
+        print(printable("%s: %s" % (a["error"], a["why"])), file=sys.stderr)
+        return a["code"]
     for about, what, by, detail in a["holds"]:
-        print("holds      %s: %s: %s, by %s" % (about, what, detail, by))
+        print(printable("holds      %s: %s: %s, by %s" % (about, what, detail, by)))
     for about, what in a["missing"]:
-        print("not shown  %s: %s" % (about, what))
-    beside = ("witness", "quorum", "anchor", "others", "unknown", "open", "archive")
-    if not all(what in beside for _, what in a["missing"]):
-        return 11
-    return 12 if any(what in ("quorum", "anchor") for _, what in a["missing"]) else 0
+        print(printable("not shown  %s: %s" % (about, what)))
+    return a["code"]
 
 
 if __name__ == "__main__":

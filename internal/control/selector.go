@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -54,6 +55,9 @@ func ParseSelector(line []byte, named *Selection, archive [16]byte) (*Selector, 
 	s := new(Selector)
 	if err := commit.UnmarshalLine(string(line), selectorFormat, s); err != nil {
 		return nil, err
+	}
+	if again, err := commit.MarshalLine(s); err != nil || !bytes.Equal(again, line) {
+		return nil, errors.New("a selection that is not written as it must be")
 	}
 	if s.Archive != archive || s.Kind != named.Kind {
 		return nil, errors.New("the selection is of another archive, or of another kind than the entry says")
