@@ -178,9 +178,6 @@ func eachLeaf(raw []byte, count uint64, visit func(i uint64, l *record.Leaf, lea
 	for s := &r.col[colStreams]; len(s.b) > 0; {
 		r.streams = append(r.streams, [16]byte(s.bytes(16)))
 	}
-	for t := &r.col[colTexts]; len(t.b) > 0; {
-		r.texts = append(r.texts, string(t.bytes(uint64(t.u8()))))
-	}
 	again := newLeafRows()
 	var data []byte
 	for i := range count {
@@ -269,9 +266,13 @@ func (r *rowReader) body(l *record.Leaf) bool {
 
 func (r *rowReader) text() string {
 	n := r.col[colNumbers].uv()
-	if n >= uint64(len(r.texts)) {
+	t := &r.col[colTexts]
+	if n > uint64(len(r.texts)) || n == uint64(len(r.texts)) && len(t.b) == 0 {
 		r.col[colNumbers].broken = true
 		return ""
+	}
+	if n == uint64(len(r.texts)) { // in the order of first use; no more are kept than rows need
+		r.texts = append(r.texts, string(t.bytes(uint64(t.u8()))))
 	}
 	return r.texts[n]
 }

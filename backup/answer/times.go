@@ -31,36 +31,62 @@ func MarshalTimes(file []byte, all []Times) []byte {
 
 var errTimes = errors.New("answer: times of commits that are not written as they must be")
 
-// ParseTimes reads what MarshalTimes writes, and the hash over them. Whose commit it is, and whether its hash is that, is for the caller to ask.
-func ParseTimes(data []byte) (file []byte, all []Times, spans [32]byte, err error) {
+// Open are leaves that may match a query, by what their commits say: from the first one to before the end.
+type Open struct{ First, End uint64 }
+
+// ParseTimes reads what MarshalTimes writes, and the hash over it, and keeps which leaves may match a query, in order, and how many there are in all. Whose
+// commit it is, and whether its hash is that, is for the caller to ask.
+func ParseTimes(data []byte, q *Query) (file []byte, open []Open, size uint64, spans [32]byte, err error) {
 	c := cursor{b: data}
 	file = c.bv()
-	next, last := uint64(0), int64(0)
+	last := int64(0)
+	if c.broken || len(c.b) == 0 {
+		return nil, nil, 0, spans, errTimes
+	}
 	for len(c.b) > 0 {
-		t := Times{First: next, From: commit.NoFrom, Until: commit.NoUntil}
-		leaves := c.uv()
-		next += leaves
-		t.End = next
-		switch c.u8() {
-		case 0:
-		case 1:
-			z := c.uv()
-			t.From = last + (int64(z>>1) ^ -int64(z&1))
-			t.Until = int64(uint64(t.From) + c.uv())
-			last = t.Until
-			c.broken = c.broken || t.From > t.Until
-		default:
-			c.broken = true
+		t, ok := c.times(size, &last)
+		if !ok {
+			return nil, nil, 0, spans, errTimes
 		}
-		if c.broken || leaves == 0 || leaves > 1<<62 || next > 1<<62 {
-			return nil, nil, spans, errTimes
+		if size, spans = t.End, t.Chain(spans); !q.selects(&t) {
+			continue
 		}
-		all, spans = append(all, t), t.Chain(spans)
+		if n := len(open) - 1; n >= 0 && open[n].End == t.First {
+			open[n].End = t.End
+		} else {
+			open = append(open, Open{t.First, t.End})
+		}
 	}
-	if c.broken || len(all) == 0 {
-		return nil, nil, spans, errTimes
+	return file, open, size, spans, nil
+}
+
+// times reads those of one commit, whose first leaf is the next one.
+func (c *cursor) times(next uint64, last *int64) (t Times, ok bool) {
+	leaves := c.uv()
+	t = Times{First: next, End: next + leaves, From: commit.NoFrom, Until: commit.NoUntil}
+	switch c.u8() {
+	case 0:
+	case 1:
+		z := c.uv()
+		t.From = *last + (int64(z>>1) ^ -int64(z&1))
+		t.Until = int64(uint64(t.From) + c.uv())
+		*last = t.Until
+		c.broken = c.broken || t.From > t.Until
+	default:
+		c.broken = true
 	}
-	return file, all, spans, nil
+	return t, !c.broken && leaves > 0 && leaves <= 1<<62 && t.End <= 1<<62
+}
+
+// selects reports whether a record of a commit can match, by what it says.
+func (q *Query) selects(t *Times) bool {
+	return t.From <= t.Until && (q.Since.IsZero() || t.Until >= q.Since.UnixNano()) && (q.Until.IsZero() || t.From < q.Until.UnixNano())
+}
+
+// Closed reports whether none of the leaves from first to before end is open. Those that are ascend.
+func Closed(open []Open, first, end uint64) bool {
+	i := sort.Search(len(open), func(i int) bool { return open[i].End > first })
+	return i == len(open) || open[i].First >= end
 }
 
 // Outside reports whether no record of these commits, which ascend, that has a leaf from first to before end can match, by what they say.
@@ -70,10 +96,7 @@ func (q *Query) Outside(all []Times, first, end uint64) bool {
 		if t.First >= end {
 			break
 		}
-		if t.From > t.Until {
-			continue
-		}
-		if (q.Since.IsZero() || t.Until >= q.Since.UnixNano()) && (q.Until.IsZero() || t.From < q.Until.UnixNano()) {
+		if q.selects(&t) {
 			return false
 		}
 	}

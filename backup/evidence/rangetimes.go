@@ -18,7 +18,7 @@ type timesPart struct {
 	number int
 	file   []byte
 	commit *commit.Commit // unverified
-	all    []commit.Times
+	open   []answer.Open
 	used   bool
 }
 
@@ -27,7 +27,7 @@ func (c *checker) takeTimes(n int, p Part) error {
 	if len(c.ranges) == 0 || len(c.records)+len(c.entries) > 0 {
 		return errMisplaced
 	}
-	file, all, spans, err := answer.ParseTimes(p.Data)
+	file, open, size, spans, err := answer.ParseTimes(p.Data, &c.ranges[0].Query)
 	if err != nil {
 		return err
 	}
@@ -38,13 +38,13 @@ func (c *checker) takeTimes(n int, p Part) error {
 	if again, err := commit.MarshalLine(peek); err != nil || !bytes.HasPrefix(file, append(again, '\n')) {
 		return errors.New("a commit that is not written as it must be")
 	}
-	if !control.Canonical(file) || peek.Archive != c.trust.Archive || peek.Spans == nil || *peek.Spans != spans || all[len(all)-1].End != peek.Tree.Size {
+	if !control.Canonical(file) || peek.Archive != c.trust.Archive || peek.Spans == nil || *peek.Spans != spans || size != peek.Tree.Size {
 		return errors.New("times that are not those of its commit")
 	}
 	if k := len(c.spans); k > 0 && c.spans[k-1].commit.Log >= peek.Log {
 		return errMisplaced
 	}
-	t := &timesPart{number: n, file: file, commit: peek, all: all}
+	t := &timesPart{number: n, file: file, commit: peek, open: open}
 	c.spans, c.timesBy[peek.Log] = append(c.spans, t), t
 	return nil
 }
@@ -93,11 +93,10 @@ func (c *checker) timesKey(t *timesPart, l merkle.Checkpoint, before uint64) (no
 
 // elsewhere says that leaves which are not shown cannot match, if that is so by the commits.
 func (c *checker) elsewhere(l merkle.Checkpoint, t *timesPart, key note.Verifier, first, end uint64) bool {
-	query := c.ranges[0].Query
 	if t != nil && key == nil {
 		t.used = true // who could say so is missing
 	}
-	if t == nil || key == nil || !query.Outside(t.all, first, end) {
+	if t == nil || key == nil || !answer.Closed(t.open, first, end) {
 		return false
 	}
 	t.used = true

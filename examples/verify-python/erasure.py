@@ -4,7 +4,7 @@ from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp, s
 from entries import SELECTOR, STATEMENT, body
 from records import RootRecord
 
-BUCKET, ZERO_HASH, MAX_RUNS, MAX_NODE, MAX_PATH = 8, bytes(32), 64, 8192, 64
+BUCKET, ZERO_HASH, MAX_RUNS, MIN_NODE, MAX_NODE, MAX_PATH = 8, bytes(32), 64, 5, 8192, 64
 
 
 # Tries: docs/formats/keys.md, Shape, Node and Proofs.
@@ -72,7 +72,7 @@ class Proof:
         self.shapes, self.used, last = {}, set(), b""
         for _ in range(c.uv()):
             n = c.uv()
-            need(0 < n <= MAX_NODE, "a node out of range")
+            need(MIN_NODE <= n <= MAX_NODE, "a node out of range")
             shape = c.take(n)
             h = commit(shape)
             need(last < h, "nodes that do not ascend")

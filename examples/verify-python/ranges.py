@@ -3,7 +3,8 @@ import datetime
 import json
 import re
 import struct
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 
 from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
 from entries import body
@@ -20,12 +21,10 @@ def node(left, right):
 
 
 def root(hashes):
-    if not hashes:
-        return EMPTY
     edge = Edge(0, [])
     for h in hashes:
         edge.add(0, h)
-    return edge.root()
+    return edge.root() if edge.size else EMPTY
 
 
 class Edge:
@@ -126,20 +125,30 @@ class Range:
         levels = right_levels(self.first + self.count, self.size)
         right = [c.take(32) for _ in levels]
         # matches: indexes and hashes, ascending; signed: those of them that are in a frame
-        self.at, self.matches, self.signed, self.records, self.frames, self.rows = [], [], [], 0, {}, []
+        self.at, self.matches, self.signed, self.records, self.frames = array("Q"), [], bytearray(), 0, {}
+        # hashes of all leaves, and runs of rows whose seqs follow each other: where they begin, and with which stream and seq
+        self.hashes, self.starts, self.runs = bytearray(), array("Q"), []
         for i, data in enumerate(self.leaves(c.rest())):
             leaf, h = Leaf(data), leaf_hash(data)
             edge.add(0, h)
-            self.rows.append((h, leaf.stream, leaf.seq))
+            self.hashes += h
+            if not self.runs or self.follows(i) != (leaf.stream, leaf.seq):
+                self.starts.append(i)
+                self.runs.append((leaf.stream, leaf.seq))
             self.records += leaf.type == 1
             if self.query.selects(leaf.kind, leaf.type, leaf.clear[3], struct.unpack("<q", data[44:52])[0]):
                 self.at.append(self.first + i)
                 self.matches.append(h)
-                self.signed.append(False)
+                self.signed.append(0)
         for level, h in zip(levels, right):
             edge.add(level, h)
         need(edge.root() == want, "the leaves do not give the root of the head")
         self.root, self.proven = want, None
+
+    def follows(self, row, run=-1):
+        """Which stream and seq a row has in a run."""
+        stream, seq = self.runs[run]
+        return stream, seq + row - self.starts[run]
 
     def take_frames(self, data, header):
         """A part of kind 15."""
@@ -152,11 +161,12 @@ class Range:
             at += skipped
             h = header(before + bytes(32) + behind)
             need(at + h.count <= self.first + self.count, "a frame outside its range")
-            rows = self.rows[at - self.first :][: h.count]
-            need(all(r[1:] == (h.stream, h.first + i) for i, r in enumerate(rows)), "a frame of other leaves")
+            row = at - self.first
+            run = bisect_right(self.starts, row) - 1
+            need(self.follows(row, run) == (h.stream, h.first) and (run + 1 == len(self.starts) or self.starts[run + 1] >= row + h.count), "a frame of other leaves")
             matches = range(bisect_left(self.at, at), bisect_left(self.at, at + h.count))
             need(matches, "a frame that no match needs")
-            h = header(before + root([r[0] for r in rows]) + behind)
+            h = header(before + root(self.hashes[32 * i : 32 * i + 32] for i in range(row, row + h.count)) + behind)
             self.frames.setdefault(h.stream, []).append((h, matches))
             at += h.count
         self.order = list(self.frames)[::-1]  # streams of which the certificate may follow, the last one first
@@ -168,9 +178,7 @@ class Range:
         need(len(columns[3]) == self.count, "a column of another length")
         col = [Cursor(x) for x in columns]
         streams = [columns[0][i : i + 16] for i in range(0, len(columns[0]), 16)]
-        texts = []
-        while col[2].at < len(columns[2]):
-            texts.append(col[2].take(col[2].u8()))
+        texts = []  # in the order of first use: no more are kept than rows need
         again = Writer()
         scopes, blocks, left, last = [], [], 0, 0
         for _ in range(self.count):
@@ -184,6 +192,8 @@ class Range:
             words = []
             for _ in range(7):
                 n = col[8].uv()
+                if n == len(texts) and col[2].at < len(columns[2]):
+                    texts.append(col[2].take(col[2].u8()))
                 need(n < len(texts), "a text that is not there")
                 words.append(texts[n])
             body = (bytes(16), bytes(16), bytes(32), 0, bytes(32), b"")
@@ -397,7 +407,7 @@ def outside(checker, ranges, logs):
         for first, end in shown.get(origin, []) + [(size, size)]:
             if at < first and t and not key:
                 t.used = True
-            if at < first and key and t.outside(ranges[0].query, at, first):
+            if at < first and key and t.outside(at, first):
                 t.used = True
                 checker.say("log " + origin, "outside", str(key), "leaves %d to %d of %d are of other times" % (at, first - 1, size))
             elif at < first:

@@ -1,5 +1,6 @@
 """Of what times the commits of a log are: docs/formats/range.md, Times."""
 import struct
+from bisect import bisect_right
 
 from basics import Cursor, Proof, b64, need, sha, split_note, strict_json
 from records import I64, INT, U16, U32, U64, array, blob, filled, hash32, hexadecimal, members, nullable, number, ordered, positive, some, text, time, true
@@ -32,10 +33,11 @@ def signed64(v):
 class Times:
     """A part of kind 19."""
 
-    def __init__(self, data, archive):
+    def __init__(self, data, archive, query):
         c = Cursor(data)
         self.file = c.take(c.uv())
-        self.all, spans, end, last = [], bytes(32), 0, 0
+        self.first, self.end = [], []  # runs of leaves that may match, and where they end
+        spans, end, last = bytes(32), 0, 0
         while c.at < len(data):
             first, leaves = end, c.uv()
             end += leaves
@@ -48,9 +50,15 @@ class Times:
                 t = (start, signed64(start + c.uv()))
                 need(t[0] <= t[1], "times that end before they begin")
                 last = t[1]
-            self.all.append((first, end, *t))
-            spans = sha(b"stele/spans/v1\0", spans, struct.pack("<QQqq", *self.all[-1]))
-        need(self.all, "times of nothing")
+            spans = sha(b"stele/spans/v1\0", spans, struct.pack("<QQqq", first, end, *t))
+            if t[0] > t[1] or query.since is not None and t[1] < query.since or query.until is not None and t[0] >= query.until:
+                continue
+            if self.end and self.end[-1] == first:
+                self.end[-1] = end
+            else:
+                self.first.append(first)
+                self.end.append(end)
+        need(end, "times of nothing")
         line = split_note(self.file)[0]
         self.commit = strict_json(line)
         need(line.count("\n") == 1, "a commit of more than a line")
@@ -59,10 +67,10 @@ class Times:
         need(self.commit["stele"] == "commit/v1" and self.commit["archive"] == archive.hex() and self.commit.get("spans") == spans.hex() and end == self.size, "times that are not those of its commit")
         self.used = False
 
-    def outside(self, query, first, end):
+    def outside(self, first, end):
         """Whether no record of these leaves can match."""
-        return all(e <= first or s >= end or start > until or query.since is not None and until < query.since or query.until is not None and start >= query.until
-                   for s, e, start, until in self.all)
+        at = bisect_right(self.end, first)
+        return at == len(self.end) or self.first[at] >= end
 
 
 def times_of(checker, origin, head, before):

@@ -410,7 +410,7 @@ class Checker:
             self.ranges[-1].take_frames(part, Header)
         elif kind == TIMES:
             need(self.ranges and not self.records and not self.entries, "times without a range")
-            t = Times(part, self.archive)
+            t = Times(part, self.archive, self.ranges[0].query)
             need(not self.times or self.times[-1].log.encode() < t.log.encode(), "times that do not ascend")
             self.times.append(t)
             self.times_by[t.log] = t

@@ -20,6 +20,7 @@ type Proof struct {
 const (
 	proofMagic = "STLW\x01\x00\x00\x00"
 	maxProof   = 64 << 20 // bytes
+	minNode    = 5        // a bucket of one path of one byte
 )
 
 // ProveFind makes the proof for [Proof.Find]. The trie need not have its keys.
@@ -174,11 +175,12 @@ func (p *Proof) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("%w: %d bytes that are no proof of version 1", ErrProof, len(data))
 	}
 	c := cursor{data: bytes.Clone(rest)}
-	shapes := map[merkle.Hash][]byte{}
+	n := c.uv()
+	shapes := make(map[merkle.Hash][]byte, min(n, uint64(len(rest)/minNode)))
 	var last merkle.Hash
-	for n := c.uv(); n > 0 && c.err == nil; n-- {
+	for ; n > 0 && c.err == nil; n-- {
 		length := c.uv()
-		if length == 0 || length > maxNode {
+		if length < minNode || length > maxNode {
 			c.fail(fmt.Errorf("a node of %d bytes", length))
 			break
 		}
