@@ -262,7 +262,6 @@ func peak(run func()) (most uint64) {
 		}
 	}()
 	run()
-	most = max(most, inUse())
 	close(done)
 	<-stopped
 	return most - min(most, before)
