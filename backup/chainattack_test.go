@@ -126,6 +126,35 @@ func TestAttacksThatChangeNothing(t *testing.T) {
 	}
 }
 
+// TestHiddenObjects: what lies over an object of a commit changes nothing, and is said. A marker that is gone again, and a
+// version below, are nothing to say.
+func TestHiddenObjects(t *testing.T) {
+	whole, _, _, records := built(t)
+	for name, want := range map[string]string{"marker": "hidden: a delete marker", "version": "overwritten: another version", "both": "overwritten: another version"} {
+		t.Run(name, func(t *testing.T) {
+			a, store, keys := again(t, whole)
+			key := keysOf(t, store, "logs/0/")[0]
+			for _, k := range keysOf(t, store, "logs/0/") {
+				if strings.Contains(k, "/objects/") {
+					key = k
+				}
+			}
+			if name != "version" {
+				store.Mark(key)
+			}
+			if name != "marker" {
+				store.Overwrite(key, []byte("other"))
+			}
+			report := a.verify(VerifyOptions{Reader: a.reader(keys)})
+			wantExit(t, report, 0, "integrity", "completeness", "readability")
+			wantFault(t, report.Notices, "integrity", key, want)
+			if report.Opened != uint64(len(records)) || len(report.Notices) != 1 {
+				t.Errorf("%d records of %d, notices %v", report.Opened, len(records), report.Notices)
+			}
+		})
+	}
+}
+
 // TestSquatterLeaves: what burnt a number is removed by whoever put it there.
 func TestSquatterLeaves(t *testing.T) {
 	a, store, keys, records := built(t)

@@ -157,7 +157,7 @@ func (v *verifier) reasons(e *control.Entry) {
 // log verifies one log.
 func (v *verifier) log(ctx context.Context, l *openLog) error {
 	v.r.findings(&l.findings)
-	if err := v.leftOver(ctx, l); err != nil {
+	if err := v.listed(ctx, l); err != nil {
 		return err
 	}
 	streams := v.follow(l)

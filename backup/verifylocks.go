@@ -71,29 +71,50 @@ func (v *verifier) gone(c *logCommit, o *commit.Object) bool {
 	return v.a.expired(c.Commit, o) && !v.left[o.Key]
 }
 
-// leftOver finds the objects of a log that the control log says are gone, and that are there.
-func (v *verifier) leftOver(ctx context.Context, l *openLog) error {
+// listed looks at the list of the objects of a log: which are there that the control log says are gone, and which are hidden
+// from who reads without versions.
+func (v *verifier) listed(ctx context.Context, l *openLog) error {
 	v.left = map[string]bool{}
-	wanted := map[string]bool{}
+	gone, named := map[string]bool{}, map[string]string{}
 	for i := range l.commits {
 		for k := range l.commits[i].Objects {
 			if o := &l.commits[i].Objects[k]; v.a.expired(l.commits[i].Commit, o) {
-				wanted[o.Key] = true
+				gone[o.Key] = true
+			} else {
+				named[o.Key] = o.Version
 			}
 		}
 	}
-	if len(wanted) == 0 {
-		return nil
-	}
+	var before worm.Version
+	there := false // the version that the commit names, of that object
 	for x, err := range v.a.store.Versions(ctx, datalog.Prefix(l.partition, l.period)+"objects/", "") {
 		if err != nil {
 			return err
 		}
-		if wanted[x.Key] && !x.Deleted {
+		if gone[x.Key] && !x.Deleted {
 			v.left[x.Key] = true
 		}
+		if x.Key != before.Key {
+			v.hidden(before, named[before.Key], there)
+			there = false
+		}
+		there = there || !x.Deleted && x.ID == named[x.Key]
+		before = x
 	}
+	v.hidden(before, named[before.Key], there)
 	return nil
+}
+
+// hidden takes note of an object that is there in the version that its commit names, and is not the newest. Verify reads that
+// version; whoever copies the store with a tool that knows no versions gets the newest.
+func (v *verifier) hidden(newest worm.Version, named string, there bool) {
+	switch {
+	case !there || newest.ID == named && !newest.Deleted:
+	case newest.Deleted:
+		v.r.notice(integrity, newest.Key, "hidden: a delete marker lies over the version that its commit names, which is there and was read; plain copies lack it")
+	default:
+		v.r.notice(integrity, newest.Key, "overwritten: another version lies over the one that its commit names, which is there and was read; plain copies get the other")
+	}
 }
 
 // plainCopy reports whether the store is one that holds nothing by itself, such as a directory.
