@@ -151,7 +151,7 @@ func judgeStream(t *commit.Tip, e end, last *commit.Commit, now time.Time) Strea
 	s.State, s.Verdict, s.Complete = streamState(t, e, last, now)
 	if len(t.Gaps) > 0 {
 		s.Complete = false
-		s.Verdict += fmt.Sprintf("; missing seq %v", s.Gaps)
+		s.Verdict += "; missing seq " + strings.Join(s.Gaps, ", ")
 	}
 	if t.Lost > 0 {
 		s.Complete = false

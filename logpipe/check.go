@@ -52,7 +52,7 @@ func (r *Record) check(maxBody int) error {
 		}
 	}
 	if body > maxBody {
-		return &OpError{"capture", "Body", fmt.Errorf("%w: %d bytes, at most %d (Config.MaxBody)", ErrTooLarge, body, maxBody)}
+		return &OpError{"capture", "Body", fmt.Errorf("%w: %d bytes, at most %d, the MaxBody of this pipe", ErrTooLarge, body, maxBody)}
 	}
 	if fields > maxFields {
 		return &OpError{"capture", "", fmt.Errorf("%w: %d bytes beside the body, at most %d", ErrTooLarge, fields, maxFields)}

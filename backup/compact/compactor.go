@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,11 @@ func Open(ctx context.Context, cfg Config) (*Compactor, error) {
 	}
 	if _, err := c.control.CommitKeys(c.signer.Name()); err != nil {
 		return nil, err
+	}
+	if most := max(1, int(c.control.Policy().Partitions)); len(c.cfg.Partitions) > 0 {
+		if p := slices.Max(c.cfg.Partitions); p >= most || slices.Min(c.cfg.Partitions) < 0 {
+			return nil, fmt.Errorf("partitions: the archive has %d, numbered 0 to %d, and %d is none of them", most, most-1, p)
+		}
 	}
 	return c, nil
 }

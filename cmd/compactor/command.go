@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/cmd/internal/advice"
+	"github.com/stelelog/stele/cmd/internal/build"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -53,11 +54,14 @@ func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Comma
 		Example: `  STELE_CONFIG=/etc/stele/stele.yaml compactor
   compactor --once                     # take all that is there now, commit, and exit
   compactor --config stele.yaml --segment-age 5s --metrics 127.0.0.1:9464`,
+		Version:       build.Read().String(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	cmd.SetVersionTemplate("compactor {{.Version}}\n")
 	set := cmd.Flags()
+	set.SortFlags = false // in the order of stele.yaml
 	set.StringVar(&f.config, "config", "", "path of stele.yaml ($STELE_CONFIG)")
 	set.BoolVar(&f.once, "once", false, "take all that is there now, commit it, take in keys, log the heads, exit")
 	set.StringSliceVar(&f.since, "since", nil, "files with signed heads that were saved outside: sign nothing unless the control log continues them")

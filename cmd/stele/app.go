@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/stelelog/stele/cmd/internal/build"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -48,10 +49,12 @@ func (a *app) root() *cobra.Command {
 		Use:           "stele",
 		Short:         "Capture, keep, verify and restore records of AI inference",
 		Long:          about,
+		Version:       build.Read().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	a.group(root)
+	root.SetVersionTemplate("stele {{.Version}}\n")
 	root.SetHelpCommand(a.helpCommand())
 	root.AddGroup(
 		&cobra.Group{ID: groupSetUp, Title: "Set up and look after:"},

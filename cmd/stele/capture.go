@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -207,6 +208,7 @@ func (s *site) badCredential(err error) error {
 	if hint := advice.For(err, s.Settings); hint != "" {
 		return hinted(err, s.Origin("writer")+"; "+hint)
 	}
+	err = fmt.Errorf("the writer credential is of no use: %w", bad.Err)
 	return hinted(err, s.Origin("writer")+"; 'stele key add writer NAME' makes a credential, 'stele key renew writer NAME' renews one")
 }
 
@@ -242,9 +244,18 @@ func refused(err error, file string, line int) (refusal, bool) {
 	op := new(logpipe.OpError)
 	if errors.As(err, &op) && op.Op == "capture" && !errors.Is(err, logpipe.ErrFull) && !errors.Is(err, logpipe.ErrClosed) &&
 		!errors.Is(err, context.Canceled) {
-		return refusal{file, line, op.What, op.Err.Error()}, true
+		return refusal{file, line, memberOf(op.What), op.Err.Error()}, true
 	}
 	return refusal{}, false
+}
+
+// memberOf is the member of an event that a field of a record comes from.
+func memberOf(field string) string {
+	name, known := map[string]string{"CallerID": "id", "TraceID": "trace_id", "SpanID": "span_id", "ParentID": "parent_id", "ContentType": "content_type", "Parts": "body"}[field]
+	if !known {
+		name = strings.ToLower(field)
+	}
+	return name
 }
 
 func (a *app) refuse(r refusal, ans *captureAnswer) {

@@ -124,7 +124,7 @@ func (d *damageAnswer) print(w io.Writer) {
 	if d.done {
 		word = "stands in now"
 	}
-	fmt.Fprintf(w, "record %d of generation %d %s; %s that are known lack in it, but for what the transport still holds\n", d.StandIn.N, d.StandIn.Generation, word, count(int(d.Missing), "scope"))
+	fmt.Fprintf(w, "record %d of generation %d %s; it lacks %s of those that are known, but for what the transport still holds\n", d.StandIn.N, d.StandIn.Generation, word, count(int(d.Missing), "scope"))
 	for _, day := range d.Weeks {
 		fmt.Fprintf(w, "the intake key of the week of %s is lost with them: renew all credentials with 'stele key renew'\n", day)
 	}

@@ -19,9 +19,11 @@ func (a *app) showCommand() *cobra.Command {
 		Use:   "show ID",
 		Short: "Show one record whole, with a reader identity",
 		Long: `Show a record with all its fields and where it lies in the archive. ID is that of the archive, 32 hex
-digits as 'stele search' prints it, or the caller's own; ids of callers need not be unique, so all
-records that carry one are shown.`,
+digits as 'stele search' prints it, or its beginning, at least four, if no other record begins so; or the
+caller's own. Ids of callers need not be unique, so all records that carry one are shown. Only the whole id
+of the archive is looked up in the index; for the others all records are read.`,
 		Example: `  stele show 0b9f1c2d3e4f5a6b7c8d9e0f1a2b3c4d
+  stele show 0b9f1c2d
   stele show req-7 --json | jq -r '.found[].event.body'`,
 		Args: takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) { return a.show(cmd.Context(), args[0]) }),
@@ -52,13 +54,7 @@ func (a *app) show(ctx context.Context, id string) (answer, error) {
 		}
 	}
 	if len(ans.Found)+len(ans.Unreadable) == 0 {
-		err := a.each(ctx, backup.Query{}, func(f *backup.Found) (bool, error) {
-			if f.CallerID != id {
-				return true, nil
-			}
-			return take(f)
-		}, &ans.Unreadable)
-		if err != nil {
+		if err := a.showScan(ctx, id, ans, take); err != nil {
 			return nil, err
 		}
 	}
@@ -69,6 +65,47 @@ func (a *app) show(ctx context.Context, id string) (answer, error) {
 		return ans, exit(exitUnreadable)
 	}
 	return ans, nil
+}
+
+// leastID is how many digits the beginning of an id has at least, and mostCandidates how many are named if it is that of several.
+const (
+	leastID        = 4
+	mostCandidates = 10
+)
+
+// showScan looks through all records for the id of a caller or, if none has it, for the only one whose id begins with it.
+func (a *app) showScan(ctx context.Context, id string, ans *showAnswer, take func(*backup.Found) (bool, error)) error {
+	begins := len(id) >= leastID && strings.Trim(id, "0123456789abcdef") == ""
+	var candidates []found
+	n := 0
+	err := a.each(ctx, backup.Query{Erased: begins}, func(f *backup.Found) (bool, error) {
+		if f.CallerID == id && !f.Erased {
+			return take(f)
+		}
+		if begins && strings.HasPrefix(f.ID.String(), id) {
+			if n++; n <= mostCandidates {
+				one, err := newFound(f)
+				candidates = append(candidates, one)
+				return true, err
+			}
+		}
+		return true, nil
+	}, &ans.Unreadable)
+	switch {
+	case err != nil || len(ans.Found) > 0 || n == 0:
+		return err
+	case n == 1:
+		ans.Found = candidates
+		return nil
+	}
+	var names []string
+	for _, c := range candidates {
+		names = append(names, fmt.Sprintf("%s (%s, %s)", c.ID, c.record.Kind, c.record.Time.UTC().Format(time.RFC3339)))
+	}
+	if more := n - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %s more", grouped(more)))
+	}
+	return usage("give more of it: "+strings.Join(names, ", "), "the ids of %s begin with %q", count(n, "record"), id)
 }
 
 func (s *showAnswer) print(w io.Writer) {

@@ -78,6 +78,12 @@ func orUnset(n int) int {
 	return n
 }
 
+// differs says in what a topic that exists is another one.
+type differs []string
+
+func (d differs) Error() string { return "the topic exists, with " + strings.Join(d, ", ") }
+func (d differs) Unwrap() error { return fs.ErrExist }
+
 // compare reports how the existing topic differs from spec.
 func (c *Client) compare(ctx context.Context, op operation, spec TopicSpec) error {
 	topic, err := c.Describe(ctx)
@@ -109,6 +115,6 @@ func (c *Client) compare(ctx context.Context, op operation, spec TopicSpec) erro
 	if len(diff) == 0 {
 		return nil
 	}
-	return c.fail(op, fmt.Errorf("%w with %s", fs.ErrExist, strings.Join(diff, ", ")),
+	return c.fail(op, differs(diff),
 		verdict{hint: "use another topic, or change this one with Kafka's own tools; partitions can never be reduced"})
 }
