@@ -15,9 +15,9 @@ func (a *app) segmentsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "segments",
 		Short: "List what was committed, segment by segment",
-		Long: `List the commits of all logs: how many records, which leaves (the first and the last), how large, under which lock and until when. The names
-of the objects are in --json. The index objects (index.arrow) are plain Arrow IPC files that pyarrow
-and DuckDB read.`,
+		Long: `List the commits of all logs: how many records, which leaves (the first and the last), how large, under which
+lock and until when. The names of the objects are in --json. The index objects (index.arrow) are plain Arrow
+IPC files that pyarrow and DuckDB read.`,
 		Example: `  stele segments
   stele segments --json | jq -r '.segments[].objects[]'`,
 		Args: takes(),
