@@ -117,16 +117,12 @@ func Parse(file []byte) (archive [16]byte, parts []Part, err error) {
 	if !bytes.Equal(digest(file[:headerLen-digestLen], packed), file[headerLen-digestLen:headerLen]) {
 		return archive, nil, badFile("it is damaged: its digest is of other bytes")
 	}
-	body, err := unpack(archive, packed)
-	if err != nil {
-		return archive, nil, err
-	}
-	parts, err = split(body)
+	parts, err = unpack(archive, packed)
 	return archive, parts, err
 }
 
 // unpack reads words and operations, which must be all there is, and puts the parts together.
-func unpack(archive [16]byte, rest []byte) ([]byte, error) {
+func unpack(archive [16]byte, rest []byte) ([]Part, error) {
 	n, size := uvarint(rest)
 	if size == 0 || n > uint64(len(rest)-size)/uint64(wordLen) {
 		return nil, badFile("it ends before its words do")
@@ -143,23 +139,6 @@ func unpack(archive [16]byte, rest []byte) ([]byte, error) {
 		return nil, badFile("%d bytes after its end", in.Len())
 	}
 	return expand(words, ops)
-}
-
-func split(body []byte) (parts []Part, err error) {
-	for at := 0; at < len(body); {
-		if len(parts) == maxParts {
-			return nil, badFile("more than %d parts", maxParts)
-		}
-		kind := body[at]
-		n, size := uvarint(body[at+1:])
-		at += 1 + size
-		if size == 0 || n > uint64(len(body)-at) {
-			return nil, badFile("part %d ends early", len(parts))
-		}
-		parts = append(parts, Part{kind, body[at:][:n:n]})
-		at += int(n)
-	}
-	return parts, nil
 }
 
 // uvarint reads a number in its shortest form; size is 0 if there is none.

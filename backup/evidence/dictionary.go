@@ -21,15 +21,16 @@ writer default
 "}}
 
 — /root 
+— /compactor/default 
 heads","archive":"
-","time":"20
-Z","by":"/root","body":{"version":1,"names":1,"root":"
-Z","by":"/compactor/default","body":{"heads":[{"log":"/0/20Q1","commit":1,"hash":"","checkpoint":"/0/20Q1\n
-
-— /compactor/default \n\n\n— /compactor/default \n"}],"roster":"
+","time":"
+","by":"/root","body":{"version":1,"names":1,"root":"
+","by":"/compactor/default","body":{"heads":[{"log":"/0/202Q1","commit":1,"hash":"","checkpoint":"
+"}],"roster":"
 {"stele":"entry/v1","type":"roster","archive":"`
 
-// dictionary is what packing takes for known.
+// dictionary is what packing takes for known. Its end is the header of a frame of one record.
 func dictionary(archive [16]byte) []byte {
-	return append(hex.AppendEncode([]byte(dictionaryText), archive[:]), archive[:]...)
+	d := append(hex.AppendEncode([]byte(dictionaryText), archive[:]), "STLF\x01\x00\x00\x00"...)
+	return append(append(d, archive[:]...), 0, 0, 0, 0, 1, 0, 0, 0)
 }

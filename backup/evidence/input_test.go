@@ -37,7 +37,7 @@ func TestBadInput(t *testing.T) {
 		"words and nothing":       {trust, wrap(fileArchive(whole), make([]byte, wordLen), stored(nil)), true, "without use"},
 		"more words than bytes":   {trust, wrap(fileArchive(whole), nil, binary.AppendUvarint(nil, 1<<40)), true, "unpack"},
 		"words that are not":      {trust, append(wrap(fileArchive(whole), nil, nil)[:headerLen], 255), true, "damaged"},
-		"an operation of no kind": {trust, wrap(fileArchive(whole), nil, stored([]byte{7})), true, "operation"},
+		"a part without end":      {trust, literally(fileArchive(whole), []byte{7}), true, "operation"},
 		"no trust file":           {nil, whole, false, "trust file"},
 		"evidence as trust file":  {whole, whole, false, "trust file"},
 		"half a trust file":       {trust[:len(trust)/2], whole, false, "trust file"},

@@ -47,7 +47,7 @@ func amongABillion(t testing.TB, x place, inFrame int) (*rangeWorld, []Part) {
 	w := newRangeWorld(t)
 	w.at = w.at.Add(123_456_789)
 	cert := w.realStream()
-	leaf := record.Leaf{Type: record.Plain, Kind: 1, Stream: cert.Stream, Seq: 123_456, Time: w.at.UnixNano(), Class: "default",
+	leaf := record.Leaf{Type: record.Plain, Kind: 1, Stream: cert.Stream, Seq: 123_456, Time: w.at.UnixNano() - 3_210_123_456, Class: "default",
 		ID: someBytes[[16]byte](), Scope: someBytes[[16]byte](), Digest: someBytes[[32]byte](), Slot: 3, Commitment: someBytes[[32]byte](), Buckets: [4]byte{11, 8, 9, 20}}
 	leaf.Clear[record.Operation], leaf.Clear[record.Model] = "chat", "gpt-4o"
 	leafdata := leaf.Append(nil)
@@ -98,7 +98,7 @@ func (w *rangeWorld) realStream() *keyscope.Cert {
 	public, private, err := ed25519.GenerateKey(nil)
 	w.must(err)
 	c := keyscope.Cert{Archive: w.archive, Stream: someBytes[[16]byte](), Time: w.at.UnixNano() - 1_234_567_890_123, BeatEvery: 5000, Durability: keyscope.Spooled,
-		Prev: keyscope.Link{Stream: someBytes[[16]byte](), Seq: 4_711_000, Head: someBytes[[32]byte]()}, Service: "gateway", Software: "logpipe v1.0.0", StreamKey: [32]byte(public)}
+		Prev: keyscope.Link{Stream: someBytes[[16]byte](), Seq: 4_711_000, Head: someBytes[[32]byte]()}, Service: "gateway", Software: "stele logpipe/1", StreamKey: [32]byte(public)}
 	seed := sha256.Sum256([]byte("service"))
 	cert, err := keyscope.SignCert(c, ed25519.NewKeyFromSeed(seed[:]))
 	w.must(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"slices"
 
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/merkle"
@@ -14,20 +13,28 @@ import (
 
 // Most of a file are hashes, keys and halves of signatures: words of 32 random bytes, which do not compress and spoil the
 // compression of what stands between them. So each stands once, as it is, in front; operations put it where it belongs, in
-// the ways in which the formats write it.
+// the ways in which the formats write it. What follows from the rest, above all roots, does not stand there at all.
 
 const wordLen = len(merkle.Hash{})
 
-// Kinds of operations: the low bits of the number that each begins with.
+// Kinds of operations.
 const (
-	opLiteral   = iota // bytes that follow
+	opLiteral   = iota // bytes that follow; none: the part ends
 	opWord             // a word
 	opBase64           // a word in base64
 	opHex              // a word in hexadecimal
 	opSignature        // four bytes that follow and two words, in base64: a signature of a note
-	opKey              // a byte of 1 and a word, in base64: a key of a note
+	opKey              // behind a name and a plus: the id of a key and, in base64, a byte of 1 and a word: a key of a note
+	opProof            // a proof file, up to the root
+	opOther            // see below
+)
 
-	opBits = 3
+// Arguments of opOther.
+const (
+	otherTime   = iota // eight bytes that follow, as a time
+	otherRoster        // the root of so many lines that the part of names behind this one leads to
+	otherEntry         // the hash of the last entry
+	otherHead          // the checkpoint of the last part of kind 2, in JSON; one more: of the part before that, …
 )
 
 const (
@@ -41,33 +48,65 @@ const (
 	certKeys, certBefore       = 37, 138 // in a stream certificate
 )
 
-func operation(kind, argument uint64) uint64 { return argument<<opBits | kind }
+// operation is the number that an operation begins with: even for bytes, of which there are many, and odd for others.
+func operation(kind, argument uint64) uint64 {
+	if kind == opLiteral {
+		return argument << 1
+	}
+	return argument<<4 | (kind-1)<<1 | 1
+}
+
+func operationOf(code uint64) (kind, argument uint64) {
+	if code&1 == 0 {
+		return opLiteral, code >> 1
+	}
+	return code>>1&7 + 1, code >> 4
+}
 
 // condenser makes words and operations.
 type condenser struct {
 	words   []byte
-	place   map[merkle.Hash]int
+	named   int
+	place   map[merkle.Hash]int // among those that were named
 	ops     []byte
 	literal []byte
+
+	told   told
+	heads  map[string]int // checkpoints of parts of kind 2 in JSON, and how many came before
+	roster merkle.Hash    // the root that the part of names behind this one leads to,
+	lines  uint64         // of so many lines; none: it leads nowhere
 }
 
 // condense takes parts apart.
 func condense(parts []Part) (words, ops []byte) {
-	c := &condenser{place: map[merkle.Hash]int{}}
-	for _, p := range parts {
-		c.literal = binary.AppendUvarint(append(c.literal, p.Kind), uint64(len(p.Data)))
-		offsets, text := wordsIn(p)
-		at := 0
-		for _, o := range offsets {
-			c.literal = append(c.literal, p.Data[at:o]...)
-			c.word(opWord, p.Data[o:])
-			at = o + wordLen
+	c := &condenser{place: map[merkle.Hash]int{}, heads: map[string]int{}}
+	for i, p := range parts {
+		c.ops = append(c.ops, p.Kind)
+		if c.lines = 0; i+1 < len(parts) && p.Kind == KindEntry && parts[i+1].Kind == KindNames {
+			c.roster, c.lines = rosterOf(p.Data, parts[i+1].Data)
 		}
-		c.literal = append(c.literal, p.Data[at:text]...)
-		c.text(p.Data[text:])
+		c.part(p)
+		c.flush()
+		c.ops = append(c.ops, opLiteral)
+		c.told.add(p)
+		if p.Kind == KindLog {
+			c.heads[inJSON(c.told.heads[len(c.told.heads)-1])] = len(c.told.heads)
+		}
 	}
-	c.flush()
 	return c.words, c.ops
+}
+
+func (c *condenser) part(p Part) {
+	at := c.proof(p)
+	offsets, text := wordsIn(p)
+	for _, o := range offsets {
+		c.literal = append(c.literal, p.Data[at:o]...)
+		c.word(opWord, p.Data[o:])
+		at = o + wordLen
+	}
+	text = max(text, at)
+	c.literal = append(c.literal, p.Data[at:text]...)
+	c.text(p.Data, text)
 }
 
 func (c *condenser) flush() {
@@ -86,21 +125,31 @@ func (c *condenser) word(kind uint64, b []byte) {
 // ref is how a word is named: 0 is the next one, n the n-th last.
 func (c *condenser) ref(b []byte) uint64 {
 	w := merkle.Hash(b[:wordLen])
-	have := len(c.words) / wordLen
 	if at, ok := c.place[w]; ok {
-		return uint64(have - at)
+		return uint64(c.named - at)
 	}
-	c.place[w] = have
 	c.words = append(c.words, w[:]...)
+	c.name(w)
 	return 0
 }
 
-// text looks for words at the ends of runs of the alphabet of base64. What it misses stays as it is.
-func (c *condenser) text(b []byte) {
-	for at := 0; at < len(b); {
+// name notes a word.
+func (c *condenser) name(w merkle.Hash) {
+	if _, ok := c.place[w]; !ok {
+		c.place[w] = c.named
+		c.named++
+	}
+}
+
+// text looks for words at the ends of runs of the alphabet of base64, and for what stands in quotes and follows from the rest. What it misses stays as it is.
+func (c *condenser) text(b []byte, at int) {
+	for at < len(b) {
 		if !inBase64(b[at]) {
 			c.literal = append(c.literal, b[at])
 			at++
+			if b[at-1] == '"' {
+				at += c.quoted(b[at:])
+			}
 			continue
 		}
 		end := at
@@ -110,7 +159,7 @@ func (c *condenser) text(b []byte) {
 		if end < len(b) && b[end] == '=' {
 			end++
 		}
-		c.run(b[at:end])
+		c.run(b[:end], at)
 		at = end
 	}
 }
@@ -119,8 +168,9 @@ func inBase64(b byte) bool {
 	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '+' || b == '/'
 }
 
-// run writes a run, the end of which may be a word.
-func (c *condenser) run(b []byte) {
+// run writes the run that begins at some place and goes on to the end, which may be a word.
+func (c *condenser) run(text []byte, at int) {
+	b := text[at:]
 	switch raw := ending(b, sigChars); {
 	case len(raw) == keyIDLen+2*wordLen:
 		c.literal = append(c.literal, b[:len(b)-sigChars]...)
@@ -129,16 +179,22 @@ func (c *condenser) run(b []byte) {
 		return
 	case len(b) == hexChars && bytes.Equal(b, bytes.ToLower(b)):
 		if raw, err := hex.DecodeString(string(b)); err == nil {
-			c.word(opHex, raw)
+			c.hex(raw)
 			return
 		}
 	}
+	keyAt := len(b) - hashChars - 1 - 2*keyIDLen // with the id before it
 	switch raw := ending(b, hashChars); {
+	case len(raw) == wordLen && c.lines > 0 && merkle.Hash(raw) == c.roster:
+		c.literal = append(c.literal, b[:len(b)-hashChars]...)
+		c.other(otherRoster)
+		c.ops = binary.AppendUvarint(c.ops, c.lines)
+		c.lines = 0
 	case len(raw) == wordLen:
 		c.literal = append(c.literal, b[:len(b)-hashChars]...)
 		c.word(opBase64, raw)
-	case len(raw) == 1+wordLen && raw[0] == 1:
-		c.literal = append(c.literal, b[:len(b)-hashChars]...)
+	case len(raw) == 1+wordLen && raw[0] == 1 && keyAt >= 0 && string(keyText(text[:at+keyAt], raw[1:])) == string(b[keyAt:]):
+		c.literal = append(c.literal, b[:keyAt]...)
 		c.word(opKey, raw[1:])
 	default:
 		c.literal = append(c.literal, b...)
@@ -211,76 +267,4 @@ func wordsIn(p Part) (offsets []int, text int) {
 		text = 0
 	}
 	return offsets, text
-}
-
-// expand carries out operations. The words MUST all be used, in their order, and differ.
-func expand(words, ops []byte) ([]byte, error) {
-	e := expander{cursor: cursor{b: ops}, words: words, seen: map[merkle.Hash]bool{}}
-	for len(e.b) > 0 && !e.broken {
-		e.step()
-		if len(e.out) > MaxLen {
-			return nil, badFile("it unpacks to more than %d bytes", MaxLen)
-		}
-	}
-	if e.broken || e.used < len(words) {
-		return nil, badFile("an operation that cannot be carried out, or a word without use")
-	}
-	return e.out, nil
-}
-
-type expander struct {
-	cursor // over the operations
-
-	words []byte
-	used  int // bytes of them
-	seen  map[merkle.Hash]bool
-	out   []byte
-}
-
-func (e *expander) step() {
-	code := e.uv()
-	x := code >> opBits
-	switch code & (1<<opBits - 1) {
-	case opLiteral:
-		if x > uint64(len(e.b)) {
-			e.broken = true
-			return
-		}
-		e.out = append(e.out, e.bytes(x)...)
-	case opWord:
-		e.out = append(e.out, e.word(x)...)
-	case opBase64:
-		e.out = base64.StdEncoding.AppendEncode(e.out, e.word(x))
-	case opHex:
-		e.out = hex.AppendEncode(e.out, e.word(x))
-	case opSignature:
-		first := e.word(x)
-		second := e.word(e.uv())
-		e.out = base64.StdEncoding.AppendEncode(e.out, slices.Concat(e.bytes(keyIDLen), first, second))
-	case opKey:
-		e.out = base64.StdEncoding.AppendEncode(e.out, append([]byte{1}, e.word(x)...))
-	default:
-		e.broken = true
-	}
-}
-
-// word is the next word, or one of those before it.
-func (e *expander) word(back uint64) []byte {
-	at := e.used
-	if back > 0 {
-		if back > uint64(e.used/wordLen) {
-			e.broken = true
-			return make([]byte, wordLen)
-		}
-		return e.words[e.used-int(back)*wordLen:][:wordLen]
-	}
-	if at+wordLen > len(e.words) {
-		e.broken = true
-		return make([]byte, wordLen)
-	}
-	w := merkle.Hash(e.words[at:][:wordLen])
-	e.broken = e.broken || e.seen[w]
-	e.seen[w] = true
-	e.used += wordLen
-	return w[:]
 }

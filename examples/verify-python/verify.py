@@ -17,13 +17,15 @@ from bisect import bisect_right
 from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, instant, leaf_hash, need, root_of, sha, split_note, strict_json, verify, written
 from entries import ENVELOPE, body
 from erasure import About, Erasure, gone, read_proofs
+from expand import MAX_LEN, Expander
 from leaf import Leaf
+from names import Names
 from ranges import Range, awaits, complete, in_range
 from records import time
 from times import Times
 from vouch import Policy, Vouch, vouched
 
-MAX_LEN, MAX_PACKED, MAX_PARTS, MAX_ENTRY = 64 << 20, 80 << 20, 1 << 16, 1 << 20
+MAX_PACKED, MAX_ENTRY = 80 << 20, 1 << 20
 RECORD, LOG, FIELDS, SCOPE, STREAM, ENTRY, CONTROL, NAMES, ROOT, ERASED, TRIES, SELECTION, REMOVED = range(1, 14)
 RANGE, SIGNED, COSIGNED, ANCHORED, LOGS, TIMES = 14, 15, 16, 17, 18, 19
 FIELD_NAMES = ["body", "id", "trace", "attributes", "content-type", "zone"]
@@ -51,12 +53,12 @@ writer default
 "}}
 
 — /root 
+— /compactor/default 
 heads","archive":"
-","time":"20
-Z","by":"/root","body":{"version":1,"names":1,"root":"
-Z","by":"/compactor/default","body":{"heads":[{"log":"/0/20Q1","commit":1,"hash":"","checkpoint":"/0/20Q1\\n
-
-— /compactor/default \\n\\n\\n— /compactor/default \\n"}],"roster":"
+","time":"
+","by":"/root","body":{"version":1,"names":1,"root":"
+","by":"/compactor/default","body":{"heads":[{"log":"/0/202Q1","commit":1,"hash":"","checkpoint":"
+"}],"roster":"
 {"stele":"entry/v1","type":"roster","archive":\"""".encode()
 
 
@@ -68,52 +70,16 @@ def parse(data):
         raise Format("version %d is not known here" % data[4])
     if len(data) > MAX_PACKED or sha(data[:24], data[32:])[:8] != data[24:32]:
         raise Format("it is damaged")
-    archive, c, parts = data[8:24], Cursor(data[32:]), []
+    archive, c = data[8:24], Cursor(data[32:])
+    known = DICTIONARY + archive.hex().encode() + b"STLF\1\0\0\0" + archive + struct.pack("<II", 0, 1)
     try:
         words = c.take(32 * c.uv())
-        z = zlib.decompressobj(-15, zdict=DICTIONARY + archive.hex().encode() + archive)
+        z = zlib.decompressobj(-15, zdict=known)
         ops = z.decompress(c.rest(), MAX_LEN + 1)
         need(len(ops) <= MAX_LEN and z.eof and not z.unused_data, "it is too long, ends early, or something follows it")
-        c = Cursor(expand(words, Cursor(ops)))
-        while c.at < len(c.data):
-            need(len(parts) < MAX_PARTS, "too many parts")
-            kind = c.u8()
-            parts.append((kind, c.take(c.uv())))
+        return archive, Expander(words, ops).parts()
     except (Failed, zlib.error) as e:
         raise Format(str(e))
-    return archive, parts
-
-
-def expand(words, ops):
-    """Carries out operations: puts words where they belong."""
-    out, size, used, seen = [], 0, 0, set()
-
-    def word(x):
-        nonlocal used
-        need(x <= used if x else 32 * used < len(words), "no such word")
-        w = words[32 * (used - x) :][:32]
-        if not x:
-            used += 1
-            need(w not in seen, "a word that is there twice")
-            seen.add(w)
-        return w
-
-    while ops.at < len(ops.data):
-        k, x = (lambda code: (code & 7, code >> 3))(ops.uv())
-        if k == 0:
-            b = ops.take(x)
-        elif k == 4:
-            pair = word(x) + word(ops.uv())
-            b = base64.b64encode(ops.take(4) + pair)
-        else:
-            need(k in (1, 2, 3, 5), "an unknown operation")
-            w = word(x)
-            b = {1: w, 2: base64.b64encode(w), 3: w.hex().encode(), 5: base64.b64encode(b"\1" + w)}[k]
-        out.append(b)
-        size += len(b)
-        need(size <= MAX_LEN, "it is too long")
-    need(32 * used == len(words), "a word without use")
-    return b"".join(out)
 
 
 class Entry:
@@ -147,43 +113,6 @@ class Entry:
         else:
             need(kind == SELECTION and self.type == "request" and self.line is None, "a part that is misplaced")
             self.line = part
-
-
-class Names:
-    """A part of kind 8: lines of a roster, and the hashes beside them."""
-
-    def __init__(self, data):
-        c = Cursor(data)
-        self.hashes = [c.take(32) for _ in range(c.uv())]
-        self.indexes = [c.uv() for _ in range(c.uv())]
-        text = c.rest()
-        self.lines = text[:-1].split(b"\n")
-        need(text.endswith(b"\n") and len(self.lines) == len(self.indexes), "another number of lines than of indexes")
-        try:
-            self.text = text[:-1].decode()
-        except UnicodeDecodeError:
-            raise Failed("lines that are no text")
-        need(not any(c < " " and c != "\n" for c in self.text), "lines with control characters")
-        need(all(a < b for a, b in zip(self.indexes, self.indexes[1:])), "names that do not ascend")
-
-    def root(self, size):
-        shown, beside = dict(zip(self.indexes, self.lines)), iter(self.hashes)
-
-        def root(first, end, inside):
-            if not inside:
-                h = next(beside, None)
-                need(h, "a name without all hashes beside it")
-                return h
-            if end - first == 1:
-                return leaf_hash(shown[first])
-            middle = first + (1 << (end - first - 1).bit_length() - 1)
-            left = root(first, middle, [i for i in inside if i < middle])
-            return sha(b"\1", left, root(middle, end, [i for i in inside if i >= middle]))
-
-        need(self.indexes[-1] < size, "a name behind the roster")
-        h = root(0, size, self.indexes)
-        need(next(beside, None) is None, "a hash that no name needs")
-        return h
 
 
 class Removed:
