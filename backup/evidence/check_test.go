@@ -173,31 +173,55 @@ func stored(b []byte) (out []byte) {
 // literally wraps operations as they are, without words.
 func literally(archive [16]byte, ops []byte) []byte { return wrap(archive, nil, stored(ops)) }
 
+// condensedly is a file of these parts in which a byte of the words or operations is changed; nil if it says the same.
+func condensedly(archive [16]byte, parts []Part, at int, change byte) []byte {
+	words, ops := condense(parts)
+	if at %= len(words) + len(ops); at < len(words) {
+		words[at] ^= change
+	} else {
+		ops[at-len(words)] ^= change
+	}
+	file := wrap(archive, words, stored(ops))
+	if _, again, err := Parse(file); err == nil && reflect.DeepEqual(again, parts) {
+		return nil
+	}
+	return file
+}
+
 // changes makes n copies of the fixtures, more of those that take less to check, with one byte changed: outside, where the
-// digest covers all, and inside, packed again.
+// digest covers all, and inside, in the operations or in what they write, packed again.
 func changes(t testing.TB, n int, see func(*mutant)) {
 	t.Helper()
 	share := map[string]int{"bare.evidence": 30, "disclosed.evidence": 25, "many.evidence": 5, "vouched.evidence": 20, "forgotten.evidence": 10, "certificate.evidence": 10}
 	for _, name := range fixtures() {
 		trust, file := load(t, trustOf(name)), load(t, name)
 		_, was := judge(t, trust, file)
-		inside := body(t, file)
+		archive, parts, err := Parse(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside := plain(parts)
 		random := rand.New(rand.NewPCG(1, uint64(len(name))))
 		for i := range n * share[name] / 100 {
 			m := &mutant{trust: trust, was: was}
 			change := byte(1 + random.IntN(255))
-			if i%4 == 0 {
-				at := random.IntN(len(file))
+			switch at := random.IntN(1 << 20); i % 4 {
+			case 0:
+				at %= len(file)
 				m.name, m.file = fmt.Sprintf("%s, byte %d ^ %#x", name, at, change), bytes.Clone(file)
 				m.file[at] ^= change
-			} else {
-				at := random.IntN(len(inside))
+			case 1:
+				m.name, m.file = fmt.Sprintf("%s, byte %d of its operations ^ %#x", name, at, change), condensedly(archive, parts, at, change)
+			default:
+				at %= len(inside)
 				m.name = fmt.Sprintf("%s, byte %d inside ^ %#x", name, at, change)
 				b := bytes.Clone(inside)
 				b[at] ^= change
-				m.file = literally(fileArchive(file), b)
+				m.file = literally(archive, b)
 			}
-			see(m)
+			if m.file != nil {
+				see(m)
+			}
 		}
 	}
 }
@@ -315,7 +339,9 @@ func TestWeakerSeesEquals(t *testing.T) {
 func TestBomb(t *testing.T) {
 	word := make([]byte, wordLen)
 	for name, ops := range map[string][]byte{
-		"long text":  append(binary.AppendUvarint([]byte{KindEntry}, operation(opLiteral, MaxLen)), make([]byte, MaxLen)...),
+		"long text": append(binary.AppendUvarint([]byte{KindEntry}, operation(opLiteral, MaxLen)), make([]byte, MaxLen)...),
+		"checkpoints": slices.Concat(plain([]Part{{KindLog, append([]byte("\n\n"), make([]byte, 1<<16)...)}}), []byte{KindEntry, byte(operation(opHex, 0))},
+			bytes.Repeat([]byte{byte(operation(opOther, otherHead))}, MaxLen>>16)),
 		"many words": append([]byte{KindEntry, byte(operation(opHex, 0))}, bytes.Repeat([]byte{byte(operation(opHex, 1))}, MaxLen/hexChars+1)...),
 	} {
 		packed, err := deflate([16]byte{1}, ops)
