@@ -341,7 +341,7 @@ func TestBomb(t *testing.T) {
 	for name, ops := range map[string][]byte{
 		"long text": append(binary.AppendUvarint([]byte{KindEntry}, operation(opLiteral, MaxLen)), make([]byte, MaxLen)...),
 		"checkpoints": slices.Concat(plain([]Part{{KindLog, append([]byte("\n\n"), make([]byte, 1<<16)...)}}), []byte{KindEntry, byte(operation(opHex, 0))},
-			bytes.Repeat([]byte{byte(operation(opOther, otherHead))}, MaxLen>>16)),
+			bytes.Repeat([]byte{byte(operation(opOther, opHead))}, MaxLen>>16)),
 		"many words": append([]byte{KindEntry, byte(operation(opHex, 0))}, bytes.Repeat([]byte{byte(operation(opHex, 1))}, MaxLen/hexChars+1)...),
 	} {
 		packed, err := deflate([16]byte{1}, ops)

@@ -190,7 +190,7 @@ func (c *condenser) hex(raw []byte) {
 		c.word(opHex, raw)
 		return
 	}
-	c.other(otherEntry)
+	c.other(opEntry)
 	c.name(w)
 }
 
@@ -201,7 +201,7 @@ func (c *condenser) quoted(b []byte) int {
 		return 0
 	}
 	if n, ok := c.heads[string(b[:end])]; ok {
-		c.other(otherHead + uint64(len(c.told.heads)-n))
+		c.other(opHead + uint64(len(c.told.heads)-n))
 		return end
 	}
 	if end > len(time.RFC3339Nano) {
@@ -211,7 +211,7 @@ func (c *condenser) quoted(b []byte) int {
 	if err != nil || timeText(t.UnixNano()) != string(b[:end]) {
 		return 0
 	}
-	c.other(otherTime)
+	c.other(opTime)
 	c.ops = le.AppendUint64(c.ops, uint64(t.UnixNano()))
 	return end
 }

@@ -67,7 +67,7 @@ func operationCases(t testing.TB) map[string][]byte {
 	}
 	text := func(s string) []byte { return append(op(opLiteral, uint64(len(s))), s...) }
 	root := func(n uint64) []byte {
-		return part(KindEntry, op(opOther, otherRoster, binary.AppendUvarint(nil, n)...))
+		return part(KindEntry, op(opOther, opRoster, binary.AppendUvarint(nil, n)...))
 	}
 	proof := op(opProof, 0, 1, 0, 1, 'o')
 	key, fits := []byte(hex.EncodeToString(bytes.Repeat([]byte{7}, wordLen/2))), lines.indexes[len(lines.indexes)-1]+1
@@ -77,7 +77,7 @@ func operationCases(t testing.TB) map[string][]byte {
 		}
 	}
 	return map[string][]byte{
-		"":                             slices.Concat(record, part(KindLog, proof), root(fits), names, part(KindControl, proof), part(KindEntry, op(opOther, otherEntry), op(opOther, otherHead), op(opOther, otherTime, key[:8]...))),
+		"":                             slices.Concat(record, part(KindLog, proof), root(fits), names, part(KindControl, proof), part(KindEntry, op(opOther, opEntry), op(opOther, opHead), op(opOther, opTime, key[:8]...))),
 		"a proof of no record":         part(KindLog, proof),
 		"a proof of no entry":          slices.Concat(record, part(KindControl, proof)),
 		"a proof elsewhere":            slices.Concat(record, part(KindFields, proof)),
@@ -93,11 +93,11 @@ func operationCases(t testing.TB) map[string][]byte {
 		"lines of another roster":      slices.Concat(root(1), names),
 		"a roster, and then not lines": slices.Concat(root(fits), part(KindEntry, text("x"))),
 		"lines that are none":          slices.Concat(root(fits), part(KindNames, text("\x00\x00x\n"))),
-		"two roots":                    slices.Concat(part(KindEntry, op(opOther, otherRoster, byte(fits)), op(opOther, otherRoster, byte(fits))), names),
-		"a root elsewhere":             slices.Concat(part(KindRoot, op(opOther, otherRoster, byte(fits))), names),
-		"a roster that names itself":   slices.Concat(part(KindEntry, op(opOther, otherEntry)), names),
-		"no checkpoint":                slices.Concat(record, part(KindEntry, op(opOther, otherHead))),
-		"a checkpoint before":          slices.Concat(record, part(KindLog, proof), part(KindEntry, op(opOther, otherHead+1))),
+		"two roots":                    slices.Concat(part(KindEntry, op(opOther, opRoster, byte(fits)), op(opOther, opRoster, byte(fits))), names),
+		"a root elsewhere":             slices.Concat(part(KindRoot, op(opOther, opRoster, byte(fits))), names),
+		"a roster that names itself":   slices.Concat(part(KindEntry, op(opOther, opEntry)), names),
+		"no checkpoint":                slices.Concat(record, part(KindEntry, op(opOther, opHead))),
+		"a checkpoint before":          slices.Concat(record, part(KindLog, proof), part(KindEntry, op(opOther, opHead+1))),
 		"a key without plus":           part(KindEntry, text("acme/root"), op(opKey, 0)),
 		"a key and no word":            part(KindEntry, text("acme/root+"), op(opKey, 0)),
 		"a time that ends early":       {KindEntry, 13, 0, 0},

@@ -138,16 +138,16 @@ func (e *expander) proof(index uint64) {
 func (e *expander) other(x uint64) {
 	heads := e.told.heads
 	switch {
-	case x == otherTime:
+	case x == opTime:
 		e.out = append(e.out, timeText(int64(le.Uint64(e.bytes(8))))...)
-	case x == otherRoster && e.kind == KindEntry && e.told.open == nil:
+	case x == opRoster && e.kind == KindEntry && e.told.open == nil:
 		e.told.open = &openRoot{at: len(e.out), lines: e.uv()}
 		e.out = append(e.out, strings.Repeat("=", hashChars)...)
-	case x == otherEntry && e.told.entry != nil:
+	case x == opEntry && e.told.entry != nil:
 		e.name(e.told.entry.hash)
 		e.out = hex.AppendEncode(e.out, e.told.entry.hash[:])
-	case x >= otherHead && x-otherHead < uint64(len(heads)):
-		e.out = append(e.out, inJSON(heads[len(heads)-1-int(x-otherHead)])...)
+	case x >= opHead && x-opHead < uint64(len(heads)):
+		e.out = append(e.out, inJSON(heads[len(heads)-1-int(x-opHead)])...)
 	default:
 		e.broken = true
 	}

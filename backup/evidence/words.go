@@ -31,10 +31,10 @@ const (
 
 // Arguments of opOther.
 const (
-	otherTime   = iota // eight bytes that follow, as a time
-	otherRoster        // the root of so many lines that the part of names behind this one leads to
-	otherEntry         // the hash of the last entry
-	otherHead          // the checkpoint of the last part of kind 2, in JSON; one more: of the part before that, …
+	opTime   = iota // eight bytes that follow, as a time
+	opRoster        // the root of so many lines that the part of names behind this one leads to
+	opEntry         // the hash of the last entry
+	opHead          // the checkpoint of the last part of kind 2, in JSON; one more: of the part before that, …
 )
 
 const (
@@ -187,7 +187,7 @@ func (c *condenser) run(text []byte, at int) {
 	switch raw := ending(b, hashChars); {
 	case len(raw) == wordLen && c.lines > 0 && merkle.Hash(raw) == c.roster:
 		c.literal = append(c.literal, b[:len(b)-hashChars]...)
-		c.other(otherRoster)
+		c.other(opRoster)
 		c.ops = binary.AppendUvarint(c.ops, c.lines)
 		c.lines = 0
 	case len(raw) == wordLen:
