@@ -183,11 +183,7 @@ func seen(w *world, head []byte) []Part {
 }
 
 func (s *seed) file(parts []Part) []byte {
-	var inside []byte
-	for _, p := range parts {
-		inside = append(appendUvarint(append(inside, p.Kind), uint64(len(p.Data))), p.Data...)
-	}
-	return literally(s.archive, inside)
+	return literally(s.archive, plain(parts))
 }
 
 // mutate makes one file of a seed. others are parts of all seeds.
