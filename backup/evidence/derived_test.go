@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -93,6 +94,7 @@ func operationCases(t testing.TB) map[string][]byte {
 		"lines of another roster":      slices.Concat(root(1), names),
 		"a roster, and then not lines": slices.Concat(root(fits), part(KindEntry, text("x"))),
 		"lines that are none":          slices.Concat(root(fits), part(KindNames, text("\x00\x00x\n"))),
+		"lines in another part":        slices.Concat(root(fits), part(KindRemoved, text(string(parts[at(KindNames)].Data)))),
 		"two roots":                    slices.Concat(part(KindEntry, op(opOther, opRoster, byte(fits)), op(opOther, opRoster, byte(fits))), names),
 		"a root elsewhere":             slices.Concat(part(KindRoot, op(opOther, opRoster, byte(fits))), names),
 		"a roster that names itself":   slices.Concat(part(KindEntry, op(opOther, opEntry)), names),
@@ -117,6 +119,8 @@ func TestOperationsRefuse(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+	next := byte(operation(opWord, 0))
+	all = append(all, &mutant{name: "a word twice", trust: trust, file: wrap(archive, bytes.Repeat([]byte{1}, 2*wordLen), stored([]byte{KindEntry, next, next, 0}))})
 	for i, got := range askPython(t, all) {
 		want := "format"
 		if all[i].name == "" {
@@ -124,6 +128,23 @@ func TestOperationsRefuse(t *testing.T) {
 		}
 		if v, _ := judge(t, trust, all[i].file); v.Err != want || got.Err != want {
 			t.Errorf("%q: Go %q, Python %q (%s)", all[i].name, v.Err, got.Err, got.why)
+		}
+	}
+}
+
+// What a file holds comes back, packed again.
+func TestPackedAgain(t *testing.T) {
+	for _, name := range fixtures() {
+		archive, parts, err := Parse(load(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Marshal(archive, parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, back, err := Parse(again); err != nil || !reflect.DeepEqual(back, parts) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
