@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stelelog/stele/internal/frame"
@@ -86,9 +87,13 @@ func (s *spoolSource) forget(all []spool.Lane) {
 				r.Close()
 			}
 			delete(s.readers, lane)
-			delete(s.broken, lane)
 			delete(s.partOf, id)
 			delete(s.since, id)
+		}
+	}
+	for lane := range s.broken {
+		if id, err := transport.LaneID(strings.TrimSuffix(lane, grantsOf)); err == nil && !there[id] {
+			delete(s.broken, lane)
 		}
 	}
 }
@@ -102,6 +107,9 @@ func (s *spoolSource) breaks(lane string, err error) {
 }
 
 func (s *spoolSource) damaged() map[string]error { return s.broken }
+
+// grantsOf marks the grants of a lane among what is damaged: its frames are read all the same.
+const grantsOf = " grants"
 
 // foreignLane is the partition of a lane of another archive: that of none.
 const foreignLane = -2
@@ -193,7 +201,7 @@ func (s *spoolSource) read(ctx context.Context, lane string, from int64, wait ti
 }
 
 func (s *spoolSource) grantsEnd(ctx context.Context) (map[string]int64, error) {
-	return transport.SpoolEnds(s.dir, spool.Grants)
+	return transport.SpoolEnds(s.dir, spool.Grants, func(lane string, err error) { s.breaks(lane+grantsOf, err) })
 }
 
 func (s *spoolSource) committed(ctx context.Context, next map[string]int64) {

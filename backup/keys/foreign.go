@@ -106,6 +106,9 @@ func (g *guard) heldSince() (since time.Time) {
 func (s *Service) removable(ctx context.Context) map[string]int64 {
 	next := map[string]int64{}
 	for lane, at := range s.version.Folded.Lanes {
+		if s.cut[lane] {
+			continue
+		}
 		n, err := s.guard.limit(ctx, s.grants, lane, at.Next, s.now())
 		if err != nil {
 			s.log.Warn("grants that are folded are kept: what lies there cannot be read", "lane", lane, "err", err)

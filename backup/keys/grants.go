@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ type grantSource interface {
 
 // openGrants opens the grants transport that belongs to a frames transport.
 func openGrants(cfg Config, archive [16]byte) (grantSource, error) {
+	if cfg.grants != nil {
+		return cfg.grants, nil
+	}
 	if !strings.HasPrefix(cfg.From, "file:") {
 		frames, grants, err := transport.Open(cfg.From, transport.Access{Username: cfg.Username, Password: cfg.Password, TLS: cfg.TLS, Logger: cfg.Logger})
 		if err != nil {
@@ -62,11 +66,23 @@ func openGrants(cfg Config, archive [16]byte) (grantSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spoolGrants{dir: dir}, nil
+	return &spoolGrants{dir: dir, log: cfg.Logger, broken: map[string]bool{}}, nil
 }
 
-// spoolGrants reads the grants of all lanes of a spool.
-type spoolGrants struct{ dir *spool.Dir }
+// spoolGrants reads the grants of all lanes of a spool. It is not safe for concurrent use.
+type spoolGrants struct {
+	dir    *spool.Dir
+	log    *slog.Logger
+	broken map[string]bool // lanes whose damage was reported
+}
+
+// breaks reports damage, once: it must not keep the grants of other lanes from the key store.
+func (g *spoolGrants) breaks(lane string, err error) {
+	if !g.broken[lane] && g.log != nil {
+		g.log.Error("spool: the grants of a lane are damaged, those behind the damage are not taken in; see 'A spool is damaged' in the operations manual", "lane", lane, "err", err)
+	}
+	g.broken[lane] = true
+}
 
 func (g *spoolGrants) identity(context.Context) (cluster, topic string, err error) {
 	id := g.dir.ID()
@@ -74,7 +90,7 @@ func (g *spoolGrants) identity(context.Context) (cluster, topic string, err erro
 }
 
 func (g *spoolGrants) ends(context.Context) (map[string]int64, error) {
-	return transport.SpoolEnds(g.dir, spool.Grants)
+	return transport.SpoolEnds(g.dir, spool.Grants, g.breaks)
 }
 
 func (g *spoolGrants) read(ctx context.Context, lane string, from int64) ([]message, error) {
@@ -90,6 +106,10 @@ func (g *spoolGrants) read(ctx context.Context, lane string, from int64) ([]mess
 		messages, err = r.Read(e.First, 1<<20)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if errors.Is(err, spool.ErrDamaged) {
+		g.breaks(lane, err)
 		return nil, nil
 	}
 	out := make([]message, 0, len(messages))
@@ -164,9 +184,17 @@ func (g *kafkaGrants) read(ctx context.Context, lane string, from int64) ([]mess
 	if err != nil {
 		return nil, err
 	}
-	b, err := g.client.Fetch(ctx, p, from, 4<<20, 200*time.Millisecond)
+	const wait = 200 * time.Millisecond
+	b, err := g.client.Fetch(ctx, p, from, 4<<20, wait)
 	if errors.Is(err, kafka.ErrOutOfRange) && b.LogStart > from {
-		b, err = g.client.Fetch(ctx, p, b.LogStart, 4<<20, 200*time.Millisecond)
+		if b.LogStart >= b.HighWatermark {
+			return nil, nil // all was removed
+		}
+		b, err = g.client.Fetch(ctx, p, b.LogStart, 4<<20, wait)
+	}
+	for err == nil && len(b.Messages) == 0 && b.Next > from { // markers of somebody's transactions
+		from = b.Next
+		b, err = g.client.Fetch(ctx, p, from, 4<<20, wait)
 	}
 	out := make([]message, 0, len(b.Messages))
 	for _, m := range b.Messages {

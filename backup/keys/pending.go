@@ -21,7 +21,8 @@ type pending struct {
 	intake   *intake
 	judge    *keyring.Admission
 	folded   commit.Source
-	moved    bool // positions
+	moved    bool             // positions
+	again    map[string]int64 // of lanes that were cut: how far they were read again
 	batch    keyring.Batch
 	fold     keyroot.Fold
 	ends     []ended
@@ -42,7 +43,7 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pending{judge: s.version.ring.Admission(), folded: s.version.Folded, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
+	p := &pending{judge: s.version.ring.Admission(), folded: s.version.Folded, again: map[string]int64{}, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
 	if p.deferred, err = s.version.ring.Deferred(ctx); err != nil {
 		return nil, err
 	}
@@ -108,15 +109,19 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 	if !known {
 		p.folded.Lanes[lane] = at
 	}
-	for at.Next < end && !p.full() {
-		messages, err := s.grants.read(ctx, lane, at.Next)
+	next, err := s.resume(ctx, lane, at, end)
+	if err != nil {
+		return err
+	}
+	for next < end && !p.full() {
+		messages, err := s.grants.read(ctx, lane, next)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUnread, err)
 		}
 		if len(messages) == 0 {
 			break
 		}
-		s.guard.note(lane, at.Next, messages, s.now())
+		s.guard.note(lane, next, messages, s.now())
 		var scopes []keyring.Scope
 		var ends []ended
 		fold := p.fold // of what was read before, should this fail
@@ -127,17 +132,17 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 			if end != nil {
 				ends = append(ends, *end)
 			}
-			sum := commit.Hex32(sha256.Sum256(m.Data))
-			at = commit.Lane{Next: m.Pos + 1, Last: &sum}
 		}
 		verdicts, err := p.judge.Admit(ctx, scopes)
 		if err != nil {
 			return err
 		}
 		p.fold, p.ends = fold, append(p.ends, ends...)
-		s.clocks.arrived = later(s.clocks.arrived, messages[len(messages)-1].Time)
+		last := &messages[len(messages)-1]
+		s.clocks.arrived = later(s.clocks.arrived, last.Time)
 		p.take(scopes, verdicts)
-		p.folded.Lanes[lane], p.moved = at, true
+		next = last.Pos + 1
+		s.passed(lane, next, sha256.Sum256(last.Data))
 	}
 	return nil
 }

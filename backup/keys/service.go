@@ -61,6 +61,7 @@ type Config struct {
 	spoil    func(at string, what *keyring.Erasure) // tests: a mistake in what is "chosen", or then "made"
 	step     func(name string) error                // tests: called between steps, an error is a crash
 	now      func() time.Time                       // tests: the clock of this machine
+	grants   grantSource                            // tests: the transport
 }
 
 // Service takes in grants, answers scope ids or tags with wrapped keys, which only readers can open, and erases keys.
@@ -84,8 +85,9 @@ type Service struct {
 	grants  grantSource       // nil without a transport
 	version version
 	pending *pending
-	guard   *guard         // of what other archives have in the transport
-	seen    keydepot.Known // of the control log: those records are there
+	cut     map[string]bool // lanes of the transport that lost what was folded
+	guard   *guard          // of what other archives have in the transport
+	seen    keydepot.Known  // of the control log: those records are there
 
 	clocks   clocks
 	told     told
@@ -155,7 +157,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := s.trust.UnmarshalText(cfg.Trust); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
-	s.guard = newGuard(s.trust.Archive)
+	s.guard, s.cut = newGuard(s.trust.Archive), map[string]bool{}
 	if s.cosigners, err = s.trust.Cosigners(); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}

@@ -83,8 +83,8 @@ func LaneID(lane string) (id [16]byte, err error) {
 	return [16]byte(b), nil
 }
 
-// SpoolEnds are the ends of one log of all lanes.
-func SpoolEnds(dir *spool.Dir, kind spool.Kind) (map[string]int64, error) {
+// SpoolEnds are the ends of one log of all lanes. One that is damaged ends there, and is given to damaged.
+func SpoolEnds(dir *spool.Dir, kind spool.Kind, damaged func(lane string, err error)) (map[string]int64, error) {
 	lanes, err := dir.Lanes()
 	if err != nil {
 		return nil, err
@@ -94,6 +94,11 @@ func SpoolEnds(dir *spool.Dir, kind spool.Kind) (map[string]int64, error) {
 		end, err := dir.End(l.ID, kind)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		var e *spool.Error
+		if errors.Is(err, spool.ErrDamaged) && errors.As(err, &e) {
+			damaged(hex.EncodeToString(l.ID[:]), err)
+			end, err = e.Pos, nil
 		}
 		if err != nil {
 			return nil, err
