@@ -31,7 +31,8 @@ type custody struct {
 	opened  []io.Closer
 }
 
-func openCustody(c Custodians, archive [16]byte) (*custody, error) {
+// openCustody opens the custodians. Those of which existing is true have keys already.
+func openCustody(c Custodians, archive [16]byte, existing func(name string) bool) (*custody, error) {
 	out := &custody{sets: c.Sets, members: map[string]custodian.Custodian{}}
 	for name, url := range c.URLs {
 		id := custodian.Identity{Archive: archive, Name: name}
@@ -40,7 +41,7 @@ func openCustody(c Custodians, archive [16]byte) (*custody, error) {
 		if c.Dial != nil {
 			m, err = c.Dial(url, id)
 		} else {
-			m, err = byurl.Open(url, id, byurl.Options{})
+			m, err = byurl.Open(url, id, byurl.Options{Existing: existing(name)})
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("custodian %s: %w", name, err), out.close())

@@ -171,7 +171,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if cfg.Replica != nil {
 		s.replica = s.depot.Replica(cfg.Replica)
 	}
-	if s.custody, err = openCustody(cfg.Custodians, s.trust.Archive); err != nil {
+	if s.custody, err = openCustody(cfg.Custodians, s.trust.Archive, s.existing(ctx)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -192,6 +192,17 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}
 	return s, nil
+}
+
+// existing says which custodians have keys: those of the newest generation, and all where it cannot be read.
+func (s *Service) existing(ctx context.Context) func(name string) bool {
+	err := s.depot.Refresh(ctx)
+	last, _ := s.depot.State().Last()
+	made := err != nil
+	s.control.View(func(c *control.State) { made = made || last == nil && len(c.KeyRoots) > 0 })
+	return func(name string) bool {
+		return made || last != nil && slices.ContainsFunc(last.Custody.Shares, func(x keyroot.Share) bool { return x.Custodian == name })
+	}
 }
 
 // identify reads the role file.

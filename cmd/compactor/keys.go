@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/worm"
@@ -27,7 +29,23 @@ type keyRole struct {
 	store worm.Store
 	log   *slog.Logger
 	has   atomic.Pointer[keys.Service]
+	fails atomic.Pointer[error] // why the key service does not work, while it is tried again
 }
+
+// beside adds the key service to the parts of a compactor that fail.
+func (k *keyRole) beside(stats func() compact.Stats) func() compact.Stats {
+	return func() compact.Stats {
+		s := stats()
+		if err := k.fails.Load(); err != nil {
+			failing := map[string]error{partKeys: *err}
+			maps.Copy(failing, s.Failing)
+			s.Failing = failing
+		}
+		return s
+	}
+}
+
+const partKeys = "key service"
 
 // stats are the figures of the key service, nil if this process is not it.
 func (k *keyRole) stats() *keys.Stats {
@@ -79,35 +97,62 @@ func (k *keyRole) fold(ctx context.Context) error {
 	return errors.Join(err, service.Close())
 }
 
-// run is the key service as long as ctx lasts; while another process is, it waits to take over.
+// run is the key service as long as ctx lasts; while another process is, it waits to take over. What is wrong with the keys
+// stops no commits: grants wait in the transport.
 func (k *keyRole) run(ctx context.Context) error {
-	for said := false; ; {
+	said := ""
+	for {
 		service, err := k.open(ctx)
 		if err == nil && service == nil {
+			k.fails.Store(nil)
 			k.log.Info("keys are taken in by the process that has the keys folder")
 			return nil
 		}
 		if err == nil {
-			said, err = false, k.serve(ctx, service)
+			said = ""
+			k.fails.Store(nil)
+			err = k.serve(ctx, service)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		switch {
-		case errors.Is(err, custodian.ErrUnavailable):
-			k.log.Error("the key store cannot be opened; trying again", "err", err)
-		case !errors.Is(err, keys.ErrBusy):
+		if err != nil && wrongSetting(err) {
 			return fmt.Errorf("key service: %w", err)
-		case !said:
-			said = true
-			k.log.Info("another process is the key service; waiting to take over", "why", err)
 		}
+		said = k.wait(ctx, said, err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(retryKeys):
 		}
 	}
+}
+
+// wait says why this process is not the key service, unless that was said last, and returns what it said.
+func (k *keyRole) wait(ctx context.Context, said string, err error) string {
+	level, text := slog.LevelError, "the key service does not work and is tried again; commits go on, grants wait in the transport"
+	if errors.Is(err, keys.ErrBusy) {
+		k.fails.Store(nil)
+		level, text = slog.LevelInfo, "another process is the key service; waiting to take over"
+	} else if err != nil {
+		k.fails.Store(&err)
+	}
+	now := text
+	if level == slog.LevelError {
+		now = fmt.Sprint(err)
+	}
+	if now == said {
+		level = slog.LevelDebug
+	}
+	k.log.Log(ctx, level, text, "err", err)
+	return now
+}
+
+// wrongSetting reports whether an error is about how a custodian is named, which waiting does not mend.
+func wrongSetting(err error) bool {
+	opened := new(custodian.Error)
+	return errors.As(err, &opened) && opened.Op == "open" && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) &&
+		!errors.Is(err, custodian.ErrUnavailable)
 }
 
 // serve takes in keys and answers readers until ctx ends or the socket fails.

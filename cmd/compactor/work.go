@@ -93,7 +93,7 @@ func (c *config) serveAll(ctx context.Context, compactor *compact.Compactor, key
 	}
 	if l != nil {
 		log.Info("serving /metrics, /healthz and /readyz", "address", l.Addr().String())
-		g.Go(func() error { return serve(ctx, l, handler(compactor.Stats, keys.stats)) })
+		g.Go(func() error { return serve(ctx, l, handler(keys.beside(compactor.Stats), keys.stats)) })
 	}
 	if c.Tiles != "" {
 		if err := c.serveTiles(ctx, g, keys.store, log); err != nil {

@@ -35,6 +35,8 @@ type Custodian interface {
 type Options struct {
 	// Env looks up a variable of the environment. Nil means os.LookupEnv.
 	Env func(name string) (string, bool)
+	// Existing says that the custodian has keys: a directory that is missing is not made.
+	Existing bool
 }
 
 // Open opens a custodian. Devices are not asked anything yet, so that one that is away at the moment keeps nobody from
@@ -63,6 +65,9 @@ func Open(rawURL string, id custodian.Identity, options Options) (Custodian, err
 			return nil, failed(id, err)
 		}
 		return opened(pkcs11.Open(config, id))
+	}
+	if options.Existing {
+		return opened(file.OpenExisting(p.dir, id))
 	}
 	return opened(file.Open(p.dir, id))
 }

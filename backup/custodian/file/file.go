@@ -43,6 +43,22 @@ func Open(dir string, id custodian.Identity) (*Custodian, error) {
 	return open(dir, id, disk{now: time.Now})
 }
 
+// OpenExisting is Open for a custodian that has keys: a directory that is missing is not made, because an empty one would
+// stand where a backup has to go. Until it is back every call fails with an error that wraps [custodian.ErrUnavailable].
+func OpenExisting(dir string, id custodian.Identity) (*Custodian, error) {
+	path, err := filepath.Abs(dir)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Custodian{dir: path, id: id, disk: disk{now: time.Now}}, id.Check()
+	case err != nil:
+		return nil, &custodian.Error{Custodian: id.Name, Op: "open", Err: err}
+	}
+	return Open(dir, id)
+}
+
 func open(dir string, id custodian.Identity, d disk) (*Custodian, error) {
 	if err := id.Check(); err != nil {
 		return nil, err
@@ -80,7 +96,7 @@ func (c *Custodian) private() error {
 	info, err := os.Stat(c.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the directory is gone, is its disk mounted? %w", custodian.ErrUnavailable, err)
+		return fmt.Errorf("%w: the directory is gone: mount its disk, or put it back from a backup; if there is none, see 'stele recover status': %w", custodian.ErrUnavailable, err)
 	case err != nil:
 		return err
 	case !info.IsDir():
