@@ -184,6 +184,9 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 			return nil, err
 		}
 		if s.signer != nil && !cfg.together {
+			if err := s.mayWrite(); err != nil { // before it keeps the role from one that may
+				return nil, err
+			}
 			release, err := s.grants.take()
 			if err != nil {
 				return nil, err

@@ -30,6 +30,7 @@ type keyRole struct {
 	log   *slog.Logger
 	has   atomic.Pointer[keys.Service]
 	fails atomic.Pointer[error] // why the key service does not work, while it is tried again
+	said  string                // why this process is not the key service, as the log has it; only run uses it
 }
 
 // beside adds the key service to the parts of a compactor that fail.
@@ -98,9 +99,9 @@ func (k *keyRole) fold(ctx context.Context) error {
 }
 
 // run is the key service as long as ctx lasts; while another process is, it waits to take over. What is wrong with the keys
-// stops no commits: grants wait in the transport.
+// or with its identity stops no commits, and does not end the process: grants wait in the transport, another process may have
+// the role, and what is mended here counts at the next try.
 func (k *keyRole) run(ctx context.Context) error {
-	said := ""
 	for {
 		service, err := k.open(ctx)
 		if err == nil && service == nil {
@@ -109,17 +110,15 @@ func (k *keyRole) run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			said = ""
-			k.fails.Store(nil)
 			err = k.serve(ctx, service)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil && wrongSetting(err) {
+		if wrongSetting(err) {
 			return fmt.Errorf("key service: %w", err)
 		}
-		said = k.wait(ctx, said, err)
+		k.waits(ctx, err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -128,24 +127,20 @@ func (k *keyRole) run(ctx context.Context) error {
 	}
 }
 
-// wait says why this process is not the key service, unless that was said last, and returns what it said.
-func (k *keyRole) wait(ctx context.Context, said string, err error) string {
-	level, text := slog.LevelError, "the key service does not work and is tried again; commits go on, grants wait in the transport"
+// waits says why this process is not the key service: in the log once, in the figures until it changes.
+func (k *keyRole) waits(ctx context.Context, err error) {
+	level, text, now := slog.LevelError, "the key service does not work and is tried again; commits go on, grants wait in the transport", fmt.Sprint(err)
 	if errors.Is(err, keys.ErrBusy) {
+		level, text, now = slog.LevelInfo, "another process is the key service; waiting to take over", keys.ErrBusy.Error()
 		k.fails.Store(nil)
-		level, text = slog.LevelInfo, "another process is the key service; waiting to take over"
-	} else if err != nil {
+	} else {
 		k.fails.Store(&err)
 	}
-	now := text
-	if level == slog.LevelError {
-		now = fmt.Sprint(err)
-	}
-	if now == said {
+	if now == k.said {
 		level = slog.LevelDebug
 	}
+	k.said = now
 	k.log.Log(ctx, level, text, "err", err)
-	return now
 }
 
 // wrongSetting reports whether an error is about how a custodian is named, which waiting does not mend.
@@ -162,6 +157,8 @@ func (k *keyRole) serve(ctx context.Context, service *keys.Service) (err error) 
 	if err != nil {
 		return fmt.Errorf("socket of the key service: %w", err)
 	}
+	k.fails.Store(nil)
+	k.said = ""
 	k.has.Store(service)
 	defer k.has.Store(nil)
 	k.log.Info("serving keys", "socket", k.socket())
