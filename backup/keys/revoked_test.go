@@ -86,6 +86,13 @@ func TestRevokedKeyService(t *testing.T) {
 		if s, err := keys.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "it was revoked") {
 			t.Errorf("opened after it was revoked: %v, %v", s, err)
 		}
+		beside := w.open(w.config())
+		cfg = w.config()
+		cfg.Identity = role // it does not ask for the role, so it says what is wrong with it and is in nobody's way
+		if _, err := keys.Open(t.Context(), cfg); errors.Is(err, keys.ErrBusy) || err == nil || !strings.Contains(err.Error(), "it was revoked") {
+			t.Errorf("opened after it was revoked, beside another: %v", err)
+		}
+		w.must(beside.Close())
 		last, _ := w.depot().State().Last()
 		w.must(first.Fold(t.Context())) // bob, and under the new policy
 		for _, size := range []uint64{made, w.log().Size()} {
