@@ -37,7 +37,7 @@ func TestTransportForgets(t *testing.T) {
 	a.once(keys)
 	report := a.verify(VerifyOptions{Reader: a.reader(keys)})
 	wantExit(t, report, 11)
-	wantFault(t, report.Faults, "completeness", "stream ", "missing seq [3-5]")
+	wantFault(t, report.Faults, "completeness", "stream ", "missing seq 3-5")
 	wantFault(t, report.Notices, "completeness", "lane ", "removed these messages")
 	if report.Opened != 3 {
 		t.Errorf("%d records, want 3", report.Opened)

@@ -147,7 +147,7 @@ func TestSuccession(t *testing.T) {
 			s.dead.encode(s.dead.draft(some(2)...))
 			s.dead.send(some(1)...)
 			s.successor(s.link()).recovers(s.link())
-		}, false, "recovered", []string{"missing seq [4-5]"}},
+		}, false, "recovered", []string{"missing seq 4-5"}},
 		{"closed", keyscope.Memory, func(s *succession) {
 			at := s.link()
 			s.dead.close()

@@ -41,7 +41,7 @@ func TestTransport(t *testing.T) {
 			s.encode(s.draft(some(4)...))
 			s.send(some(2)...)
 			s.close()
-		}, 11, []string{"missing seq [4-7]"}, 5, 0},
+		}, 11, []string{"missing seq 4-7"}, 5, 0},
 		{"late frames fill a gap from the middle", func(a *testArchive, s *testStream) {
 			s.send(some(3)...)
 			late := [][]byte{s.encode(s.draft(some(1)...)), s.encode(s.draft(some(2)...)), s.encode(s.draft(some(1)...))}
