@@ -161,7 +161,7 @@ func (k *keyCheck) lostRoot(root control.RootRef) (lost bool) {
 	k.v.a.control.View(func(s *control.State) {
 		for i := range s.KeyRoots {
 			r := &s.KeyRoots[i]
-			lost = lost || r.N == root.N && r.Hash == root.Hash && keydepot.Excused(s, k.depot.State(), root, r.Generation)
+			lost = lost || r.N == root.N && r.Hash == root.Hash && keydepot.Excused(s, k.depot.State(), root)
 		}
 	})
 	return lost

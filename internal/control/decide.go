@@ -95,7 +95,8 @@ func (s *State) checkRecovery(r *Recovery) error {
 		if k.Generation > r.Generation && s.BindsRoot(k.By, k.N) {
 			return refuse(whyInvalid, "record %d would stand in for one of generation %d, and it is of generation %d", r.N, k.Generation, r.Generation)
 		}
-		known[RootRef{k.N, k.Hash}] = k.Generation == r.Generation
+		ref := RootRef{k.N, k.Hash}
+		known[ref] = known[ref] || k.Generation == r.Generation // what another key service says of it takes nothing away
 	}
 	for i := range s.Erasures {
 		if e := &s.Erasures[i]; e.To > r.Generation && s.BindsRoot(e.By, e.Root.N) {

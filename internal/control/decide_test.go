@@ -504,6 +504,24 @@ func TestIntake(t *testing.T) {
 	if in, _ := p.IntakeOf(week); in.Week != week {
 		t.Errorf("intake key of this week: %d", in.Week)
 	}
+	w.wrong("invalid", w.sign("keyservice/default", TypeIntake, IntakeKeys{[]Intake{}}))
+	ahead := IntakeKeys{[]Intake{{Week: week + 500, Key: key}}}
+	w.wrong("invalid", w.signAt("keyservice/default", TypeIntake, w.now.Add(499*7*24*time.Hour), ahead)) // dated ahead
+
+	// What a key service announced that is none any more, another one may announce anew; what is not to come stays.
+	other := append([]byte{1}, key[1:]...)
+	anew := IntakeKeys{[]Intake{{Week: week + 1, Key: other}}}
+	propose := w.propose(func(p *Policy) { p.KeyServices = w.named("keyservice", "second") })
+	w.wrong("invalid", w.sign("keyservice/default", TypeIntake, anew))
+	id := w.must(w.sign(anna, TypeRequest, propose))
+	w.must(w.approve(anna, id))
+	w.must(w.approve(bert, id))
+	w.wrong("invalid", w.sign("keyservice/second", TypeIntake, IntakeKeys{[]Intake{{Week: week, Key: other}}}))
+	w.must(w.sign("keyservice/second", TypeIntake, anew))
+	if in, _ := w.state.Policy().IntakeOf(week + 1); in.Key[0] != 1 {
+		t.Error("the key of the service that is none any more is still there")
+	}
+	w.wrong("invalid", w.sign("keyservice/second", TypeIntake, IntakeKeys{[]Intake{{Week: week + 1, Key: key}}}))
 }
 
 func TestErasable(t *testing.T) {

@@ -57,7 +57,11 @@ func (s *State) planFact(l *Listed, at time.Time) (func(), error) {
 	case TypeRoster:
 		return into(l, s.checkRoster, func(*Roster) { s.rosters = append(s.rosters, l.Hash) })
 	case TypeIntake:
-		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, l.Time) }, func(k *IntakeKeys) { s.addIntake(k, l.Hash) })
+		made := l.Time
+		if at.Before(made) { // nobody announces from the future
+			made = at
+		}
+		return into(l, func(k *IntakeKeys) error { return s.checkIntake(k, made) }, func(k *IntakeKeys) { s.addIntake(k, l.By) })
 	case TypeKeyRoot:
 		return into(l, nil, func(k *KeyRoot) {
 			s.KeyRoots = append(s.KeyRoots, LoggedKeyRoot{*k, l.By})
@@ -173,12 +177,15 @@ func (s *State) checkReadKey(k *ReadKey) error {
 }
 
 // checkIntake accepts keys of weeks that have none, not too far ahead; and those of weeks to come in the place of others
-// that were announced before a recovery, which may have lost their private halves.
+// that were announced before a recovery, which may have lost their private halves, or by a key service that is none any more.
 func (s *State) checkIntake(k *IntakeKeys, made time.Time) error {
+	if len(k.Weeks) == 0 {
+		return refuse(whyInvalid, "no intake key is announced")
+	}
 	last := 0
 	for _, w := range k.Weeks {
 		known := slices.ContainsFunc(s.Policy().Intake, func(have Intake) bool { return have.Week == w.Week }) &&
-			(w.Week <= keyscope.Week(made) || s.intakeAt[w.Week] >= s.recovered)
+			(w.Week <= keyscope.Week(made) || s.announced[w.Week].at >= s.recovered && s.serves(s.announced[w.Week].by))
 		if known || int(w.Week) <= last || len(w.Key) != intakeKeySize || w.Week > keyscope.Week(made)+maxWeeks {
 			return refuse(whyInvalid, "intake key of week %d: there is one, or it is out of order, of a wrong length, or too far ahead", w.Week)
 		}
@@ -194,14 +201,25 @@ const (
 	intakeKeySize = 1184 + 32
 )
 
-func (s *State) addIntake(k *IntakeKeys, entry commit.Hex32) {
+// announced is an intake key as the log got to know it.
+type announced struct {
+	at uint64 // size of the log
+	by string // empty: the policy root
+}
+
+// serves reports whether a name is that of a key service of the policy, or of the policy root.
+func (s *State) serves(by string) bool {
+	return by == "" || slices.ContainsFunc(s.Policy().KeyServices, func(k Named) bool { return vkeyName(k.Key) == by })
+}
+
+func (s *State) addIntake(k *IntakeKeys, by string) {
 	now := s.Policies[len(s.Policies)-1]
 	next := *now.Policy
 	next.Version++ // a policy made from the one before does not follow
 	next.Intake = slices.Clone(next.Intake)
 	for _, w := range k.Weeks {
 		next.Intake = append(slices.DeleteFunc(next.Intake, func(have Intake) bool { return have.Week == w.Week }), w)
-		s.intakeAt[w.Week] = s.Size()
+		s.announced[w.Week] = announced{s.Size(), by}
 	}
 	s.Policies = append(s.Policies, InForce{s.Size(), now.Entry, now.Single, &next})
 }

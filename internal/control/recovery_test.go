@@ -62,6 +62,9 @@ func TestRecoveryAsked(t *testing.T) {
 	}
 	w.must(w.asked(w.recovery()))
 	w.now = w.now.Add(time.Second)
+	w.must(w.sign("keyservice/default", TypeKeyRoot, KeyRoot{N: 3, Hash: commit.Hex32{3}, Generation: 0})) // a lie about it
+	w.must(w.asked(w.recovery()))
+	w.now = w.now.Add(time.Second)
 	w.must(w.sign("keyservice/default", TypeKeyRoot, KeyRoot{N: 4, Hash: commit.Hex32{4}, Generation: 2}))
 	w.wrong("invalid", w.asked(w.recovery())) // generation 1 is left
 }

@@ -44,8 +44,8 @@ type State struct {
 	refused  map[commit.Hex32]bool
 	refusals map[string]int // by day and author
 
-	intakeAt  map[uint16]uint64 // size of the log when a key service announced the intake key of a week
-	recovered uint64            // size of the log when the last recovery of the key store was done
+	announced map[uint16]announced // intake keys, by week
+	recovered uint64               // size of the log when the last recovery of the key store was done
 	reckoning Reckoning
 	revoked   map[string]revokedKey // by vkey
 	dead      map[string]uint64     // generation, all before which are destroyed, by the key name of who says so
@@ -91,7 +91,7 @@ func NewState(t identity.Trust) (*State, error) {
 	}
 	return &State{Trust: t, log: log, root: root, Heads: map[string][]LoggedHead{}, newest: map[string]map[string][]logHead{}, known: map[commit.Hex32]bool{}, roots: map[uint64]merkle.Hash{},
 		made: map[string]bool{}, refused: map[commit.Hex32]bool{}, refusals: map[string]int{},
-		intakeAt: map[uint16]uint64{}, revoked: map[string]revokedKey{}, dead: map[string]uint64{}}, nil
+		announced: map[uint16]announced{}, revoked: map[string]revokedKey{}, dead: map[string]uint64{}}, nil
 }
 
 // Size is the number of entries.

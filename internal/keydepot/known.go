@@ -39,7 +39,7 @@ func Missing(c *control.State, k *keyroot.State, from, to Known) (gone []Gone) {
 	}
 	add := func(root control.RootRef, generation uint64, by string, first bool) {
 		there := k.Require(root.N, root.Hash) == nil
-		if there && generation <= newest || !first && generation <= newest && Excused(c, k, root, generation) {
+		if there && generation <= newest || !first && generation <= newest && Excused(c, k, root) {
 			return
 		}
 		gone = append(gone, Gone{root, generation, first || generation > newest, c.BindsRoot(by, root.N)})
@@ -54,10 +54,11 @@ func Missing(c *control.State, k *keyroot.State, from, to Known) (gone []Gone) {
 	return gone
 }
 
-// Excused reports whether two approvers have decided that a record of a generation is lost.
-func Excused(c *control.State, k *keyroot.State, root control.RootRef, generation uint64) bool {
+// Excused reports whether two approvers have decided that a record is lost. Its hash says which one; of what generation it was,
+// anybody who was a key service can claim.
+func Excused(c *control.State, k *keyroot.State, root control.RootRef) bool {
 	return slices.ContainsFunc(k.Recoveries(), func(x keyroot.Recovered) bool {
-		return x.Generation == generation && slices.Contains(x.Lost, keyroot.Lost{N: root.N, Hash: root.Hash}) && CheckRecovery(c, &x) == nil
+		return slices.Contains(x.Lost, keyroot.Lost{N: root.N, Hash: root.Hash}) && CheckRecovery(c, &x) == nil
 	})
 }
 
