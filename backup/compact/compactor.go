@@ -125,10 +125,9 @@ func Open(ctx context.Context, cfg Config) (*Compactor, error) {
 	if _, err := c.control.CommitKeys(c.signer.Name()); err != nil {
 		return nil, err
 	}
-	if most := max(1, int(c.control.Policy().Partitions)); len(c.cfg.Partitions) > 0 {
-		if p := slices.Max(c.cfg.Partitions); p >= most || slices.Min(c.cfg.Partitions) < 0 {
-			return nil, fmt.Errorf("partitions: the archive has %d, numbered 0 to %d, and %d is none of them", most, most-1, p)
-		}
+	most := max(1, int(c.control.Policy().Partitions))
+	if i := slices.IndexFunc(c.cfg.Partitions, func(p int) bool { return p < 0 || p >= most }); i >= 0 {
+		return nil, fmt.Errorf("partitions: the archive has %d, numbered 0 to %d, and %d is none of them", most, most-1, c.cfg.Partitions[i])
 	}
 	return c, nil
 }

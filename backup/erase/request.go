@@ -93,11 +93,11 @@ func (d *Desk) Release(ctx context.Context, hold string) (*Filed, error) {
 
 // asked fails if a request for the same waits for approvals, in the log or in the inbox.
 func (d *Desk) asked(ctx context.Context, same func(*control.RequestBody) bool) error {
-	var found *commit.Hex32
+	var found commit.Hex32
 	d.log.View(func(s *control.State) {
 		for _, r := range s.Requests {
 			if r.Standing == control.Pending && !r.Expired(d.now()) && same(&r.RequestBody) {
-				found = &r.ID
+				found = r.ID
 			}
 		}
 	})
@@ -108,11 +108,10 @@ func (d *Desk) asked(ctx context.Context, same func(*control.RequestBody) bool) 
 	for _, entry := range entries {
 		var body control.RequestBody
 		if e, err := control.ParseEntry(entry); err == nil && e.Type == control.TypeRequest && e.Into(&body) == nil && same(&body) {
-			id := commit.Hex32(commit.Hash([]byte(entry)))
-			found = &id
+			found = commit.Hash([]byte(entry))
 		}
 	}
-	if found == nil {
+	if found == (commit.Hex32{}) {
 		return nil
 	}
 	return fmt.Errorf("this was asked for already and waits for approvals: request %s; approve that one, 'stele erase status' shows it", found)

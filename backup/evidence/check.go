@@ -96,8 +96,8 @@ type entryGroup struct {
 
 // Check says what a file shows to whoever trusts the trust file. An error that wraps [ErrFormat] says that the file
 // cannot be read; a [*FailedError], that something in it does not hold. Then there is no report: a file shows all that it
-// claims, or nothing. It fetches nothing, takes time in proportion to what the file
-// unpacks to, and holds at most some twenty times as much.
+// claims, or nothing. It fetches nothing, takes time in proportion to what the file unpacks to, and holds at most some
+// twenty times as much.
 func Check(trust, file []byte) (*Report, error) {
 	c := &checker{streams: map[[16]byte]*keyscope.Cert{}, places: map[leafOf]leafPlace{}, told: map[[16]byte]bool{},
 		timesBy: map[string]*timesPart{}, byHead: map[string]*loggedHead{}, byCommit: map[commit.Hex32]*loggedHead{}}

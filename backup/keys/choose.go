@@ -15,7 +15,8 @@ import (
 // kilobyte for each. What is left goes in the generations that follow.
 const maxChosen = 1 << 15
 
-// forgetMost is how many spent paths go beside one scope that may be chosen: each takes a tenth of its memory.
+// forgetMost is how many spent paths go for each scope that may be chosen: of these a path is held, of a scope all that leads to
+// it.
 const forgetMost = 8
 
 // choice is what is known of the scopes that a batch has met so far.

@@ -21,7 +21,7 @@ type app struct {
 	json      bool
 	answered  bool   // the object of --json was written
 	unread    string // why keys were given out without the newest grants
-	closed    alike  // records that were named because they do not open
+	closed    *alike // records that were named because they do not open
 	streaming bool   // stdout carries records, so the answer goes to stderr
 }
 

@@ -101,7 +101,7 @@ func (r requestAnswer) print(w io.Writer) {
 		fmt.Fprintln(w, "blind     without the request file nothing shows whom it is about: --file FILE does, and 'stele erase reject' takes an approval back")
 	}
 	if q.Waits {
-		fmt.Fprintln(w, "what you said just now waits in the inbox: a compactor that runs takes it in within seconds, 'compactor --once' at once")
+		fmt.Fprintln(w, "what you said just now waits in the inbox: "+takenIn)
 	}
 }
 
@@ -210,9 +210,9 @@ func (s statusAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "clock: %s\n", word)
 	}
 	if s.Waiting > 0 {
-		fmt.Fprintf(w, "inbox: %s: a compactor that runs takes it in within seconds, 'compactor --once' at once\n", count(s.Waiting, "entry"))
+		fmt.Fprintf(w, "inbox: %s: %s\n", count(s.Waiting, "entry"), takenIn)
 	}
-	kinds := alike{}
+	kinds := newAlike()
 	for _, r := range slices.Backward(s.Refused) { // the newest first
 		if kinds.one(r.Type + r.By + r.Why) {
 			fmt.Fprintf(w, "refused: %s entry of %s on %s: %s\n", r.Type, whom(r.By), r.Time.Format(time.RFC3339), r.Why)

@@ -139,7 +139,7 @@ func (p *policyAnswer) printProposed(w io.Writer) {
 		fmt.Fprintf(w, "next      %s\n", approveNext("policy", q.ID))
 	}
 	if p.Inbox > 0 {
-		fmt.Fprintf(w, "\ninbox     %s: a compactor that runs takes it in within seconds, 'compactor --once' at once\n", count(p.Inbox, "entry"))
+		fmt.Fprintf(w, "\ninbox     %s: %s\n", count(p.Inbox, "entry"), takenIn)
 	}
 }
 

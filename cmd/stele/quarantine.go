@@ -119,7 +119,7 @@ func writeNew(path string, data []byte) error {
 }
 
 func (q *quarantineAnswer) print(w io.Writer) {
-	rows, kinds, reasons := [][]string{{"TIME", "LANE", "OFFSET", "SIZE", "SHA-256", "REASON"}}, alike{}, map[string]int{}
+	rows, kinds, reasons := [][]string{{"TIME", "LANE", "OFFSET", "SIZE", "SHA-256", "REASON"}}, newAlike(), map[string]int{}
 	for _, m := range q.Messages {
 		reasons[m.Reason]++
 		if !kinds.one(m.Reason) {
@@ -137,7 +137,7 @@ func (q *quarantineAnswer) print(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "%s in quarantine, %s kept\n", count(len(q.Messages), "message"), grouped(q.Kept))
-	kinds = alike{}
+	kinds = newAlike()
 	for _, b := range q.Broken {
 		if kinds.one(b) {
 			fmt.Fprintln(w, "does not open: "+printable(b, 300))

@@ -37,12 +37,25 @@ func (s topicSink) write(ctx context.Context, f *backup.Found, line []byte) erro
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("record %s, %s leaf %d: %w", f.ID, f.Log, f.Index, err)
-	if large := new(republish.TooLargeError); errors.As(err, &large) {
-		return hinted(err, fmt.Sprintf("all before this record is published; set max.message.bytes to %d or more and run the same command again: with --resume FILE it goes on at this record. "+
+	return notWritten(f, err)
+}
+
+// notWritten says which record the topic did not take, as far as that is known, and what to do.
+func notWritten(f *backup.Found, err error) error {
+	large := new(republish.TooLargeError)
+	switch tooLarge := errors.As(err, &large); {
+	case tooLarge && large.Limit == 0: // it refused what was collected: this record, or one before it
+		return hinted(err, fmt.Sprintf("it is one of the last records up to %s, %s leaf %d; set max.message.bytes to %d or more and run the same command again: with --resume FILE it goes on "+
+			"behind what was published. Or restore to a directory, which takes it", f.ID, f.Log, f.Index, large.Size))
+	case tooLarge:
+		return hinted(located(f, err), fmt.Sprintf("all before this record is published; set max.message.bytes to %d or more and run the same command again: with --resume FILE it goes on at this record. "+
 			"Or restore to a directory, which takes it", large.Size))
 	}
-	return notPublished(err)
+	return notPublished(located(f, err))
+}
+
+func located(f *backup.Found, err error) error {
+	return fmt.Errorf("record %s, %s leaf %d: %w", f.ID, f.Log, f.Index, err)
 }
 
 func (s topicSink) flush(ctx context.Context, state *restoreState) error {

@@ -71,21 +71,31 @@ func printable(s string, most int) string {
 }
 
 // alike counts lines that differ in numbers, ids and hashes only.
-type alike map[string]int
+type alike struct {
+	numbers *regexp.Regexp
+	seen    map[string]int
+}
+
+func newAlike() *alike {
+	return &alike{regexp.MustCompile(`[0-9a-f]{8,}|[0-9]+`), map[string]int{}}
+}
+
+// takenIn says when the entries of the inbox come into the control log.
+const takenIn = "a compactor that runs takes it in within seconds, 'compactor --once' at once"
 
 // maxAlike is how many such lines are printed.
 const maxAlike = 10
 
 // one reports whether a line is still to be printed.
-func (a alike) one(line string) bool {
-	kind := regexp.MustCompile(`[0-9a-f]{8,}|[0-9]+`).ReplaceAllString(line, "#")
-	a[kind]++
-	return a[kind] <= maxAlike
+func (a *alike) one(line string) bool {
+	kind := a.numbers.ReplaceAllString(line, "#")
+	a.seen[kind]++
+	return a.seen[kind] <= maxAlike
 }
 
 // more is how many lines were not printed.
-func (a alike) more() (n int) {
-	for _, seen := range a {
+func (a *alike) more() (n int) {
+	for _, seen := range a.seen {
 		n += max(0, seen-maxAlike)
 	}
 	return n

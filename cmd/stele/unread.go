@@ -14,7 +14,7 @@ func (a *app) notOpened(e *backup.RecordError) {
 		return
 	}
 	if a.closed == nil {
-		a.closed = alike{}
+		a.closed = newAlike()
 	}
 	if a.closed.one(e.Err.Error()) {
 		fmt.Fprintf(a.stderr, "unreadable: %v\n", e)

@@ -205,7 +205,7 @@ func printFaults(w io.Writer, heading string, faults []backup.Fault, all uint64)
 		return
 	}
 	fmt.Fprintf(w, "\n%s:\n", heading)
-	shown, kinds := uint64(0), alike{}
+	shown, kinds := uint64(0), newAlike()
 	for _, f := range faults {
 		if shown == maxFaults {
 			break

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,14 +75,12 @@ func (s *Settings) OpenReplica(ctx context.Context) (worm.Store, error) {
 	if s.Replica == s.Archive {
 		return nil, errors.New("replica: it is the archive itself; name a store at another place, or none")
 	}
-	if dir, ok := strings.CutPrefix(s.Replica, "file://"); ok {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("replica: the directory %s is missing: mount what belongs there or, if the replica is new, make it empty; %s: %w",
-				dir, s.Origin("replica"), fs.ErrNotExist)
-		}
-	}
 	store, err := location.Open(ctx, s.Replica, location.Options{})
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // what location says of an archive that is missing would mislead
+		return nil, fmt.Errorf("replica: %s is missing: mount what belongs there or, if the replica is new, make it empty; %s: %w",
+			location.Redact(s.Replica), s.Origin("replica"), fs.ErrNotExist)
+	case err != nil:
 		return nil, fmt.Errorf("replica: %w", err)
 	}
 	return store, nil
