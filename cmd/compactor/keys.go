@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -143,10 +144,11 @@ func (k *keyRole) waits(ctx context.Context, err error) {
 	k.log.Log(ctx, level, text, "err", err)
 }
 
-// wrongSetting reports whether an error is about how a custodian is named, which waiting does not mend.
+// wrongSetting reports whether an error is about how a custodian is named, or about a socket where none can be, which waiting
+// does not mend.
 func wrongSetting(err error) bool {
 	opened := new(custodian.Error)
-	return errors.As(err, &opened) && opened.Op == "open" && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) &&
+	return errors.Is(err, syscall.EINVAL) || errors.As(err, &opened) && opened.Op == "open" && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) &&
 		!errors.Is(err, custodian.ErrUnavailable)
 }
 
