@@ -151,32 +151,40 @@ func (o *outbox) accept(n int, arrived bool) (done []*item) {
 	for _, it := range done {
 		bytes += it.size()
 		it.data = nil
+		if arrived {
+			o.count(it)
+		}
 	}
 	o.bytes -= bytes
 	if o.parked = nil; !arrived {
 		o.parked = done[n-1]
 	}
-	o.mu.Unlock()
 	o.memory.release(bytes)
+	o.mu.Unlock()
 	for _, it := range done {
 		it.settle(onSpooled, nil)
-	}
-	if arrived {
-		o.arrived(done)
+		if arrived {
+			it.settle(onAcked, nil)
+		}
 	}
 	token(o.freed)
 	return done
+}
+
+// count notes that an item is at the destination, before anybody can learn of it. Requires mu.
+func (o *outbox) count(it *item) {
+	it.arrived = true
+	o.acked.Add(uint64(it.records))
 }
 
 // arrived counts items that are at the destination, and answers who waits for that.
 func (o *outbox) arrived(items []*item) {
 	o.mu.Lock()
 	for _, it := range items {
-		it.arrived = true
+		o.count(it)
 	}
 	o.mu.Unlock()
 	for _, it := range items { // nothing is attached to them any more
-		o.acked.Add(uint64(it.records))
 		it.settle(onAcked, nil)
 	}
 }

@@ -127,9 +127,8 @@ func (s *stream) open(recovered *record.RecoveredDetail) error {
 
 // send takes a sealed message.
 func (s *stream) send(it *item) {
-	records := uint64(it.records) // read before the transport has it, which may let one item stand for several
+	s.sealed.Add(uint64(it.records)) // before the transport has it, which may let one item stand for several
 	s.out.push(it)
-	s.sealed.Add(records)
 	s.next.Store(s.sealer.next)
 }
 
