@@ -56,7 +56,7 @@ func (s *Service) beat(ctx context.Context) error {
 	if now.Sub(newest.Time) < beatEvery || !s.clocks.beaten.IsZero() && now.Sub(s.clocks.beaten) < beatEvery {
 		return nil
 	}
-	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
+	if err := s.sayRoot(ctx); err != nil {
 		return err
 	}
 	s.clocks.beaten = now

@@ -69,9 +69,3 @@ func Create(ctx context.Context, cfg Config, intake map[uint16][]byte) (entry st
 	}
 	return control.Sign(s.trust.Archive, control.TypeKeyRoot, s.now(), s.rootEntry(), s.signer)
 }
-
-// rootEntry is what the control log is told of the newest record.
-func (s *Service) rootEntry() control.KeyRoot {
-	v := &s.version
-	return control.KeyRoot{N: v.N, Hash: v.hash, Generation: v.Generation, Live: v.Live, Commitment: v.Commitment, Folded: v.Folded, Arrived: s.clocks.arrived.UTC(), Dead: s.deadBefore()}
-}

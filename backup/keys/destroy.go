@@ -212,7 +212,7 @@ func (s *Service) destroyRest(ctx context.Context) error {
 		}
 		body := control.Destroyed{Erased: e.Entry, Custody: destructions(out.Generations), Watermark: out.Watermark}
 		body.Archive, body.Open = out.archive()
-		if err := s.drop(ctx, control.TypeDestroyed, body); err != nil {
+		if err := s.say(ctx, e.Entry, control.TypeDestroyed, s.now(), body); err != nil {
 			return err
 		}
 		s.requests.reported[e.Entry] = true

@@ -82,3 +82,6 @@ func (t *Topic) take() (func() error, error) { return func() error { return nil 
 func (t *Topic) run(ctx context.Context, work func(context.Context) error) error { return work(ctx) }
 
 func (t *Topic) close() {}
+
+// RepeatEvery is after how long an entry that is not in the log is said again.
+const RepeatEvery = repeatEvery

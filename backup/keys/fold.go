@@ -1,13 +1,11 @@
 package keys
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/stelelog/stele/internal/control"
@@ -22,8 +20,6 @@ const (
 	// intakeAhead is for how many weeks there are intake keys, and intakeLow for how many there are at least.
 	intakeAhead = 26
 	intakeLow   = 20
-	// tellEvery is how often the control log is told of a root record that only folds.
-	tellEvery = time.Hour
 )
 
 // errReadOnly says that the service was opened without an identity.
@@ -266,66 +262,4 @@ func newIntakeKey(week uint16) (k keyring.IntakeKey, err error) {
 	}
 	sum := sha256.Sum256(key.PublicKey().Bytes())
 	return keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)}, nil
-}
-
-// told is what the control log was last told.
-type told struct {
-	at     time.Time // when that was of a root record
-	record uint64
-	late   int    // of the depot's records about late grants, those that it has
-	week   uint16 // first of the intake weeks that wait in its inbox
-}
-
-// tell drops entries into the inbox of the control log: the newest root record, so that nobody can take it away unseen,
-// and intake keys that writers do not know of. Requires mu.
-func (s *Service) tell(ctx context.Context) error {
-	if err := errors.Join(s.announce(ctx), s.tellLate(ctx)); err != nil {
-		return err
-	}
-	v := &s.version
-	if s.told.at.IsZero() {
-		s.control.View(func(c *control.State) {
-			if n := len(c.KeyRoots); n > 0 && c.KeyRoots[n-1].Hash == v.hash {
-				s.told.at, s.told.record = s.now(), v.N
-			}
-		})
-	}
-	if s.told.record == v.N && !s.told.at.IsZero() || v.Erased == nil && v.Recovery == nil && s.now().Sub(s.told.at) < tellEvery {
-		return nil
-	}
-	if err := s.drop(ctx, control.TypeKeyRoot, s.rootEntry()); err != nil {
-		return err
-	}
-	s.told.at, s.told.record = s.now(), v.N
-	return nil
-}
-
-func (s *Service) drop(ctx context.Context, kind string, body any) error {
-	e, err := control.Sign(s.trust.Archive, kind, s.now(), body, s.signer)
-	if err != nil {
-		return err
-	}
-	return s.control.Drop(ctx, e)
-}
-
-// announce publishes the intake keys of coming weeks that the control log does not have.
-func (s *Service) announce(ctx context.Context) error {
-	known := s.control.Policy().Intake
-	this := keyscope.Week(s.now())
-	var body control.IntakeKeys
-	for week, key := range s.pending.intake.keys {
-		in := control.Intake{Week: week, Key: key.PublicKey().Bytes()}
-		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, in.Key)) }) && week >= this {
-			body.Weeks = append(body.Weeks, in)
-		}
-	}
-	slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })
-	if len(body.Weeks) == 0 || s.told.week == body.Weeks[0].Week {
-		return nil // nothing new, or it waits in the inbox
-	}
-	if err := s.drop(ctx, control.TypeIntake, body); err != nil {
-		return fmt.Errorf("intake keys: %w", err)
-	}
-	s.told.week = body.Weeks[0].Week
-	return nil
 }

@@ -36,11 +36,7 @@ func (s *Service) tellLate(ctx context.Context) error {
 				continue
 			}
 			// Dated as the record is: who says it again, with the same key, drops the same bytes under the same name.
-			e, err := control.Sign(s.trust.Archive, control.TypeSupplement, l.Time, u, s.signer)
-			if err == nil {
-				err = s.control.Drop(ctx, e)
-			}
-			if err != nil {
+			if err := s.say(ctx, id, control.TypeSupplement, l.Time, u); err != nil {
 				return err
 			}
 			s.requests.reported[id] = true

@@ -133,7 +133,7 @@ func Recover(ctx context.Context, cfg Config) (d *Damage, err error) {
 	if err := s.remember(ctx); err != nil {
 		return d, err
 	}
-	return d, errors.Join(s.settle(ctx), s.drop(ctx, control.TypeKeyRoot, s.rootEntry()), s.drop(ctx, control.TypeOutcome, control.Outcome{Request: r.ID}))
+	return d, errors.Join(s.settle(ctx), s.sayRoot(ctx), s.say(ctx, r.ID, control.TypeOutcome, s.now(), control.Outcome{Request: r.ID}))
 }
 
 // recovery is the approved request for one that a process which died has begun to carry out, or else the one that says what is

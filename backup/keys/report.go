@@ -34,7 +34,7 @@ func (s *Service) outcome(ctx context.Context, o control.Outcome) error {
 	if s.requests.outcomes[o.Request] == said {
 		return nil
 	}
-	if err := s.drop(ctx, control.TypeOutcome, o); err != nil {
+	if err := s.say(ctx, o.Request, control.TypeOutcome, s.now(), o); err != nil {
 		return err
 	}
 	s.requests.outcomes[o.Request] = said
@@ -63,7 +63,7 @@ func (s *Service) report(ctx context.Context, e *Erased) error {
 		}
 	})
 	body.Archive, body.Open = e.archive()
-	err := s.drop(ctx, control.TypeErased, body)
+	err := s.say(ctx, e.After.Hash, control.TypeErased, s.now(), body)
 	s.requests.reported[e.After.Hash] = err == nil
 	return err
 }

@@ -230,23 +230,30 @@ func (s *Service) finish(ctx context.Context) (done []*Erased, err error) {
 		out := s.recorded(&d)
 		err = errors.Join(err, s.destroy(ctx, out))
 		waits, failed := s.waits(ctx, d.Hash)
-		if err = errors.Join(err, failed); !waits && failed == nil {
+		switch err = errors.Join(err, failed); {
+		case failed != nil:
+		case waits != "":
+			s.requests.reported[d.Hash], s.told.waits[d.Hash] = true, entry{waits, s.now()}
+		default:
 			err = errors.Join(err, s.report(ctx, out))
 		}
-		s.requests.reported[d.Hash] = s.requests.reported[d.Hash] || waits
 		done = append(done, out)
 	}
 	return done, err
 }
 
-// waits reports whether the inbox has what the service that made a record said of it, and that is not taken in yet.
-func (s *Service) waits(ctx context.Context, record commit.Hex32) (bool, error) {
+// waits is what the service that made a record said of it, if that lies in the inbox and is not taken in yet.
+func (s *Service) waits(ctx context.Context, record commit.Hex32) (file string, err error) {
 	entries, _, err := s.control.Inbox(ctx)
-	return slices.ContainsFunc(entries, func(file string) bool {
+	i := slices.IndexFunc(entries, func(file string) bool {
 		var body control.Erased
 		e, err := control.ParseEntry(file)
 		return err == nil && e.Type == control.TypeErased && e.Into(&body) == nil && body.Root.Hash == record
-	}), err
+	})
+	if i < 0 {
+		return "", err
+	}
+	return entries[i], err
 }
 
 // asked reports whether requests are those of the control log.

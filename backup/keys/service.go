@@ -135,7 +135,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 // open opens all that the service needs, and reads nothing yet but the control log.
 func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	s := &Service{cfg: cfg, log: cfg.Logger, random: sealhook.Random(ctx), release: func() error { return nil }, step: func(string) error { return nil },
-		answers: newAnswers(), requests: newCarrying(), dead: deadGenerations{numbers: map[uint64]bool{}}}
+		answers: newAnswers(), requests: newCarrying(), told: told{waits: map[commit.Hex32]entry{}}, dead: deadGenerations{numbers: map[uint64]bool{}}}
 	if cfg.step != nil {
 		s.step = cfg.step
 	}

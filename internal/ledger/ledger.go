@@ -207,15 +207,29 @@ func (c *Log) Effective(entry string) (err error) {
 	return err
 }
 
-// Drop leaves an entry in the inbox for whoever holds the control key.
+// Drop leaves an entry in the inbox for whoever holds the control key. That it lies there already is no error; that other bytes
+// lie in its place is one that wraps fs.ErrExist.
 func (c *Log) Drop(ctx context.Context, entry string) error {
-	sum := sha256.Sum256([]byte(entry))
-	_, err := c.store.Create(ctx, fmt.Sprintf("%s%x", InboxPrefix, sum), []byte(entry), worm.Lock{Mode: worm.LockNone})
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	key := inboxKey([]byte(entry))
+	_, err := c.store.Create(ctx, key, []byte(entry), worm.Lock{Mode: worm.LockNone})
+	if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return err
+	for v, failed := range c.store.Versions(ctx, key, "") {
+		if failed != nil {
+			return failed
+		}
+		if v.Deleted || v.Size != int64(len(entry)) {
+			continue
+		}
+		if data, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{}); err == nil && string(data) == entry {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s holds other bytes than its name says: %w", key, err)
 }
+
+func inboxKey(entry []byte) string { return fmt.Sprintf("%s%x", InboxPrefix, sha256.Sum256(entry)) }
 
 // Inbox returns the entries of the inbox that would have an effect now and are not in the log yet, oldest first, and those
 // whose refusal is worth a note. An entry that cannot be read does not keep the others out. What names another entry may
@@ -236,6 +250,9 @@ func (c *Log) Inbox(ctx context.Context) (entries []string, refused []control.Re
 				return nil, nil, err
 			}
 			continue // the next look at the inbox comes soon
+		}
+		if inboxKey(data) != v.Key {
+			continue // somebody's, and maybe over the entry
 		}
 		seen = v.Key
 		e := string(data)
