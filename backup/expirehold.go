@@ -46,7 +46,7 @@ func (e *expirer) unheld(ctx context.Context, objects []ExpiredObject) (free []E
 
 // liveKeys is the key store as its newest record has it, nil if there is none.
 func (e *expirer) liveKeys(ctx context.Context) (*keyring.Ring, error) {
-	depot := keydepot.Open(keydepot.Config{Store: e.a.store, Archive: e.a.trust.Archive, Keys: e.a.keepers(ctx)})
+	depot := keydepot.Open(keydepot.Config{Store: e.a.store, Archive: e.a.trust.Archive, Keys: keydepot.Keepers(e.a.control)})
 	if err := depot.Refresh(ctx); err != nil {
 		return nil, err
 	}

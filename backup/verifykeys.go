@@ -9,9 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
-	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/datalog"
@@ -91,7 +88,7 @@ func (v *verifier) startKeys(ctx context.Context) error {
 			}
 		}
 	})
-	k.depot = keydepot.Open(keydepot.Config{Store: v.a.store, Archive: v.a.trust.Archive, Keys: v.a.keepers(ctx)})
+	k.depot = keydepot.Open(keydepot.Config{Store: v.a.store, Archive: v.a.trust.Archive, Keys: keydepot.Keepers(v.a.control)})
 	if err := k.depot.Refresh(ctx); err != nil {
 		return err
 	}
@@ -186,19 +183,6 @@ func says(f *keyroot.Fold, u *control.Supplement) bool {
 		return f.Dead == u.Dead && slices.Equal(f.Weeks, u.Weeks)
 	}
 	return slices.Contains(f.Late, keyroot.Late{Request: *u.Request, Buried: u.Buried})
-}
-
-// keepers says who may sign root records.
-func (a *Archive) keepers(ctx context.Context) keyroot.Verifiers {
-	return func(size uint64) (vs note.Verifiers, err error) {
-		if size > a.control.Size() {
-			if err := a.control.Refresh(ctx); err != nil {
-				return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
-			}
-		}
-		a.control.View(func(s *control.State) { vs, err = s.Keepers(size) })
-		return vs, err
-	}
 }
 
 // packs checks that every pack of the newest record is there, byte for byte.

@@ -84,9 +84,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.policy = control.Policy{Version: 1, Root: w.vkeys["acme/root"], Approvers: append(named("approver", "anna"), named("approver", "bert")...),
 		KeyServices: named("keyservice", "keys"), Readers: []control.Reader{{Name: "rita", Sign: w.vkeys["acme/reader/rita"]}}}
-	w.state = keyroot.NewState(w.archive, func(uint64) (note.Verifiers, error) {
-		return note.VerifierList(w.signers["acme/keyservice/keys"].(note.Verifier)), nil
-	})
+	w.state = keyroot.NewState(w.archive)
 	return w
 }
 
@@ -144,7 +142,9 @@ func (w *world) record(x keyroot.Next, make func(*keytrie.Writer) (*keyring.Ring
 	n := uint64(len(w.records))
 	file, err := w.state.Build(chain.Tail{Next: n}, x, rand.Reader, w.signers["acme/keyservice/keys"])
 	w.must(err)
-	_, accept, err := w.state.Judge(chain.Object{N: n, Data: file})
+	_, accept, err := w.state.Judge(chain.Object{N: n, Data: file}, func(uint64) (note.Verifiers, error) {
+		return note.VerifierList(w.signers["acme/keyservice/keys"].(note.Verifier)), nil
+	})
 	w.must(err)
 	accept()
 	w.records = append(w.records, file)

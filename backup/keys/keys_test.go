@@ -1,13 +1,17 @@
 package keys_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
@@ -133,6 +137,10 @@ func TestAttacksOnTheStore(t *testing.T) {
 	}{
 		{"squat", func(w *world) { w.store.Overwrite(root(2), []byte("rubbish")) }, ""},
 		{"a copy of an older record", func(w *world) { w.store.Overwrite(root(2), mustRead(w, root(1))) }, ""},
+		{"rubbish that names entries of the control log to come", func(w *world) {
+			w.store.Overwrite(root(2), bytes.Replace(aheadOfLog(w, root(1)), []byte("— acme/"), []byte("— acne/"), 1))
+		}, ""},
+		{"a record that does", func(w *world) { w.store.Overwrite(root(2), aheadOfLog(w, root(1))) }, "the control log had 1000000 entries"},
 		{"newer version", func(w *world) { w.store.Overwrite(root(1), []byte("rubbish")) }, ""},
 		{"marker", func(w *world) { w.store.Mark(root(1)) }, ""},
 		{"rollback", func(w *world) { w.store.Remove(root(1), "") }, "the control log knows a root record"},
@@ -176,6 +184,17 @@ func TestAttacksOnTheStore(t *testing.T) {
 			w.all(s, "live", a, b)
 		})
 	}
+}
+
+// aheadOfLog is what lies at a key, as a key service would sign it under entries of the control log that there are not.
+func aheadOfLog(w *world, key string) []byte {
+	text, _, _ := strings.Cut(string(mustRead(w, key)), "\n\n")
+	text = regexp.MustCompile(`"control":\d+,`).ReplaceAllString(text, `"control":1000000,`)
+	signer, err := w.trust.KeyService(w.file("keys/keyservice.stele"))
+	w.must(err)
+	file, err := note.Sign(&note.Note{Text: strings.Replace(text, `"n":1,`, `"n":2,`, 1) + "\n"}, signer)
+	w.must(err)
+	return file
 }
 
 func mustRead(w *world, key string) []byte {

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/worm"
@@ -168,10 +166,7 @@ func (w *world) log() *ledger.Log {
 func (w *world) depot() *keydepot.Depot {
 	w.t.Helper()
 	log := w.log()
-	d := keydepot.Open(keydepot.Config{Store: w.store, Archive: w.trust.Archive, Keys: func(size uint64) (vs note.Verifiers, err error) {
-		log.View(func(c *control.State) { vs, err = c.Keepers(size) })
-		return vs, err
-	}})
+	d := keydepot.Open(keydepot.Config{Store: w.store, Archive: w.trust.Archive, Keys: keydepot.Keepers(log)})
 	w.must(d.Refresh(w.t.Context()))
 	return d
 }

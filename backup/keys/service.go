@@ -19,7 +19,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/stelelog/stele/backup/worm"
-	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/cosign"
@@ -167,7 +166,7 @@ func open(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if s.control, err = ledger.Open(ctx, cfg.Store, s.trust); err != nil {
 		return nil, err
 	}
-	s.depot = keydepot.Open(keydepot.Config{Store: cfg.Store, Archive: s.trust.Archive, Keys: s.keepers, Lock: s.lock})
+	s.depot = keydepot.Open(keydepot.Config{Store: cfg.Store, Archive: s.trust.Archive, Keys: keydepot.Keepers(s.control), Lock: s.lock})
 	if cfg.Replica != nil {
 		s.replica = s.depot.Replica(cfg.Replica)
 	}
@@ -215,18 +214,6 @@ func (s *Service) identify(file []byte) (err error) {
 	}
 	s.signer, err = s.trust.KeyService(file)
 	return err
-}
-
-// keepers are the keys that may sign root records.
-func (s *Service) keepers(size uint64) (vs note.Verifiers, err error) {
-	s.control.View(func(c *control.State) {
-		if size > c.Size() {
-			err = fmt.Errorf("%w: the control log has %d entries here, the record was made under %d", chain.ErrUndecided, c.Size(), size)
-			return
-		}
-		vs, err = c.Keepers(size)
-	})
-	return vs, err
 }
 
 // lock is that of an object made now.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/chain"
 	"github.com/stelelog/stele/internal/commit"
@@ -30,10 +32,13 @@ const PackLock = 30 * 24 * time.Hour
 type Config struct {
 	Store   worm.Store
 	Archive [16]byte
-	Keys    keyroot.Verifiers
+	Keys    Keys
 	// Lock is that of an object made now: root records and lists are kept like commits if keep is zero, packs for keep.
 	Lock func(keep time.Duration) worm.Lock
 }
+
+// Keys says which keys may sign root records, as [keyroot.Verifiers] do; [Keepers] are those of a control log.
+type Keys func(ctx context.Context, control uint64) (note.Verifiers, error)
 
 // Depot is the key store of one archive. Not safe for concurrent use.
 type Depot struct {
@@ -82,7 +87,7 @@ type Late struct {
 // Open opens the key store. Nothing is read before Refresh.
 func Open(cfg Config) *Depot {
 	d := &Depot{cfg: cfg, cache: newCache(maxCached), extended: map[commit.Hex32]time.Time{}, foldsAt: map[uint64]keyroot.Fold{}}
-	d.state = keyroot.NewState(cfg.Archive, cfg.Keys)
+	d.state = keyroot.NewState(cfg.Archive)
 	d.space = objstore.Numbered{Store: cfg.Store, Prefix: Roots, Lock: func() worm.Lock { return cfg.Lock(0) }}
 	return d
 }
@@ -90,7 +95,8 @@ func Open(cfg Config) *Depot {
 // Refresh follows the chain of root records to its end. What it holds that it should not is among the findings.
 func (d *Depot) Refresh(ctx context.Context) error {
 	d.missing = nil
-	tail, err := chain.Read(ctx, d.space, d.tail, d.judge, func(f chain.Finding) {
+	judge := func(o chain.Object) ([]uint64, func(), error) { return d.judge(ctx, o) }
+	tail, err := chain.Read(ctx, d.space, d.tail, judge, func(f chain.Finding) {
 		if f.Kind == chain.Missing {
 			d.missing = f
 		}
@@ -104,8 +110,8 @@ func (d *Depot) Refresh(ctx context.Context) error {
 }
 
 // judge notes erasures on the way.
-func (d *Depot) judge(o chain.Object) (burnt []uint64, accept func(), err error) {
-	burnt, take, err := d.state.Judge(o)
+func (d *Depot) judge(ctx context.Context, o chain.Object) (burnt []uint64, accept func(), err error) {
+	burnt, take, err := d.state.Judge(o, func(control uint64) (note.Verifiers, error) { return d.cfg.Keys(ctx, control) })
 	if err != nil {
 		return burnt, nil, err
 	}

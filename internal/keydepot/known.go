@@ -103,16 +103,27 @@ func LostScopes(c *control.State, lost []keyroot.Lost, had, live uint64) uint64 
 	return had - min(had, live)
 }
 
-// Bound is the highest root record that is in the chain and that who has a key name has told the control log of; 0 if none is.
-func Bound(ctx context.Context, log *ledger.Log, store worm.Store, archive [16]byte, by string) (n uint64, err error) {
-	d := Open(Config{Store: store, Archive: archive, Keys: func(size uint64) (vs note.Verifiers, err error) {
+// Keepers are those of a control log, which is read on for a record that was made under more of it. Of one that names more than
+// there is, only who signed it can be said: it is authentic, and what it builds on is missing, or it is nothing.
+func Keepers(log *ledger.Log) Keys {
+	return func(ctx context.Context, size uint64) (vs note.Verifiers, err error) {
+		if size > log.Size() {
+			if err := log.Refresh(ctx); err != nil {
+				return nil, fmt.Errorf("%w: %w", chain.ErrUndecided, err)
+			}
+		}
 		log.View(func(c *control.State) {
-			if vs, err = c.Keepers(size); size > c.Size() {
-				err = fmt.Errorf("%w: the control log has %d entries here, the record was made under %d", chain.ErrUndecided, c.Size(), size)
+			if vs, err = c.Keepers(min(size, c.Size())); err == nil && size > c.Size() {
+				err = fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, size, c.Size())
 			}
 		})
 		return vs, err
-	}})
+	}
+}
+
+// Bound is the highest root record that is in the chain and that who has a key name has told the control log of; 0 if none is.
+func Bound(ctx context.Context, log *ledger.Log, store worm.Store, archive [16]byte, by string) (n uint64, err error) {
+	d := Open(Config{Store: store, Archive: archive, Keys: Keepers(log)})
 	if err := d.Refresh(ctx); err != nil {
 		return 0, err
 	}

@@ -324,7 +324,7 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	judge := func(file []byte) error {
-		_, _, err := s.state.Judge(chain.Object{N: 1, Data: file})
+		_, _, err := s.judge(chain.Object{N: 1, Data: file})
 		return err
 	}
 	for name, file := range map[string][]byte{"fold": fold, "erasure": erase} {
@@ -459,11 +459,11 @@ func TestFirst(t *testing.T) {
 		"a recovery":   func(m map[string]any) { delete(m, "fold"); m["recovery"] = map[string]any{"lost": []any{}} },
 		"more live":    func(m map[string]any) { m["live"] = 2 },
 	} {
-		if _, _, err := s.state.Judge(chain.Object{Data: s.resigned(t, file, change)}); err == nil {
+		if _, _, err := s.judge(chain.Object{Data: s.resigned(t, file, change)}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, _, err := s.state.Judge(chain.Object{Data: file}); err != nil {
+	if _, _, err := s.judge(chain.Object{Data: file}); err != nil {
 		t.Error(err)
 	}
 }

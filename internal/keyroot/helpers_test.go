@@ -111,9 +111,13 @@ func newService(t testing.TB) *service {
 	if s.vkey, err = note.NewEd25519VerifierKey(s.signer.Name(), ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)); err != nil {
 		t.Fatal(err)
 	}
-	s.state = NewState(archive, s.verifiers)
+	s.state = NewState(archive)
 	s.ring = &keyring.Ring{Archive: archive, Packs: s.packs}
 	return s
+}
+
+func (s *service) judge(o chain.Object) ([]uint64, func(), error) {
+	return s.state.Judge(o, s.verifiers)
 }
 
 func (s *service) verifiers(control uint64) (note.Verifiers, error) {
@@ -126,7 +130,7 @@ func (s *service) verifiers(control uint64) (note.Verifiers, error) {
 // twin is another key service on the same store.
 func (s *service) twin(t testing.TB) *service {
 	other := *s
-	other.state, other.tail, other.found = NewState(archive, s.verifiers), chain.Tail{}, nil
+	other.state, other.tail, other.found = NewState(archive), chain.Tail{}, nil
 	other.packs = packs{}
 	other.random = &counting{n: 1 << 32}
 	other.tops = map[uint64]Top{}
@@ -140,7 +144,7 @@ func (s *service) twin(t testing.TB) *service {
 // read follows the chain and opens its end.
 func (s *service) read(t testing.TB) {
 	t.Helper()
-	tail, err := chain.Read(context.Background(), s.space, s.tail, s.state.Judge, func(f chain.Finding) { s.found = append(s.found, f) })
+	tail, err := chain.Read(context.Background(), s.space, s.tail, s.judge, func(f chain.Finding) { s.found = append(s.found, f) })
 	if err != nil {
 		t.Fatal(err)
 	}

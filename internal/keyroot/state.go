@@ -16,14 +16,13 @@ import (
 	"github.com/stelelog/stele/internal/keyring"
 )
 
-// Verifiers says which keys may sign records when the control log had a size. An error that wraps chain.ErrUndecided
-// means that this cannot be said now.
+// Verifiers says which keys may sign records when the control log had a size. An error beside keys is about a record that one
+// of them has signed; without keys it is about any, and one that wraps chain.ErrUndecided means that this cannot be said now.
 type Verifiers func(control uint64) (note.Verifiers, error)
 
 // State is what the records so far amount to. Not safe for concurrent use.
 type State struct {
 	archive     [16]byte
-	keys        Verifiers
 	last        *Record
 	lastHash    commit.Hex32
 	generations []Generation
@@ -63,8 +62,8 @@ func (r *Record) held() commit.Hex32 {
 }
 
 // NewState starts an empty chain.
-func NewState(archive [16]byte, keys Verifiers) *State {
-	return &State{archive: archive, keys: keys, numbers: map[commit.Hex32]uint64{}, hashes: map[uint64]commit.Hex32{},
+func NewState(archive [16]byte) *State {
+	return &State{archive: archive, numbers: map[commit.Hex32]uint64{}, hashes: map[uint64]commit.Hex32{},
 		live: map[uint64]recoverableState{}}
 }
 
@@ -95,18 +94,18 @@ func (s *State) Require(n uint64, hash commit.Hex32) error {
 	return nil
 }
 
-// Judge is the chain.Judge of root records.
-func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error) {
+// Judge is the chain.Judge of root records that may be signed with some keys.
+func (s *State) Judge(o chain.Object, by Verifiers) (burnt []uint64, accept func(), err error) {
 	peek, err := Peek(o.Data)
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := s.keys(peek.Control)
-	if err != nil {
-		return nil, nil, err
+	keys, ahead := by(peek.Control)
+	if keys == nil {
+		return nil, nil, ahead
 	}
 	r, err := Parse(o.Data, keys)
-	if err != nil {
+	if err = cmp.Or(err, ahead); err != nil {
 		return nil, nil, err
 	}
 	if r.N != o.N || r.Archive != s.archive {

@@ -93,9 +93,10 @@ func (v *vectors) read(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := NewState(archive, func(uint64) (note.Verifiers, error) { return note.VerifierList(verifier), nil })
+	s := NewState(archive)
+	by := func(uint64) (note.Verifiers, error) { return note.VerifierList(verifier), nil }
 	for n, file := range v.Records {
-		_, accept, err := s.Judge(chain.Object{N: uint64(n), Data: []byte(file)})
+		_, accept, err := s.Judge(chain.Object{N: uint64(n), Data: []byte(file)}, by)
 		if err != nil {
 			t.Fatal(err)
 		}
