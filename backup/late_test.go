@@ -77,7 +77,9 @@ func TestLateSpoolInTheArchive(t *testing.T) {
 	if err != nil || !report.Whole() {
 		t.Fatalf("%v %+v", err, report)
 	}
-	if !slices.ContainsFunc(report.Holds, func(s evidence.Statement) bool { return s.What == "late" && strings.HasPrefix(s.Detail, "1 scopes") }) {
+	if !slices.ContainsFunc(report.Holds, func(s evidence.Statement) bool {
+		return s.What == "late" && strings.HasPrefix(s.Detail, "1 scope granted")
+	}) {
 		t.Errorf("the certificate says nothing of what came too late: %+v", report.Holds)
 	}
 

@@ -164,8 +164,8 @@ func (c *checker) erasureOf(g *entryGroup) error {
 	if (e.Cause == control.CauseRequest) != (len(e.Requests) > 0) || len(asked) < len(e.Requests) {
 		return fmt.Errorf("an erasure by %q with %d requests, %d of them different", e.Cause, len(e.Requests), len(asked))
 	}
-	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%d scopes, generation %d to %d, cause %s, %s, entry %d",
-		e.Scopes, e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
+	c.holds(e.about, whatErased, e.by, fmt.Sprintf("%s, generation %d to %d, cause %s, %s, entry %d",
+		count(e.Scopes, "scope"), e.From, e.To, e.Cause, stamp(g.entry.Time), g.proof.Index))
 	for _, check := range []func() error{
 		func() error { return c.requests(e) }, func() error { return c.rootRecords(e) }, func() error { return c.removed(e) },
 		func() error { return c.later(e, hash) }, func() error { return c.custody(e) }, func() error { return c.late(e) },
@@ -260,8 +260,8 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 	if key == nil {
 		c.missing(e.about, whatRequest, "that the access policy names "+r.entry.By)
 	} else {
-		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d: %d scopes",
-			id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index, o.Erased))
+		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d: %s",
+			id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index, count(o.Erased, "scope")))
 	}
 	if r.erasure.line != nil {
 		s, err := control.ParseSelector(r.erasure.line, body.Select, c.trust.Archive)

@@ -159,8 +159,8 @@ func (c *checker) late(e *erasure) error {
 			c.missing(e.about, whatLate, "that the access policy names "+u.entry.By)
 			continue
 		}
-		c.holds(e.about, whatLate, keyName(key), fmt.Sprintf("%d scopes granted too late, root record %d, %s, entry %d",
-			u.Buried, u.Root.N, stamp(u.entry.Time), u.proof.Index))
+		c.holds(e.about, whatLate, keyName(key), fmt.Sprintf("%s granted too late, root record %d, %s, entry %d",
+			count(u.Buried, "scope"), u.Root.N, stamp(u.entry.Time), u.proof.Index))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (c *checker) rootRecords(e *erasure) error {
 		return errors.New("the root record says something else about the erasure")
 	}
 	e.sets = before.Custody.Sets
-	c.holds(e.about, whatRecords, e.by, fmt.Sprintf("record %d to %d, %d keys to %d", before.N, after.N, before.Live, after.Live))
+	c.holds(e.about, whatRecords, e.by, fmt.Sprintf("record %d to %d, %s to %d", before.N, after.N, count(before.Live, "key"), after.Live))
 	return c.difference(e, before, after)
 }
 
@@ -107,7 +107,7 @@ func (c *checker) difference(e *erasure, before, after *keyroot.Record) error {
 		return errors.New("the list has other paths than the erasure says")
 	}
 	e.list = list
-	c.holds(e.about, whatList, e.by, fmt.Sprintf("%d paths, SHA-256 %s", e.Removed, e.List))
+	c.holds(e.about, whatList, e.by, fmt.Sprintf("%s, SHA-256 %s", count(e.Removed, "path"), e.List))
 	if parts.proofs == nil {
 		c.missing(e.about, whatDifference, "that nothing but the list went")
 		return nil

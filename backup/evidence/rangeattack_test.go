@@ -344,7 +344,7 @@ func TestRangeAttacks(t *testing.T) {
 	at := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == answer.KindLogs })
 	parts[at].Data = []byte(x.lines()[0] + "\n")
 	if v, r := x.judge(slices.Delete(parts, 3, 6)...); v.Err != "" || !slices.ContainsFunc(r.Holds, func(s Statement) bool {
-		return s.What == whatLogs && s.By == keyName(x.signers["acme/compactor/c1"].(note.Verifier)) && strings.HasPrefix(s.Detail, "1 logs at size 3")
+		return s.What == whatLogs && s.By == keyName(x.signers["acme/compactor/c1"].(note.Verifier)) && strings.HasPrefix(s.Detail, "1 log at size 3")
 	}) {
 		t.Errorf("a list that lacks a log: %+v", v)
 	}

@@ -124,8 +124,12 @@ func (c *checker) complete(r *rangePart) error {
 	}
 	c.report.Ranges = append(c.report.Ranges, answer.Range{Log: head.Log, First: r.First, Leaves: r.Leaves, Size: at.Size, Records: r.Records,
 		Query: r.Query, Matches: r.Matches})
-	c.holds(about, whatComplete, keyName(key), fmt.Sprintf("leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s",
-		r.First, r.First+r.Leaves-1, at.Size, at.Root, len(r.Matches), r.Records, r.Text(), r.Root()))
+	matches := "match"
+	if len(r.Matches) == 1 {
+		matches = "matches"
+	}
+	c.holds(about, whatComplete, keyName(key), fmt.Sprintf("leaves %d to %d of %d, root %s; %d of %s %s %s, root over their leaf hashes %s",
+		r.First, r.First+r.Leaves-1, at.Size, at.Root, len(r.Matches), count(r.Records, "record"), matches, r.Text(), r.Root()))
 	c.holds(about, whatHead, keyName(c.logKey), fmt.Sprintf("entry %d of %d, commit %d", e.proof.Index, c.head.Size, head.Commit))
 	return nil
 }

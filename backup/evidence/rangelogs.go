@@ -51,7 +51,7 @@ func (c *checker) listed() (*logList, error) {
 		return nil, &FailedError{e.number, false, err}
 	}
 	c.report.Answer.AsOf = e.entry.Time
-	c.holds("archive", whatLogs, keyName(key), fmt.Sprintf("%d logs at size %d, entry %d of %d, %s, root %s", list.Logs, list.Control, e.proof.Index, c.head.Size, stamp(e.entry.Time), list.Root))
+	c.holds("archive", whatLogs, keyName(key), fmt.Sprintf("%s at size %d, entry %d of %d, %s, root %s", count(list.Logs, "log"), list.Control, e.proof.Index, c.head.Size, stamp(e.entry.Time), list.Root))
 	return &logList{e.proof.Index, heads}, nil
 }
 

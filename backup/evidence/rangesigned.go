@@ -99,7 +99,7 @@ func (c *checker) signedMatches(r *rangePart) error {
 			}
 		}
 		if r.origin != "" {
-			c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%d matches in %d frames, root over their leaf hashes %s", len(hashes), len(frames), merkle.Root(hashes)))
+			c.holds(about, whatSigned, "stream "+hex.EncodeToString(id[:]), fmt.Sprintf("%s in %s, root over their leaf hashes %s", count(len(hashes), "match"), count(len(frames), "frame"), merkle.Root(hashes)))
 		}
 		if !c.told[id] {
 			c.told[id] = true

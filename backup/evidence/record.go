@@ -199,7 +199,7 @@ func (c *checker) disclosed(g *recordGroup, about string, out *Record) error {
 			if f.Shown {
 				shown++
 				out.Fields[names[i]] = f.Value
-				c.holds(about, whatField, by, fmt.Sprintf("%s, %d bytes, SHA-256 %x", names[i], len(f.Value), sha256.Sum256(f.Value))+kept(i, g.leaf.Flags))
+				c.holds(about, whatField, by, fmt.Sprintf("%s, %s, SHA-256 %x", names[i], count(len(f.Value), "byte"), sha256.Sum256(f.Value))+kept(i, g.leaf.Flags))
 			}
 		}
 		if shown == 0 {
@@ -251,7 +251,7 @@ func (c *checker) scope(g *recordGroup, about, by string, names [3]string, out *
 			return fmt.Errorf("the %s is not what the writer committed to", names[i])
 		}
 		out.Fields[names[i]] = v.Value
-		c.holds(about, whatField, by, fmt.Sprintf("%s, %d bytes, SHA-256 %x", names[i], len(v.Value), sha256.Sum256(v.Value)))
+		c.holds(about, whatField, by, fmt.Sprintf("%s, %s, SHA-256 %x", names[i], count(len(v.Value), "byte"), sha256.Sum256(v.Value)))
 	}
 	return nil
 }

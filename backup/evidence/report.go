@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -108,6 +109,17 @@ func (c *checker) holds(about, what, by, detail string) {
 
 func (c *checker) missing(about, what, detail string) {
 	c.report.Missing = append(c.report.Missing, Statement{About: about, What: what, Detail: detail})
+}
+
+// count words so many of something; docs/formats/evidence.md, *Statements*, has the rule.
+func count[N ~int | ~uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if noun == "match" {
+		noun += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // assumptions are what no certificate can show.

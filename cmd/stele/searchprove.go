@@ -168,8 +168,12 @@ func printAnswer(w io.Writer, a *whole.Summary) {
 
 // printRange prints an answer with nothing left out.
 func printRange(w io.Writer, r *whole.Range) {
-	fmt.Fprintf(w, "range %s, leaves %s to %s of %s: %s of %s match\n", printable(r.Log, 200), grouped(r.First), grouped(r.First+r.Leaves-1), grouped(r.Size),
-		grouped(len(r.Matches)), count(r.Records, "record"))
+	match := "match"
+	if len(r.Matches) == 1 {
+		match = "matches"
+	}
+	fmt.Fprintf(w, "range %s, leaves %s to %s of %s: %s of %s %s\n", printable(r.Log, 200), grouped(r.First), grouped(r.First+r.Leaves-1), grouped(r.Size),
+		grouped(len(r.Matches)), count(r.Records, "record"), match)
 	for i := range r.Matches {
 		m := &r.Matches[i]
 		fmt.Fprintf(w, "  %s  %s  %-6s %s  leaf %s\n", m.ID, m.Time.UTC().Format(time.RFC3339Nano), m.Kind, printable(m.Clear["model"], 64), grouped(m.Index))

@@ -26,6 +26,11 @@ def need(ok, why):
         raise Failed(why)
 
 
+def counted(n, noun):
+    """So many of something, in words."""
+    return "%d %s" % (n, noun if n == 1 else noun + ("es" if noun == "match" else "s"))
+
+
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 

@@ -1,6 +1,6 @@
 """Certificates: what was erased, who decided it, that nothing else went, and when nobody can open it any more."""
 
-from basics import Cursor, b64, instant, leaf_hash, need, root_of, sha, stamp, strict_json
+from basics import Cursor, b64, counted, instant, leaf_hash, need, root_of, sha, stamp, strict_json
 from entries import SELECTOR, STATEMENT, body
 from records import RootRecord
 
@@ -272,7 +272,7 @@ class Erasure:
         self.by = str(key)
         need((b["cause"] == "request") == bool(self.asked()) and len(set(self.asked())) == len(self.asked()), "an erasure for requests that it does not name, or for none that names some")
         need(b["to"] == b["from"] + 1 and b["root"]["n"] > b["before"]["n"] and b["control"] <= e.proof.index, "no step from one generation to the next")
-        self.say("erased", "%d scopes, generation %d to %d, cause %s, %s, entry %d" % (b["scopes"], b["from"], b["to"], b["cause"], stamp(e.time), e.proof.index))
+        self.say("erased", "%s, generation %d to %d, cause %s, %s, entry %d" % (counted(b["scopes"], "scope"), b["from"], b["to"], b["cause"], stamp(e.time), e.proof.index))
         self.requests()
         self.records()
         self.removed()
@@ -315,7 +315,7 @@ class Erasure:
         need(r.body["what"] == "erase" and r.proof.index < self.e.proof.index, "a request that cannot have led to this")
         key = self.c.signer(r, "root", "approver", "holder", "reader")
         if key:
-            self.say("request", "request %s, by %s, %s, entry %d: %d scopes" % (id, select["kind"], stamp(r.time), r.proof.index, erased), str(key))
+            self.say("request", "request %s, by %s, %s, entry %d: %s" % (id, select["kind"], stamp(r.time), r.proof.index, counted(erased, "scope")), str(key))
         else:
             self.miss("request")
         if r.line is not None:
@@ -365,7 +365,7 @@ class Erasure:
         same = x["list"] == b["list"] and x["root"] == b["paths"] and all(x[m] == b[m] for m in ("scopes", "removed", "spent"))
         need(same and x["cause"] == b["cause"] and x["requests"] == (b.get("requests") or []), "the root record says something else")
         self.sets = before.r["custody"]["sets"]
-        self.say("records", "record %d to %d, %d keys to %d" % (before.n, after.n, before.r["live"], after.r["live"]))
+        self.say("records", "record %d to %d, %s to %d" % (before.n, after.n, counted(before.r["live"], "key"), after.r["live"]))
         self.difference(before, after)
 
     def difference(self, before, after):
@@ -380,7 +380,7 @@ class Erasure:
         need(tree_root([leaf_hash(p) for p in paths]) == b64(b["paths"]) and len(paths) == b["removed"], "the list has other paths")
         need(sum(map(is_scope, paths)) == b["scopes"] and len(got.spent) == b["spent"], "the list has other counts")
         self.list = paths
-        self.say("list", "%d paths, SHA-256 %s" % (b["removed"], b["list"]))
+        self.say("list", "%s, SHA-256 %s" % (counted(b["removed"], "path"), b["list"]))
         if self.e.proofs is None:
             return self.miss("difference")
         n, added = len(before.runs), len(after.runs) - len(before.runs)
@@ -464,7 +464,7 @@ class Erasure:
             if not key:
                 self.miss("late")
                 continue
-            detail = "%d scopes granted too late, root record %d, %s, entry %d" % (g.body["buried"], g.body["root"]["n"], stamp(g.time), g.proof.index)
+            detail = "%s granted too late, root record %d, %s, entry %d" % (counted(g.body["buried"], "scope"), g.body["root"]["n"], stamp(g.time), g.proof.index)
             self.say("late", detail, str(key))
 
     def times(self):

@@ -6,7 +6,7 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 
-from basics import Cursor, Proof, b64, leaf_hash, need, sha, stamp
+from basics import Cursor, Proof, b64, counted, leaf_hash, need, sha, stamp
 from entries import body
 from leaf import Leaf
 from times import times_of
@@ -322,8 +322,8 @@ def shown(checker, r):
     at = Proof.body(key.open(r.head))
     need(at.origin == r.origin == head["log"], "the head of another log")
     r.proven = (part, key, entry, head["commit"])
-    checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %d records match %s, root over their leaf hashes %s" % (
-        r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), r.records, r.query.text, b64(root(r.matches), write=True)))
+    checker.say(about, "complete", str(key), "leaves %d to %d of %d, root %s; %d of %s %s %s, root over their leaf hashes %s" % (
+        r.first, r.first + r.count - 1, r.size, b64(r.root, write=True), len(r.matches), counted(r.records, "record"), "matches" if len(r.matches) == 1 else "match", r.query.text, b64(root(r.matches), write=True)))
     checker.say(about, "head", str(checker.log), "entry %d of %d, commit %d" % (entry.proof.index, checker.head.size, head["commit"]))
 
 
@@ -342,7 +342,7 @@ def signatures(checker, r):
                 hashes.append(r.matches[i])
                 r.signed[i] = True
         if r.proven:
-            checker.say(about, "signed", "stream " + stream.hex(), "%d matches in %d frames, root over their leaf hashes %s" % (len(hashes), len(frames), b64(root(hashes), write=True)))
+            checker.say(about, "signed", "stream " + stream.hex(), "%s in %s, root over their leaf hashes %s" % (counted(len(hashes), "match"), counted(len(frames), "frame"), b64(root(hashes), write=True)))
         if stream not in checker.told:
             checker.told.add(stream)
             checker.writer("stream " + stream.hex(), cert)
@@ -380,8 +380,8 @@ def listed(checker):
         except UnicodeDecodeError:
             need(False, "a line that is no text")
     need(all(a.origin.encode() < b.origin.encode() for a, b in zip(heads, heads[1:])), "logs that do not ascend")
-    checker.say("archive", "logs", str(key), "%d logs at size %d, entry %d of %d, %s, root %s" % (
-        len(lines), e.body["control"], e.proof.index, checker.head.size, stamp(e.time), e.body["root"]))
+    checker.say("archive", "logs", str(key), "%s at size %d, entry %d of %d, %s, root %s" % (
+        counted(len(lines), "log"), e.body["control"], e.proof.index, checker.head.size, stamp(e.time), e.body["root"]))
     return e.proof.index, {h.origin: (h.size, h.root) for h in heads}
 
 

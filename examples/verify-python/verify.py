@@ -14,7 +14,7 @@ import sys
 import zlib
 from bisect import bisect_right
 
-from basics import Cursor, Failed, Format, Key, Proof, b64, entry_hash, instant, leaf_hash, need, root_of, sha, split_note, strict_json, verify, written
+from basics import Cursor, Failed, Format, Key, Proof, b64, counted, entry_hash, instant, leaf_hash, need, root_of, sha, split_note, strict_json, verify, written
 from entries import ENVELOPE, body
 from erasure import About, Erasure, gone, read_proofs
 from expand import MAX_LEN, Expander
@@ -503,7 +503,7 @@ class Checker:
     def disclosed(self, r, about, by, cert):
         def field(name, value):
             kept = ", withheld, as its redaction failed" * (r.leaf.flags & 1) + ", cut short at its source" * (r.leaf.flags >> 4 & 1)
-            self.say(about, "field", by, "%s, %d bytes, SHA-256 %s%s" % (name, len(value), sha(value).hex(), kept if name == "body" else ""))
+            self.say(about, "field", by, "%s, %s, SHA-256 %s%s" % (name, counted(len(value), "byte"), sha(value).hex(), kept if name == "body" else ""))
 
         if r.fields:
             need(sha(b"stele/commit/v1\0", *[h for h, _ in r.fields]) == r.leaf.commitment, "the fields are not what was committed to")
