@@ -146,11 +146,8 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 
 // keptInPart adds to an error about a full disk that capturing again is not without effect, as other commands are.
 func keptInPart(err error) error {
-	what := "the disk is full"
-	switch {
-	case errors.Is(err, syscall.EFBIG):
-		what = "files may not grow so large here (ulimit -f, or the file system)"
-	case !errors.Is(err, syscall.ENOSPC):
+	what := noRoom(err)
+	if what == "" {
 		return err
 	}
 	return hinted(err, what+", and a part of the records may be kept; make room, run the compactor, then see with 'stele search' "+
@@ -196,7 +193,26 @@ func (a *app) pipe(ctx context.Context) (*logpipe.Pipe, error) {
 		}
 	}
 	pipe, err := logpipe.Open(ctx, s.pipeConfig())
-	return pipe, s.badCredential(err)
+	return pipe, nothingKept(s.badCredential(err))
+}
+
+// nothingKept adds to an error about a disk that is full from the start that capturing again is harmless.
+func nothingKept(err error) error {
+	if what := noRoom(err); what != "" {
+		return hinted(err, what+", and nothing was captured: make room, then run the command again")
+	}
+	return err
+}
+
+// noRoom says why a file could not grow, if that is what err is about.
+func noRoom(err error) string {
+	switch {
+	case errors.Is(err, syscall.EFBIG):
+		return "files may not grow so large here (ulimit -f, or the file system)"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full"
+	}
+	return ""
 }
 
 // badCredential adds to an error about the writer credential which one it is, and how to get another.

@@ -87,10 +87,13 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 		origins = only
 	}
 	ans := exportAnswer{Logs: []exportedLog{}}
-	for _, origin := range origins {
+	for i, origin := range origins {
 		l, err := exportLog(ctx, view, origin, filepath.Join(dir, filepath.FromSlash(origin)))
 		if errors.Is(err, fs.ErrNotExist) && len(only) == 0 {
 			continue // no head yet
+		}
+		if err != nil && len(ans.Logs) > 0 {
+			return ans, othersLeft(err, origins[i:])
 		}
 		if err != nil {
 			return nil, err
@@ -98,6 +101,15 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 		ans.Logs = append(ans.Logs, l)
 	}
 	return ans, nil
+}
+
+// othersLeft adds to an error after which whole logs stay how the others are written.
+func othersLeft(err error, origins []string) error {
+	what := noRoom(err)
+	if what != "" {
+		what += ": make room. "
+	}
+	return hinted(err, what+"The logs that are listed are whole, and stay; the others are written with --log "+strings.Join(origins, " --log "))
 }
 
 func exportLog(ctx context.Context, view *tiles.View, origin, dir string) (exportedLog, error) {
@@ -109,16 +121,21 @@ func exportLog(ctx context.Context, view *tiles.View, origin, dir string) (expor
 	if _, err := os.Lstat(dir); err == nil {
 		return l, hinted(fmt.Errorf("%s is there already", dir), "name a folder that does not exist yet: tiles of two exports must not mix")
 	}
-	write := func(path string, data []byte) error {
-		l.Files++
-		name := filepath.Join(dir, filepath.FromSlash(path))
-		return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644))
+	err = wholeFolder(dir, func(write func(string, []byte) error) error {
+		count := func(path string, data []byte) error {
+			l.Files++
+			return write(path, data)
+		}
+		if err := count("vkey", []byte(vkey+"\n")); err != nil {
+			return err
+		}
+		c, err := view.Export(ctx, origin, count)
+		l.Size, l.Root = c.Size, c.Root.String()
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("%s: %w", origin, err)
 	}
-	if err := write("vkey", []byte(vkey+"\n")); err != nil {
-		return l, err
-	}
-	c, err := view.Export(ctx, origin, write)
-	l.Size, l.Root = c.Size, c.Root.String()
 	return l, err
 }
 

@@ -32,3 +32,15 @@ func TestCaptureOnAFullDiskDoesNotSayRunItAgain(t *testing.T) {
 		t.Errorf("another error became %v", got)
 	}
 }
+
+func TestAFullDiskAtTheStart(t *testing.T) {
+	for err, phrase := range map[error]string{syscall.ENOSPC: "the disk is full", syscall.EFBIG: "ulimit"} {
+		f := new(app).judge(nothingKept(&logpipe.OpError{Op: "open", What: "spool directory", Err: fmt.Errorf("spool: %w", err)}))
+		if !strings.Contains(f.hint, phrase) || !strings.Contains(f.hint, "nothing was captured") || !errors.Is(f, err) || f.code != exitFailed {
+			t.Errorf("%v at the start: %d, hint %q", err, f.code, f.hint)
+		}
+	}
+	if other := errors.New("something else"); nothingKept(other) != other || nothingKept(nil) != nil {
+		t.Errorf("another error became %v", nothingKept(other))
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,6 +50,18 @@ func TestFullStore(t *testing.T) {
 		t.Errorf("compactor --once exits with %d on a full disk", code)
 	}
 	wantText(t, "compactor --once", text, "no space left on device", "make room", disk.dir)
+	free := disk.fill()
+	_, text, code = s.stele("export", "tiles", filepath.Join(disk.dir, "logs"))
+	wantText(t, "export tiles on a full disk", text, "no space left on device", "what was begun is removed", "hint: the disk is full")
+	if _, err := os.Lstat(filepath.Join(disk.dir, "logs")); code != 1 || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("export tiles on a full disk exits with %d, and leaves %v", code, err)
+	}
+	_, text, code = s.stele("capture", "--to", "file://"+disk.dir+"/spool")
+	wantText(t, "capture into a spool on a full disk", text, "no space left on device", "and nothing was captured")
+	if code != 1 {
+		t.Errorf("capture into a spool on a full disk exits with %d", code)
+	}
+	free()
 	n := s.node("cramped", nil, "--segment-age", "1s")
 	n.start()
 	said := func() string {
@@ -217,6 +230,21 @@ func newDisk(t *testing.T, bytes int64) *disk {
 		}
 	})
 	return d
+}
+
+// fill takes all room that is left, until free.
+func (d *disk) fill() (free func()) {
+	d.t.Helper()
+	path := filepath.Join(d.dir, "filler")
+	f, err := os.Create(path)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		d.t.Fatal(err)
+	}
+	f.Close()
+	return func() { os.Remove(path) }
 }
 
 func (d *disk) grow(bytes int64) {

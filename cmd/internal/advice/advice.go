@@ -23,7 +23,7 @@ func For(err error, s *settings.Settings) string {
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only: mount it writable; only what is to be new can go into another directory"
 	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full; free some space and run the command again: what is finished is kept"
+		return "the disk is full: make room and run the command again"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return refused(err, s)
 	}
