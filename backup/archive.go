@@ -100,8 +100,12 @@ func OpenArchive(ctx context.Context, store worm.Store, trust []byte) (*Archive,
 	return a, nil
 }
 
+// ForeignError says, of any package of this module, that a trust file is of another archive than a store, an identity or a role file.
+type ForeignError = identity.ForeignError
+
 // Founded returns nil if the archive is that of the trust file. Otherwise nothing in it counts, so that it looks empty;
-// the error says what lies there instead, and Verify what is wrong with it.
+// the error says what lies there instead, and Verify what is wrong with it. It is a [ForeignError] if the archive is another one,
+// or another key has signed it.
 func (a *Archive) Founded() error { return a.unfounded }
 
 func (a *Archive) openLog(ctx context.Context, partition uint32, period string) error {

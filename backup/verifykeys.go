@@ -302,6 +302,9 @@ func (k *keyCheck) conclude(ctx context.Context) (checked, unchecked string, err
 	}
 	named := false
 	k.v.a.control.View(func(s *control.State) { named = len(s.KeyRoots) > 0 })
+	if k.v.a.unfounded != nil {
+		return "", "without an access policy no key store can be judged", nil
+	}
 	if k.ring == nil {
 		if named {
 			k.v.r.fault(erasure, keydepot.Roots, "the control log knows of a key store, and none is there")

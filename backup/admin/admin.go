@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,7 +36,7 @@ func Open(ctx context.Context, store worm.Store, trust, rootIdentity []byte) (*A
 		return nil, fmt.Errorf("policy root: %w", err)
 	}
 	if a.root.Archive != identity.ID(t.Archive) {
-		return nil, errors.New("policy root and trust file are of different archives")
+		return nil, &identity.ForeignError{Why: "policy root and trust file are of different archives"}
 	}
 	var err error
 	if a.signer, err = identity.Signer(identity.RootName(t.Name), a.root.Key); err != nil {

@@ -88,7 +88,7 @@ func (d *Desk) identify(who []byte) (err error) {
 		return fmt.Errorf("this is %q, no identity of an approver, a holder, a reader or the policy root", format)
 	}
 	if err == nil && archive != identity.ID(d.trust.Archive) {
-		err = errors.New("role file and trust file are of different archives")
+		err = &identity.ForeignError{Why: "role file and trust file are of different archives"}
 	}
 	return err
 }

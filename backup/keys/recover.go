@@ -40,6 +40,9 @@ func Inspect(ctx context.Context, cfg Config) (*Damage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.control.Founded(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	d, _, err := s.damage(ctx)
 	return d, errors.Join(err, s.Close())
 }

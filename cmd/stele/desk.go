@@ -29,7 +29,7 @@ func (a *app) desk(ctx context.Context, role, file string) (*site, *erase.Desk, 
 	}
 	desk, err := erase.Open(ctx, store, trust, who)
 	if err != nil {
-		return nil, nil, hinted(err, s.pair())
+		return nil, nil, s.misfit(err)
 	}
 	return s, desk, nil
 }

@@ -34,7 +34,7 @@ func (e *exam) store(ctx context.Context) {
 	}
 	archive, err := backup.OpenArchive(ctx, store, trust)
 	if err == nil {
-		err = hinted(archive.Founded(), e.site.pair())
+		err = e.site.misfit(archive.Founded())
 	}
 	if err != nil {
 		e.bad("archive", "", err)

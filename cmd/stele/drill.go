@@ -164,7 +164,7 @@ func (s *site) drillers(ctx context.Context, as []string, cfg *drill.Config) (ap
 	if root, err := os.ReadFile(s.beside("admin", "root.stele")); err == nil && len(approvers) == 0 {
 		desk, err := erase.Open(ctx, cfg.Store, cfg.Trust, nil)
 		if err != nil {
-			return nil, hinted(err, s.pair())
+			return nil, s.misfit(err)
 		}
 		if p, err := desk.Policy(ctx); err != nil || p.Dual {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 func (a *app) expireCommand() *cobra.Command {
@@ -66,11 +67,11 @@ func (a *app) expire(ctx context.Context, dryRun, trustClock bool) (answer, erro
 		}
 	}
 	expiry, err := backup.Expire(ctx, cfg)
-	if err != nil && !trustClock {
+	if err != nil && !trustClock && advice.For(err, s.Settings) == "" {
 		return nil, hinted(err, "compactors have heads cosigned, with the time; where the trust file wants no witnesses, --trust-clock says that the clock of this machine is right")
 	}
 	if err != nil {
-		return nil, hinted(err, s.pair())
+		return nil, s.misfit(err)
 	}
 	return expireAnswer{expiry, dryRun}, nil
 }

@@ -75,7 +75,7 @@ func (a *app) exportTiles(ctx context.Context, dir string, only []string) (answe
 	}
 	view, err := tiles.Open(ctx, store, trust)
 	if err != nil {
-		return nil, hinted(err, s.pair())
+		return nil, s.misfit(err)
 	}
 	origins := view.Origins()
 	for _, o := range only {

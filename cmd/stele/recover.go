@@ -173,7 +173,7 @@ func (s *site) damage(ctx context.Context) (*keys.Damage, error) {
 		cfg.Custodians = s.KeyCustodians(dir)
 	}
 	d, err := keys.Inspect(ctx, cfg)
-	return d, hinted(err, s.pair())
+	return d, s.misfit(err)
 }
 
 func (a *app) recoverRequest(ctx context.Context) (answer, error) {

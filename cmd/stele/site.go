@@ -101,7 +101,7 @@ func (s *site) trustFile() ([]byte, error) {
 func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
 	archive, err := s.suspect(ctx)
 	if err == nil {
-		err = hinted(archive.Founded(), s.pair())
+		err = s.misfit(archive.Founded())
 	}
 	if err == nil {
 		err = s.forward(ctx, archive)
@@ -112,10 +112,9 @@ func (s *site) archive(ctx context.Context) (*backup.Archive, error) {
 	return archive, nil
 }
 
-// pair says which archive and which trust file were used, for when they do not fit together.
-func (s *site) pair() string {
-	return fmt.Sprintf("archive and trust file must belong together; these are %s (%s) and %s (%s)",
-		location.Redact(s.Archive), s.Source("archive"), s.Trust, s.Source("trust"))
+// misfit adds to an error what to do about it, which is mostly to name the right archive and trust file.
+func (s *site) misfit(err error) error {
+	return hinted(err, cmp.Or(advice.For(err, s.Settings), advice.Pair(s.Settings)))
 }
 
 // transport makes sure that "to" or "from" is set to something that can be one.
@@ -140,10 +139,7 @@ func (s *site) suspect(ctx context.Context) (*backup.Archive, error) {
 		return nil, err
 	}
 	archive, err := backup.OpenArchive(ctx, store, trust)
-	if err != nil && advice.For(err, s.Settings) == "" {
-		err = hinted(err, s.pair())
-	}
-	return archive, err
+	return archive, s.misfit(err)
 }
 
 // role reads the file of a role. --as names the file, the role's folder, the folder of all roles, or a role's folder

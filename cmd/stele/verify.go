@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/custodian"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // maxFaults is how many faults, or streams, are printed one by one; --json has twice as many faults of each verdict, and
@@ -103,7 +104,11 @@ func (a *app) verify(ctx context.Context, require, since []string, unlock bool) 
 		return nil, err
 	}
 	ans := verifyAnswer{require, failedVerdicts(report, require), report}
-	return ans, exit(report.ExitCode(require...))
+	code := report.ExitCode(require...)
+	if err := archive.Founded(); code != exitOK && errors.As(err, new(*backup.ForeignError)) {
+		return ans, &failure{code, err, advice.For(err, s.Settings)}
+	}
+	return ans, exit(code)
 }
 
 func (v verifyAnswer) print(w io.Writer) {

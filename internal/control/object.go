@@ -30,17 +30,21 @@ type Object struct {
 	Entries []string     `json:"entries"`
 }
 
-// Peek reads which archive an object says that it is of, and the archive's name, without looking at the signature.
-func Peek(file []byte) (archive commit.Hex16, name string, ok bool) {
-	text, sigs, _ := strings.Cut(string(file), "\n\n")
+// Peek reads which archive an object says that it is of, the archive's name, and the name and hash of the key that it says
+// it is signed by, as <name>+<hash>, without looking at the signature.
+func Peek(file []byte) (archive commit.Hex16, name, key string, ok bool) {
 	var obj Object
-	if commit.UnmarshalLine(text+"\n", objectFormat, &obj) != nil {
-		return archive, "", false
+	unknown := new(note.UnverifiedNoteError)
+	if _, err := note.Open(file, nil); !errors.As(err, &unknown) || commit.UnmarshalLine(unknown.Note.Text, objectFormat, &obj) != nil {
+		return archive, "", "", false
 	}
-	signer, _, _ := strings.Cut(strings.TrimPrefix(sigs, "— "), " ")
-	name, ok = strings.CutSuffix(signer, identity.ControlOrigin(""))
-	return obj.Archive, name, ok && identity.ValidName(name)
+	sig := unknown.Note.UnverifiedSigs[0]
+	name, ok = strings.CutSuffix(sig.Name, identity.ControlOrigin(""))
+	return obj.Archive, name, KeyName(sig.Name, sig.Hash), ok && identity.ValidName(name)
 }
+
+// KeyName is how people tell keys apart, <name>+<hash>: what a line of a trust file or a policy begins with.
+func KeyName(name string, hash uint32) string { return fmt.Sprintf("%s+%08x", name, hash) }
 
 // Judge is the chain.Judge of the control log.
 func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error) {

@@ -65,7 +65,7 @@ func (t *Trust) role(file []byte, format, what string, v any, archive *ID) error
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if *archive != ID(t.Archive) {
-		return fmt.Errorf("%s and trust file are of different archives", what)
+		return &ForeignError{what + " and trust file are of different archives"}
 	}
 	return nil
 }

@@ -27,6 +27,11 @@ type Trust struct {
 	Policy  []string // witness, group and quorum lines of the C2SP tlog-policy, verbatim
 }
 
+// ForeignError says that a trust file is of another archive than something else.
+type ForeignError struct{ Why string }
+
+func (e *ForeignError) Error() string { return e.Why }
+
 // Origin is the origin of the control log.
 func (t *Trust) Origin() string { return ControlOrigin(t.Name) }
 

@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Anchor, error) {
 		return nil, err
 	}
 	if id.Archive != identity.ID(a.trust.Archive) {
-		return nil, errors.New("the identity of the anchor and the trust file are of different archives")
+		return nil, &identity.ForeignError{Why: "the identity of the anchor and the trust file are of different archives"}
 	}
 	key := ed25519.NewKeyFromSeed(id.Key)
 	if a.signer, err = merkle.NewSigner(id.Origin, key); err != nil {

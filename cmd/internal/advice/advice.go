@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -16,6 +18,8 @@ import (
 // them holds the address where nothing listens.
 func For(err error, s *settings.Settings) string {
 	switch {
+	case errors.As(err, new(*backup.ForeignError)):
+		return pair(s)
 	case errors.Is(err, fs.ErrPermission) && pathOf(err) != "":
 		return "check the owner and the mode of " + pathOf(err) + ": " + owner(pathOf(err))
 	case errors.Is(err, fs.ErrPermission):
@@ -28,6 +32,22 @@ func For(err error, s *settings.Settings) string {
 		return refused(err, s)
 	}
 	return ""
+}
+
+// pair says which archive and which trust file do not fit together, and what to do.
+func pair(s *settings.Settings) string {
+	these := ""
+	if s != nil {
+		these = Pair(s) + ". "
+	}
+	return these + "Name the archive of this trust file with --archive, or the trust file of this archive with --trust: " +
+		"'stele init' wrote it, and printed its SHA-256. The folders of roles belong to one archive, too"
+}
+
+// Pair says which archive and which trust file were used, for when they do not fit together.
+func Pair(s *settings.Settings) string {
+	return "archive and trust file must belong together; these are " + location.Redact(s.Archive) + " (" + s.Source("archive") + ") and " +
+		s.Trust + " (" + s.Source("trust") + ")"
 }
 
 // pathOf is the file or folder that err is about, if it is about one.
