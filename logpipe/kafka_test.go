@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,60 +16,14 @@ import (
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/kafka"
 	"github.com/stelelog/stele/internal/spool"
+	"github.com/stelelog/stele/internal/testbed"
 )
 
-// gate is the network before a broker. While it is shut nothing connects and nothing stays connected.
-type gate struct {
-	mu    sync.Mutex
-	shut  bool
-	conns map[net.Conn]bool
-}
-
-type gatedListener struct {
-	net.Listener
-	gate *gate
-}
-
-func (l gatedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		l.gate.mu.Lock()
-		shut := l.gate.shut
-		if !shut {
-			l.gate.conns[c] = true
-		}
-		l.gate.mu.Unlock()
-		if !shut {
-			return c, nil
-		}
-		c.Close()
-	}
-}
-
-func (g *gate) set(shut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shut = shut
-	if shut {
-		for c := range g.conns {
-			c.Close()
-		}
-		clear(g.conns)
-	}
-}
-
 // brokerArchive starts a cluster with the topics of an archive.
-func brokerArchive(t *testing.T, opts ...kfake.Opt) (*archive, *gate, Config) {
+func brokerArchive(t *testing.T, opts ...kfake.Opt) (*archive, *testbed.Gate, Config) {
 	t.Helper()
-	g := &gate{conns: map[net.Conn]bool{}}
-	opts = append(opts, kfake.NumBrokers(1), kfake.SeedTopics(3, "frames"), kfake.SeedTopics(1, "frames.grants"),
-		kfake.ListenFn(func(network, address string) (net.Listener, error) {
-			l, err := net.Listen(network, address)
-			return gatedListener{l, g}, err
-		}))
+	g := new(testbed.Gate)
+	opts = append(opts, kfake.NumBrokers(1), kfake.SeedTopics(3, "frames"), kfake.SeedTopics(1, "frames.grants"), kfake.ListenFn(g.Listen))
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +151,7 @@ func TestKafka(t *testing.T) {
 
 // outage captures at a steady rate while the brokers are away for a time. longest is the longest Capture, less what the
 // machine kept a goroutine waiting that only slept.
-func outage(t *testing.T, p *Pipe, g *gate, class string, away time.Duration) (captured int, longest time.Duration) {
+func outage(t *testing.T, p *Pipe, g *testbed.Gate, class string, away time.Duration) (captured int, longest time.Duration) {
 	t.Helper()
 	down, up := time.Now().Add(300*time.Millisecond), time.Now().Add(300*time.Millisecond+away)
 	stop := up.Add(300 * time.Millisecond)
@@ -207,10 +159,10 @@ func outage(t *testing.T, p *Pipe, g *gate, class string, away time.Duration) (c
 	var machine time.Duration
 	for now := time.Now(); now.Before(stop); now = time.Now() {
 		if state == 0 && now.After(down) {
-			g.set(true)
+			g.Shut(true)
 			state = 1
 		} else if state == 1 && now.After(up) {
-			g.set(false)
+			g.Shut(false)
 			state = 2
 		}
 		r := Record{Kind: Input, Class: class, Session: fmt.Sprint(captured % 5), CallerID: fmt.Sprint(captured), Body: prose(1000)}
@@ -286,7 +238,7 @@ func TestSpooledDuringAnOutage(t *testing.T) {
 	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	g.set(true)
+	g.Shut(true)
 	for i := range 5 {
 		if err := p.Capture(t.Context(), &Record{Kind: Input, Session: "s", CallerID: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
@@ -300,7 +252,7 @@ func TestSpooledDuringAnOutage(t *testing.T) {
 	if err := p.Close(ctx); err != nil {
 		t.Errorf("Close with everything in the spool: %v", err)
 	}
-	g.set(false)
+	g.Shut(false)
 	if n := len(a.spooled(t, cfg.SpoolDir)); n != 1 {
 		t.Fatalf("%d lanes, want 1", n)
 	}
@@ -342,7 +294,7 @@ func waitFor(t *testing.T, ok func() bool) {
 func TestStartWithoutBrokers(t *testing.T) {
 	t.Parallel()
 	a, g, cfg := brokerArchive(t)
-	g.set(true)
+	g.Shut(true)
 	start := time.Now()
 	p := mustOpen(t, cfg)
 	if d := time.Since(start); d > signTime+6*time.Second {
@@ -351,7 +303,7 @@ func TestStartWithoutBrokers(t *testing.T) {
 	if err := p.Capture(t.Context(), &Record{Kind: Input}); err != nil {
 		t.Fatal(err)
 	}
-	g.set(false)
+	g.Shut(false)
 	mustClose(t, p)
 	if n := len(one(t, a.topics(t)).records()); n != 1 {
 		t.Errorf("%d records, want 1", n)
@@ -365,7 +317,7 @@ func TestCloseInAnOutageWithoutASpool(t *testing.T) {
 	if err := p.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	g.set(true)
+	g.Shut(true)
 	if err := p.Capture(t.Context(), &Record{Kind: Input}); err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +337,7 @@ func TestDrainSpool(t *testing.T) {
 		if err := p.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		g.set(true)
+		g.Shut(true)
 		for range 3 {
 			if err := p.Capture(t.Context(), &Record{Kind: Input, Session: "s", Body: prose(1000)}); err != nil {
 				t.Fatal(err)
@@ -394,7 +346,7 @@ func TestDrainSpool(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		p.Close(ctx)
 		cancel()
-		g.set(false)
+		g.Shut(false)
 		os.RemoveAll(filepath.Join(cfg.SpoolDir, "state"))
 		if p.Stats().Spooled == 0 {
 			t.Error("nothing is in the spool")

@@ -86,7 +86,7 @@ type Stats struct {
 	Pending     int               // heads that are committed, but not yet in the control log
 	Behind      map[string]uint64 // for each witness, how many entries of the control log it has not cosigned
 	Halted      map[int]error     // partitions that stopped, because their source contradicts the archive
-	Failing     map[string]error  // what fails now and is tried again, by name: "partition 3", "control log"
+	Failing     map[string]error  // what fails now and is tried again, by name: "partition 3", "control log", "transport"
 }
 
 // Open reads the control log and prepares a compactor. It starts nothing: see [Compactor.Run] and [Compactor.Once].
@@ -153,20 +153,24 @@ func (c *Compactor) defaults() {
 }
 
 // Run works until ctx ends, and returns ctx.Err() then. It refuses to begin, as Once does, if a witness of the trust file has
-// cosigned a head that the control log does not continue; a witness that does not answer keeps nobody from working. What fails is logged, stands in [Compactor.Stats], and is tried
-// again, every 10 s in the end. A segment that is not committed when ctx ends is abandoned, and
+// cosigned a head that the control log does not continue; a witness that does not answer keeps nobody from working, nor do
+// brokers that are away. What fails is logged, stands in [Compactor.Stats], and is tried again, every 10 s in the end. A segment that is not committed when ctx ends is abandoned, and
 // read again by whoever takes the partition next; nothing is ever half committed.
 func (c *Compactor) Run(ctx context.Context) error {
 	t, err := c.transport(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer t.close()
+	case ctx.Err() == nil && brokersAway(err):
+		c.brokers(err)
+	default:
 		return err
 	}
-	defer t.close()
 	if err := c.cosign(ctx); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return t.assign(ctx, c) })
+	g.Go(func() error { return c.carry(ctx, t) })
 	g.Go(func() error { return c.runHeads(ctx) })
 	g.Go(func() error { return c.runWitnesses(ctx) })
 	if c.cfg.Keys != nil {

@@ -32,7 +32,10 @@ func (w *worker) name() string { return partName(int(w.partition)) }
 func partName(partition int) string { return fmt.Sprintf("partition %d", partition) }
 
 // Parts of a compactor that may fail, beside its partitions.
-const partControl = "control log"
+const (
+	partControl   = "control log"
+	partTransport = "transport"
+)
 
 // fails notes why a part of the compactor does not get on, until it works again.
 func (c *Compactor) fails(part string, err error) {

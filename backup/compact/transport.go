@@ -2,10 +2,13 @@ package compact
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/stelelog/stele/internal/kafka"
+	"github.com/stelelog/stele/internal/objstore"
 	"github.com/stelelog/stele/internal/spool"
 	"github.com/stelelog/stele/internal/transport"
 )
@@ -24,6 +27,59 @@ func (c *Compactor) transport(ctx context.Context) (carrier, error) {
 		return c.spoolTransport()
 	}
 	return c.kafkaTransport(ctx)
+}
+
+// brokersAway says whether brokers may answer later: nothing is wrong with the settings, as far as can be told.
+func brokersAway(err error) bool {
+	failed := new(kafka.Error)
+	return errors.As(err, &failed) && failed.Outage
+}
+
+// carry runs the partitions that fall to this process until ctx ends. t is nil if the brokers were away at the start.
+func (c *Compactor) carry(ctx context.Context, t carrier) error {
+	if t == nil {
+		var err error
+		if t, err = c.reach(ctx); err != nil {
+			return err
+		}
+		defer t.close()
+	}
+	return t.assign(ctx, c)
+}
+
+// reach opens the transport as soon as the brokers are there.
+func (c *Compactor) reach(ctx context.Context) (carrier, error) {
+	for {
+		objstore.Pause(ctx, time.Second) // each attempt is patient by itself
+		t, err := c.transport(ctx)
+		if err == nil {
+			c.brokers(nil)
+			return t, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if !brokersAway(err) {
+			return nil, err
+		}
+		c.brokers(err)
+	}
+}
+
+// brokers notes whether brokers serve this process, and says so when it changes.
+func (c *Compactor) brokers(err error) {
+	c.mu.Lock()
+	before := c.failing[partTransport]
+	if c.failing[partTransport] = err; err == nil {
+		delete(c.failing, partTransport)
+	}
+	c.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		c.log.Error("the brokers do not serve this compactor; they are tried again, and what is not committed waits in the topic", "err", err)
+	case err == nil && before != nil:
+		c.log.Info("the brokers serve this compactor again")
+	}
 }
 
 type spoolTransport struct {
@@ -118,7 +174,7 @@ func (t *kafkaTransport) assign(ctx context.Context, c *Compactor) error {
 	if c.cfg.Partitions != nil {
 		return c.runPartitions(ctx, t, t.ps)
 	}
-	return t.frames.RunGroup(ctx, t.group(), func(ctx context.Context, ps []int) error {
+	return t.frames.RunGroup(ctx, t.group(), c.brokers, func(ctx context.Context, ps []int) error {
 		return c.runPartitions(ctx, t, ps)
 	})
 }

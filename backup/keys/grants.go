@@ -222,7 +222,7 @@ func (g *kafkaGrants) trim(ctx context.Context, next map[string]int64) (err erro
 func (g *kafkaGrants) take() (func() error, error) { return func() error { return nil }, nil }
 
 func (g *kafkaGrants) run(ctx context.Context, work func(context.Context) error) error {
-	return g.client.RunGroup(ctx, roleGroup+g.archive, func(ctx context.Context, partitions []int) error {
+	return g.client.RunGroup(ctx, roleGroup+g.archive, nil, func(ctx context.Context, partitions []int) error {
 		if len(partitions) > 0 {
 			if err := work(ctx); err != nil {
 				return err

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/stelelog/stele/internal/testbed"
 )
 
 // patience bounds every wait of the scripts.
@@ -41,10 +44,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Values[gateKey{}] = new(testbed.Gate)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": cmdExit, "port": cmdPort, "get": cmdGet, "await": cmdAwait, "until": cmdUntil, "term": cmdTerm,
+			"exit": cmdExit, "port": cmdPort, "get": cmdGet, "await": cmdAwait, "until": cmdUntil, "term": cmdTerm, "broker": cmdBroker,
 		},
 	})
 }
@@ -113,6 +117,21 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s: status %s, want %s", args[1], last, args[0])
+}
+
+type gateKey struct{}
+
+// cmdBroker starts a Kafka cluster in this process, at $KAFKA, and cuts it off the network for a while: broker start|cut|back
+func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
+	gate := ts.Value(gateKey{}).(*testbed.Gate)
+	if args[0] != "start" {
+		gate.Shut(args[0] == "cut")
+		return
+	}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(gate.Listen))
+	ts.Check(err)
+	ts.Defer(cluster.Close)
+	ts.Setenv("KAFKA", cluster.ListenAddrs()[0])
 }
 
 // cmdTerm sends SIGTERM to the background command with an argument that contains a text: term TEXT

@@ -172,6 +172,13 @@ type operation struct {
 	partition int           // -1: the topic as a whole
 	offset    int64         // -1: none
 	patience  time.Duration // 0: retry until the context ends
+	failed    func(error)   // told of each failure that is tried again; nil: nobody
+}
+
+func (o *operation) tell(err error) {
+	if o.failed != nil {
+		o.failed(err)
+	}
 }
 
 func (c *Client) topicOp(name string) operation {
@@ -203,6 +210,7 @@ func (c *Client) retry(ctx context.Context, op operation, try func(context.Conte
 		if !v.retry || refusals.final(v) || op.patience > 0 && time.Since(start) >= op.patience {
 			return c.fail(op, err, v)
 		}
+		op.tell(c.fail(op, err, v))
 		c.logRetry(op, attempt, v, err)
 		if v.refresh {
 			c.refresh(epoch)

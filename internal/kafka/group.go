@@ -35,8 +35,10 @@ const (
 // group), until onAssign fails (and returns its error), or until access is
 // denied. It fails at once if the topic does not exist. If onAssign returns
 // nil early, membership goes on. Outages are waited out. Close does not end it.
-func (c *Client) RunGroup(ctx context.Context, group string, onAssign func(ctx context.Context, partitions []int) error) error {
-	op := operation{name: "group " + group, partition: -1, offset: -1}
+//
+// state, if not nil, is told of each failure to get into the group, which is tried again, and nil with each assignment.
+func (c *Client) RunGroup(ctx context.Context, group string, state func(error), onAssign func(ctx context.Context, partitions []int) error) error {
+	op := operation{name: "group " + group, partition: -1, offset: -1, failed: state}
 	// The group's own look at the topic would create it where brokers do that.
 	err := c.retry(ctx, op, func(ctx context.Context) error {
 		_, err := c.existing(ctx, op)
@@ -74,6 +76,7 @@ func (c *Client) followGroup(ctx context.Context, op operation, cg *kafkago.Cons
 		if err != nil {
 			v := judge(err)
 			if !errors.Is(err, kafkago.RebalanceInProgress) {
+				op.tell(c.fail(op, err, v))
 				c.logRetry(op, attempt, v, err)
 			}
 			if final := refusals.final(v); v.sentinel == ErrDenied && (!v.retry || final) {
@@ -82,6 +85,7 @@ func (c *Client) followGroup(ctx context.Context, op operation, cg *kafkago.Cons
 			continue
 		}
 		attempt, refusals.n = 0, 0
+		op.tell(nil)
 		c.startGeneration(run, stop, group, gen, onAssign)
 	}
 }

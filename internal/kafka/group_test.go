@@ -22,13 +22,14 @@ type member struct {
 	mu    sync.Mutex
 	held  []int
 	calls int
+	told  []error // by state
 }
 
 func join(t testing.TB, c *Client, group string) *member {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	m := &member{cancel: cancel, done: make(chan error, 1)}
-	go func() { m.done <- c.RunGroup(ctx, group, m.onAssign) }()
+	go func() { m.done <- c.RunGroup(ctx, group, m.state, m.onAssign) }()
 	return m
 }
 
@@ -37,6 +38,12 @@ func (m *member) onAssign(ctx context.Context, partitions []int) error {
 	<-ctx.Done()
 	m.set(nil, 0)
 	return ctx.Err()
+}
+
+func (m *member) state(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = append(m.told, err)
 }
 
 func (m *member) set(held []int, calls int) {
@@ -108,7 +115,7 @@ func TestGroupShares(t *testing.T) {
 func TestGroupOnAssignError(t *testing.T) {
 	c := openFake(t, fake(t))
 	broken := errors.New("cannot go on")
-	err := c.RunGroup(within(t, patience), "g", func(context.Context, []int) error { return broken })
+	err := c.RunGroup(within(t, patience), "g", nil, func(context.Context, []int) error { return broken })
 	wantError(t, err, broken)
 }
 
@@ -117,7 +124,7 @@ func TestGroupEarlyReturn(t *testing.T) {
 	c := openFake(t, fake(t))
 	ctx, cancel := context.WithCancel(within(t, patience))
 	var calls atomic.Int32
-	err := c.RunGroup(ctx, "g", func(context.Context, []int) error {
+	err := c.RunGroup(ctx, "g", nil, func(context.Context, []int) error {
 		if calls.Add(1) == 1 {
 			time.AfterFunc(2*heartbeatInterval, cancel)
 		}
@@ -132,7 +139,7 @@ func TestGroupEarlyReturn(t *testing.T) {
 func TestGroupNoTopicIsNotCreated(t *testing.T) {
 	cluster := fake(t, kfake.AllowAutoTopicCreation())
 	c := open(t, Config{Brokers: cluster.ListenAddrs(), Topic: "missing"})
-	err := c.RunGroup(within(t, patience), "g", func(context.Context, []int) error { return nil })
+	err := c.RunGroup(within(t, patience), "g", nil, func(context.Context, []int) error { return nil })
 	wantError(t, err, ErrNoTopic)
 	_, err = c.Describe(t.Context())
 	wantError(t, err, ErrNoTopic)
@@ -141,11 +148,11 @@ func TestGroupNoTopicIsNotCreated(t *testing.T) {
 func TestGroupDenied(t *testing.T) {
 	cluster := fake(t)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, TopLevel: true, Err: kerr.GroupAuthorizationFailed, Count: -1})
-	err := openFake(t, cluster).RunGroup(within(t, patience), "g", func(context.Context, []int) error { return nil })
+	err := openFake(t, cluster).RunGroup(within(t, patience), "g", nil, func(context.Context, []int) error { return nil })
 	wantError(t, err, ErrDenied)
 }
 
-// TestGroupSurvivesCoordinatorErrors keeps trying through what passes.
+// TestGroupSurvivesCoordinatorErrors keeps trying through what passes, and tells of it.
 func TestGroupSurvivesCoordinatorErrors(t *testing.T) {
 	cluster := fake(t)
 	for _, fault := range []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.UnknownServerError} {
@@ -154,6 +161,9 @@ func TestGroupSurvivesCoordinatorErrors(t *testing.T) {
 	m := join(t, openFake(t, cluster), "g")
 	await(t, patience, 3, m)
 	leave(t, m)
+	if n := len(m.told); n < 4 || m.told[0] == nil || m.told[n-1] != nil {
+		t.Errorf("told of %v, want three failures and an assignment", m.told)
+	}
 }
 
 // TestGroupLeavesDuringJoin: a coordinator holds a join back as long as

@@ -240,7 +240,7 @@ func TestKafkaGroupCrash(t *testing.T) {
 func runMember(spec []string) {
 	c, err := Open(Config{Brokers: spec[:1], Topic: spec[1]})
 	if err == nil {
-		err = c.RunGroup(context.Background(), spec[2], func(ctx context.Context, partitions []int) error {
+		err = c.RunGroup(context.Background(), spec[2], nil, func(ctx context.Context, partitions []int) error {
 			if len(partitions) > 0 {
 				fmt.Println(partitions)
 			}
@@ -291,7 +291,7 @@ func TestKafkaAccess(t *testing.T) {
 	_, err = writer.DeleteRecords(ctx, 0, 1)
 	denied("delete records "+topic+"/0@1", err)
 	denied("create topic", as(user, "plain", topic+"-other").Create(ctx, TopicSpec{Partitions: 1}))
-	denied("group g", writer.RunGroup(ctx, "g", func(context.Context, []int) error { return nil }))
+	denied("group g", writer.RunGroup(ctx, "g", nil, func(context.Context, []int) error { return nil }))
 	checkOrder(t, readBack(t, admin, 0), 2)
 
 	for _, mechanism := range []string{"plain", "scram-sha-256", "scram-sha-512"} {

@@ -148,7 +148,7 @@ func TestSASL(t *testing.T) {
 			denied(err)
 			_, err = c.Check(within(t, patience))
 			denied(err)
-			denied(c.RunGroup(within(t, patience), "g", func(context.Context, []int) error { return nil }))
+			denied(c.RunGroup(within(t, patience), "g", nil, func(context.Context, []int) error { return nil }))
 		})
 	}
 }
