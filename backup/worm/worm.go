@@ -45,7 +45,7 @@ type Range struct{ Off, Len int64 }
 // ErrPermanent is wrapped by an error of a [Store] that trying again does not mend before somebody acts: credentials
 // that are refused, a bucket that is not there, a disk that is full or read-only. Stores that cannot tell leave it out.
 // An error that wraps fs.ErrPermission or fs.ErrInvalid is of the same kind.
-var ErrPermanent = errors.New("trying again does not mend it")
+var ErrPermanent = errors.New("it stays so until somebody acts")
 
 // Permanent reports whether somebody must act before trying again makes sense.
 func Permanent(err error) bool {
