@@ -43,7 +43,10 @@ equal, to the digit and the nanosecond: docs/formats/event.md has the details.
 
 A line that cannot be kept whole is refused, and named by number and field on standard error; the
 rest goes in, and the exit code is 3. When capture ends well, everything captured is with the
-transport; 'compactor --once' commits it to the archive.`,
+transport; 'compactor --once' commits it to the archive.
+
+A writer that was revoked captures nothing, and the exit code is 1. Only the archive knows of that: where the settings
+name no archive and trust file, what a revoked writer sends is set aside by the compactor ('stele quarantine').`,
 		Example: `  stele capture events.jsonl
   zcat old.jsonl.gz | stele capture
   echo '{"kind":"input","subject":"user-17","body":"hello"}' | stele capture`,
@@ -125,7 +128,7 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 		return nil, err
 	}
 	defer closeAll(in)
-	pipe, err := a.pipe(ctx)
+	pipe, watch, err := a.pipe(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +139,7 @@ func (a *app) capture(ctx context.Context, names []string) (answer, error) {
 			break
 		}
 	}
-	err = keptInPart(errors.Join(err, a.handOver(ctx, pipe)))
+	err = watch.end(ctx, keptInPart(errors.Join(err, a.handOver(ctx, pipe))))
 	ans.count(pipe.Stats())
 	if err == nil && ans.Refused > 0 {
 		err = exit(exitRefused)
@@ -178,22 +181,26 @@ func (a *app) destination() string {
 	return location.Redact(a.settings.To) + ": " + a.settings.Origin("to")
 }
 
-// pipe opens the pipe that the settings describe.
-func (a *app) pipe(ctx context.Context) (*logpipe.Pipe, error) {
+// pipe opens the pipe that the settings describe, unless its writer was revoked.
+func (a *app) pipe(ctx context.Context) (*logpipe.Pipe, *writerWatch, error) {
 	s, err := a.site("")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.Need("writer"); err != nil {
-		return nil, usage("", "%w", err)
+		return nil, nil, usage("", "%w", err)
 	}
 	if s.To != "" {
 		if err := s.transport("to"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
+	watch, err := s.watchWriter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	pipe, err := logpipe.Open(ctx, s.pipeConfig())
-	return pipe, nothingKept(s.badCredential(err))
+	return pipe, watch, nothingKept(s.badCredential(err))
 }
 
 // nothingKept adds to an error about a disk that is full from the start that capturing again is harmless.

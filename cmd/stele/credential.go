@@ -24,20 +24,29 @@ type credential struct {
 
 const week = 7 * 24 * time.Hour
 
-// credential reads the writer credential of the settings: a path, or the text itself.
+// credential reads the writer credential of the settings.
 func (s *site) credential() (c credential, err error) {
+	text, err := s.credentialText()
+	if err != nil {
+		return c, err
+	}
+	return readCredential(text)
+}
+
+// credentialText is the file of the writer credential of the settings, which name its path, or hold the text itself.
+func (s *site) credentialText() (string, error) {
 	if err := s.Need("writer"); err != nil {
-		return c, usage("", "%w", err)
+		return "", usage("", "%w", err)
 	}
 	text := strings.TrimSpace(s.Writer)
 	if len(text) < 1000 && !strings.HasPrefix(text, "{") {
 		data, err := os.ReadFile(text)
 		if err != nil {
-			return c, err
+			return "", err
 		}
 		text = string(data)
 	}
-	return readCredential(text)
+	return text, nil
 }
 
 // readCredential reads a credential: JSON, or the same in base64.

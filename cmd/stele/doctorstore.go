@@ -43,6 +43,7 @@ func (e *exam) store(ctx context.Context) {
 	e.ok("archive", "%s at %s, %s", archive.Name(), location.Redact(e.site.Archive), count(len(archive.Segments()), "commit"))
 	e.freshness(archive)
 	e.intake(archive)
+	e.revoked(archive)
 	e.locks(ctx, store, trust, archive)
 }
 

@@ -103,7 +103,7 @@ func (a *app) drillErasure(ctx context.Context, f drillFlags) (answer, error) {
 	defer done()
 	cfg.Keys = keys
 	cfg.Plant = func(ctx context.Context, records []logpipe.Record) error {
-		pipe, err := a.pipe(ctx)
+		pipe, _, err := a.pipe(ctx)
 		if err != nil {
 			return err
 		}

@@ -96,7 +96,7 @@ func (c *Custodian) private() error {
 	info, err := os.Stat(c.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the directory is gone: mount its disk, or put it back from a backup; if there is none, see 'stele recover status': %w", custodian.ErrUnavailable, err)
+		return fmt.Errorf("%w: its folder is gone: mount the disk, or put it back from a backup: %w", custodian.ErrUnavailable, err)
 	case err != nil:
 		return err
 	case !info.IsDir():

@@ -20,6 +20,8 @@ func For(err error, s *settings.Settings) string {
 	switch {
 	case errors.As(err, new(*backup.ForeignError)):
 		return pair(s)
+	case len(lost(err)) > 0:
+		return custody(lost(err))
 	case errors.Is(err, fs.ErrPermission) && pathOf(err) != "":
 		return "check the owner and the mode of " + pathOf(err) + ": " + owner(pathOf(err))
 	case errors.Is(err, fs.ErrPermission):

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -28,6 +29,9 @@ func TestFor(t *testing.T) {
 	dial := func(ip string, port int) error {
 		return fmt.Errorf("kafka: %w", &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: port}, Err: syscall.ECONNREFUSED})
 	}
+	gone := func(name, path string) error {
+		return &custodian.Error{Custodian: name, Op: "unwrap", Generation: 1, Err: fmt.Errorf("%w: %w", custodian.ErrUnavailable, at(path, syscall.ENOENT))}
+	}
 	for _, c := range []struct {
 		err  error
 		s    *settings.Settings
@@ -45,6 +49,9 @@ func TestFor(t *testing.T) {
 		{err: dial("10.0.0.2", 9000), s: s, want: []string{"archive is set by STELE_ARCHIVE"}, not: "to is set"},
 		{err: dial("10.0.0.3", 9092), s: s, want: []string{"10.0.0.3:9092", "No setting has this address", "advertised.listeners"}},
 		{err: dial("10.0.0.1", 9092), want: []string{"10.0.0.1:9092", "stele env"}},
+		{err: errors.Join(gone("a", "/srv/a"), gone("b", "/srv/b"), gone("a", "/srv/a")), want: []string{"custodian a in /srv/a, custodian b in /srv/b: mount", "backup", "nothing in the archive can be read"}},
+		{err: fmt.Errorf("key store: %w", gone("a", "/srv/a")), want: []string{"custodian a in /srv/a: mount"}},
+		{err: &custodian.Error{Custodian: "v", Op: "unwrap", Err: fmt.Errorf("%w: %w", custodian.ErrUnavailable, syscall.ECONNREFUSED)}, want: []string{"nothing listens"}, not: "folder"},
 	} {
 		hint := For(c.err, c.s)
 		for _, want := range c.want {
