@@ -261,8 +261,8 @@ func (a *testArchive) otherService(name string) *identity.Writer {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	file, err := admin.AddWriter(a.t.Context(), name, a.url())
-	if err != nil {
+	var file []byte
+	if err := admin.AddWriter(a.t.Context(), name, a.url(), func(credential []byte) error { file = credential; return nil }); err != nil {
 		a.t.Fatal(err)
 	}
 	cred, err := identity.ParseWriter(file)

@@ -337,8 +337,8 @@ func TestWriterAddedWhileRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := admin.AddWriter(t.Context(), "new", a.url())
-	if err != nil {
+	var cred []byte
+	if err := admin.AddWriter(t.Context(), "new", a.url(), func(credential []byte) error { cred = credential; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	second := a.stream(keyscope.Link{})

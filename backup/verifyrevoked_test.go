@@ -51,7 +51,7 @@ func TestCompactorRevoked(t *testing.T) {
 		}
 		return d
 	}
-	role, _, err := desk().AddService(t.Context(), control.RoleCompactor, "second")
+	role, err := addService(desk(), "second")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func newRevokable(t *testing.T) *revokable {
 	a := &revokable{testArchive: newTestArchive(t, store), store: store, records: some(20)}
 	a.keys = a.testArchive.keys()
 	var err error
-	if a.role, _, err = a.desk().AddService(t.Context(), control.RoleCompactor, "second"); err != nil {
+	if a.role, err = addService(a.desk(), "second"); err != nil {
 		t.Fatal(err)
 	}
 	var id identity.Compactor
@@ -370,7 +370,7 @@ func TestSuccessorLogsTheHead(t *testing.T) {
 	}
 	r := &revokable{testArchive: a, store: store, keys: keys}
 	var err error
-	if r.role, _, err = r.desk().AddService(t.Context(), control.RoleCompactor, "second"); err != nil {
+	if r.role, err = addService(r.desk(), "second"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.second(); err != nil {
@@ -392,4 +392,10 @@ func (s *noHeads) Create(ctx context.Context, key string, data []byte, lock worm
 		return worm.Version{}, fmt.Errorf("no: %w", worm.ErrPermanent)
 	}
 	return s.Memory.Create(ctx, key, data, lock)
+}
+
+// addService adds another compactor, and returns its role file.
+func addService(d *erase.Desk, name string) (role []byte, err error) {
+	_, err = d.AddService(context.Background(), control.RoleCompactor, name, func(file []byte) error { role = file; return nil })
+	return role, err
 }

@@ -54,13 +54,14 @@ func Open(ctx context.Context, store worm.Store, trust, rootIdentity []byte) (*A
 	return a, nil
 }
 
-// AddWriter lets a new writer in, under a name that no writer has or had, and returns its credential. When it returns, the
-// policy is in the control log.
-func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []byte, err error) {
+// AddWriter lets a new writer in, under a name that no writer has or had. keep gets its credential before the archive knows
+// of it, and MUST make it durable: there is no second one for the name. When AddWriter returns nil, the policy is in the control
+// log; after an error that is none of keep it may be.
+func (a *Admin) AddWriter(ctx context.Context, name, to string, keep func(credential []byte) error) error {
 	if !identity.ValidName(name) {
-		return nil, fmt.Errorf("writer name %q: use 1 to 63 of a–z 0–9 . -", name)
+		return fmt.Errorf("writer name %q: use 1 to 63 of a–z 0–9 . -", name)
 	}
-	err = a.change(ctx, func(p *control.Policy) error {
+	return a.change(ctx, func(p *control.Policy) error {
 		if i := slices.IndexFunc(p.Writers, func(w control.Writer) bool { return w.Name == name }); i >= 0 {
 			return taken(&p.Writers[i])
 		}
@@ -68,10 +69,12 @@ func (a *Admin) AddWriter(ctx context.Context, name, to string) (credential []by
 		if err != nil {
 			return err
 		}
-		credential, err = jsonFile(w)
-		return err
+		credential, err := jsonFile(w)
+		if err != nil {
+			return err
+		}
+		return keep(credential)
 	})
-	return credential, err
 }
 
 // taken says why a name cannot be that of a new writer: it stands for one key in the archive.

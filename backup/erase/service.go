@@ -21,22 +21,23 @@ import (
 
 // AddService makes the role file of a further compactor or key service, and enters its key into the access policy: the policy
 // root alone while there are fewer than two approvers, else it is a request that two approve. A compactor gets the key of
-// the control log, which only the policy root can give.
-func (d *Desk) AddService(ctx context.Context, role, name string) (file []byte, filed *Filed, err error) {
+// the control log, which only the policy root can give. keep gets the file before the archive knows of it, and MUST make it
+// durable; after an error that is none of keep the archive may know of it.
+func (d *Desk) AddService(ctx context.Context, role, name string, keep func(file []byte) error) (*Filed, error) {
 	if d.sealer == nil {
-		return nil, nil, errors.New("a compactor or key service is added with the admin folder")
+		return nil, errors.New("a compactor or key service is added with the admin folder")
 	}
 	if !identity.ValidName(name) {
-		return nil, nil, fmt.Errorf("name %q: use 1 to 63 of a–z 0–9 . -", name)
+		return nil, fmt.Errorf("name %q: use 1 to 63 of a–z 0–9 . -", name)
 	}
 	if err := d.log.Refresh(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	seed := make([]byte, ed25519.SeedSize)
 	rand.Read(seed)
 	vkey, err := note.NewEd25519VerifierKey(identity.KeyName(d.trust.Name, role, name), ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	p, named := d.governed(), control.Named{Name: name, Key: vkey}
 	var id any
@@ -48,16 +49,19 @@ func (d *Desk) AddService(ctx context.Context, role, name string) (file []byte, 
 		p.KeyServices = append(slices.Clone(p.KeyServices), named)
 		id = identity.KeyService{Stele: identity.KeyServiceFormat, Archive: d.trust.Archive, Name: d.trust.Name, By: name, Key: seed}
 	default:
-		return nil, nil, fmt.Errorf("a %s is not added this way", role)
+		return nil, fmt.Errorf("a %s is not added this way", role)
 	}
 	if err := p.Check(&d.trust); err != nil {
-		return nil, nil, fmt.Errorf("%s %s cannot be added: %w", role, name, err)
+		return nil, fmt.Errorf("%s %s cannot be added: %w", role, name, err)
 	}
-	if file, err = json.MarshalIndent(id, "", " "); err != nil {
-		return nil, nil, err
+	file, err := json.MarshalIndent(id, "", " ")
+	if err != nil {
+		return nil, err
 	}
-	filed, err = d.enact(ctx, p)
-	return append(file, '\n'), filed, err
+	if err := keep(append(file, '\n')); err != nil {
+		return nil, err
+	}
+	return d.enact(ctx, p)
 }
 
 // Revoke takes a compactor or key service out of the access policy and revokes its key: what it has done before stands, and

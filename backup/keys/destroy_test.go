@@ -11,7 +11,6 @@ import (
 
 	"github.com/stelelog/stele/backup/custodian"
 	"github.com/stelelog/stele/backup/keys"
-	"github.com/stelelog/stele/internal/control"
 )
 
 // watched is a custodian that notes about which generations it is asked, and has some keys again.
@@ -107,7 +106,7 @@ func TestOldGenerationsAreRemembered(t *testing.T) {
 		w.must(s.Close())
 
 		// Another key service asks for itself.
-		role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+		role, err := w.second()
 		w.must(err)
 		s = opened(role)
 		defer s.Close()

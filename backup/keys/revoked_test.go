@@ -50,7 +50,7 @@ func (w *world) forged(role []byte, control_ uint64) bool {
 func TestRevokedKeyService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+		role, err := w.second()
 		w.must(err)
 		first, cfg := w.open(keys.Together(w.config())), keys.Together(w.config())
 		defer first.Close()
@@ -72,7 +72,7 @@ func TestRevokedKeyService(t *testing.T) {
 		if _, err := w.desk().Revoke(t.Context(), control.RoleKeyService, "default"); err == nil || !strings.Contains(err.Error(), "add another one first") {
 			t.Errorf("the last one: %v", err)
 		}
-		if _, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second"); err == nil || !strings.Contains(err.Error(), "use another name") {
+		if _, err := w.second(); err == nil || !strings.Contains(err.Error(), "use another name") {
 			t.Errorf("its name for another key: %v", err)
 		}
 		b := g.grant(3, "bob")
@@ -115,7 +115,7 @@ func TestRevokedKeyService(t *testing.T) {
 // An idle key service makes a record when another one is revoked, so that the revoked key can add nothing.
 func TestRevokedIsFenced(t *testing.T) {
 	w := newWorld(t)
-	role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+	role, err := w.second()
 	w.must(err)
 	s := w.open(w.config())
 	w.must(s.Fold(t.Context()))
@@ -138,7 +138,7 @@ func TestRevokedIsFenced(t *testing.T) {
 func TestRevokedBeforeTheFence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+		role, err := w.second()
 		w.must(err)
 		before := w.log().Size()
 		_, err = w.desk().Revoke(t.Context(), control.RoleKeyService, "second")
@@ -160,7 +160,7 @@ func TestRevokedBeforeTheFence(t *testing.T) {
 // the key is revoked; then they go on, and verify still says that they are not there.
 func TestRevokedForWhatItNeverMade(t *testing.T) {
 	w := newWorld(t)
-	role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+	role, err := w.second()
 	w.must(err)
 	g := w.granter()
 	ada := g.grant(3, "ada")
@@ -203,7 +203,7 @@ func TestRevokedForWhatItNeverMade(t *testing.T) {
 // What a revoked key service did make binds as ever: nobody goes on when it is removed.
 func TestRevokedStillBinds(t *testing.T) {
 	w := newWorld(t)
-	role, _, err := w.desk().AddService(t.Context(), control.RoleKeyService, "second")
+	role, err := w.second()
 	w.must(err)
 	cfg := w.config()
 	cfg.Identity = role
@@ -218,4 +218,10 @@ func TestRevokedStillBinds(t *testing.T) {
 	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
 		t.Errorf("a key service goes on: %v", err)
 	}
+}
+
+// second adds another key service, and returns its role file.
+func (w *world) second() (role []byte, err error) {
+	_, err = w.desk().AddService(w.t.Context(), control.RoleKeyService, "second", func(file []byte) error { role = file; return nil })
+	return role, err
 }

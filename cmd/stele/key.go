@@ -142,13 +142,8 @@ func (a *app) keyAdd(ctx context.Context, name string, f keyFlags) (answer, erro
 	if err := writable(filepath.Dir(out)); err != nil {
 		return nil, err
 	}
-	credential, err := admin.AddWriter(ctx, name, s.To)
-	if err != nil {
+	if err := kept(out, func(keep func([]byte) error) error { return admin.AddWriter(ctx, name, s.To, keep) }); err != nil {
 		return nil, err
-	}
-	if err := replaceFile(out, credential); err != nil {
-		return nil, hinted(fmt.Errorf("the archive knows %s now, but its credential could not be written and is lost: %w", name, err),
-			"revoke it with 'stele key revoke writer "+name+"' and add one under another name")
 	}
 	return keyAnswer{Writer: name, Credential: out, done: "may write now"}, nil
 }

@@ -215,11 +215,29 @@ func (a *app) keyAddService(ctx context.Context, role, name, out string) (answer
 	if err := writable(filepath.Dir(out)); err != nil {
 		return nil, err
 	}
-	file, filed, err := desk.AddService(ctx, role, name)
-	if err != nil {
+	var filed *erase.Filed
+	if err := kept(out, func(keep func([]byte) error) error {
+		filed, err = desk.AddService(ctx, role, name, keep)
+		return err
+	}); err != nil {
 		return nil, err
 	}
-	return roleAnswer{Role: role, Name: name, File: out, ID: filed.ID, Done: filed.Done}, replaceFile(out, file)
+	return roleAnswer{Role: role, Name: name, File: out, ID: filed.ID, Done: filed.Done}, nil
+}
+
+// kept runs add, which hands a new role file on before the archive hears of its key. What nobody can say has failed is kept.
+func kept(out string, add func(keep func(file []byte) error) error) error {
+	written := false
+	err := add(func(file []byte) error {
+		err := replaceFile(out, file)
+		written = err == nil
+		return err
+	})
+	if err != nil && written {
+		return hinted(fmt.Errorf("%w; the archive may know the new key all the same, so %s is kept", err, out),
+			"look with 'stele key list'; if it is not there, remove the file and try again")
+	}
+	return err
 }
 
 func (a *app) keyYearCommand() *cobra.Command {

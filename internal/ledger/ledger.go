@@ -215,16 +215,8 @@ func (c *Log) Drop(ctx context.Context, entry string) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	for v, failed := range c.store.Versions(ctx, key, "") {
-		if failed != nil {
-			return failed
-		}
-		if v.Deleted || v.Size != int64(len(entry)) {
-			continue
-		}
-		if data, err := c.store.Read(ctx, v.Key, v.ID, worm.Range{}); err == nil && string(data) == entry {
-			return nil
-		}
+	if ours, failed := c.holds(ctx, key, []byte(entry)); ours || failed != nil {
+		return failed
 	}
 	return fmt.Errorf("%s holds other bytes than its name says: %w", key, err)
 }
