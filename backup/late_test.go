@@ -12,6 +12,7 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/evidence"
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
@@ -95,6 +96,42 @@ func TestLateSpoolInTheArchive(t *testing.T) {
 	r = a.verify(VerifyOptions{})
 	wantExit(t, r, 14, "integrity", "erasure")
 	wantFault(t, r.Faults, "erasure", "keys/roots/", "9 scopes were buried")
+}
+
+// What comes too late while a hold stands is kept and denied. That is no lie of the key service's as long as the hold stands.
+func TestLateUnderAHoldInTheArchive(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	svc := a.keys()
+	late := a.stream(keyscope.Link{})
+	var held [][]byte
+	late.grants = func(msg []byte) []byte { held = append(held, msg); return nil }
+	frame := late.encode(late.draft(testRecord{subject: "subject-1", session: "x", body: "held back"}))
+	a.asked("subject-1")
+	a.once(svc)
+	a.carriedOut(svc)
+	desk, err := erase.Open(t.Context(), a.store, a.trust(), a.file("admin", "root.stele"))
+	if err == nil {
+		_, err = desk.Hold(t.Context(), erase.Target{Subject: "subject-1"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range held {
+		late.append(spool.Grants, msg)
+	}
+	late.append(spool.Frames, frame)
+	late.close()
+	a.once(svc)
+	a.once(nil)
+	reader := a.reader(svc)
+	if got := bodies(t, reader, Query{}); len(got) > 0 {
+		t.Errorf("restored %q", got)
+	}
+	r := a.verify(VerifyOptions{Reader: reader})
+	wantExit(t, r, 0, "integrity", "completeness", "erasure", "readability")
+	if r.Scopes.Live != 1 || r.Scopes.Buried != 0 {
+		t.Errorf("%+v", r.Scopes)
+	}
 }
 
 func rootKey(n uint64) string { return fmt.Sprintf("keys/roots/%020d", n) }

@@ -328,11 +328,13 @@ func (k *keyCheck) conclude(ctx context.Context) (checked, unchecked string, err
 }
 
 // contradicted finds scopes of which the key service told the reader that they were erased, and whose keys are there. While
-// a request is being carried out it denies what it is about to erase.
+// a request is being carried out it denies what it is about to erase, and while a hold stands what came too late for one that is
+// done.
 func (k *keyCheck) contradicted(ctx context.Context) error {
 	busy := false
 	k.v.a.control.View(func(s *control.State) {
-		busy = slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Standing == control.Approved })
+		busy = slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Standing == control.Approved }) ||
+			slices.ContainsFunc(s.Holds, func(h *control.Hold) bool { return h.Released == 0 })
 	})
 	if busy || k.broken {
 		return nil

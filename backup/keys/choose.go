@@ -113,7 +113,8 @@ func (s *Service) choose(ctx context.Context, ring *keyring.Ring, b *batch, j *j
 			what.Resume = append(what.Resume, a.deferred...)
 		}
 	}
-	return what, nil
+	what.Keep, err = s.stonesOverKeys(ctx, ring, what)
+	return what, err
 }
 
 func (s *Service) most() int {

@@ -22,6 +22,7 @@ import (
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/cosign"
+	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/ledger"
 	"github.com/stelelog/stele/merkle"
 )
@@ -278,4 +279,35 @@ func (s *unread) Read(ctx context.Context, key, version string, r worm.Range) ([
 		}
 	}
 	return s.Memory.Read(ctx, key, version, r)
+}
+
+// A clock that was ten years ahead for one fold, or stays so, keeps nobody from having intake keys of the weeks that come.
+func TestIntakeAfterAClockAhead(t *testing.T) {
+	for name, now := range map[string]func() time.Time{"once": time.Now, "for good": ahead(tenYears)} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.open(keys.At(w.config(), ahead(tenYears)))
+			w.must(s.Fold(t.Context()))
+			w.must(s.Close())
+			w.sequence()
+			s = w.open(keys.At(w.config(), now))
+			log := w.log()
+			for range 40 {
+				time.Sleep(36 * time.Hour)
+				w.must(s.Fold(t.Context()))
+				w.must(s.EraseDue(t.Context()))
+				w.sequenceIn(log)
+			}
+			this, n := keyscope.Week(time.Now()), 0
+			for _, in := range log.Policy().Intake {
+				if in.Week >= this && in.Week < this+26 {
+					n++
+				}
+			}
+			if n < 20 {
+				t.Errorf("%s: %d intake keys of this week and the 25 that follow", name, n)
+			}
+			w.must(s.Close())
+		})
+	}
 }

@@ -73,6 +73,27 @@ func TestGrantsTopicWasCut(t *testing.T) {
 	}
 }
 
+// TestTopicMadeAnew: what is erased while the topic is another one than the key store was filled from removes nothing of it.
+func TestTopicMadeAnew(t *testing.T) {
+	w, topic, cfg, s, old, send := cutTopic(t, 0)
+	w.must(s.Close())
+	topic.ID = "made anew"
+	for range 6 {
+		send()
+	}
+	s = w.open(cfg)
+	if err := s.Fold(t.Context()); err == nil || !strings.Contains(err.Error(), "not the transport") {
+		t.Errorf("it was taken in: %v", err)
+	}
+	w.ordered(w.desk(), "ada")
+	_, err := s.CarryOut(t.Context())
+	w.must(err)
+	w.all(s, "erased", old...)
+	if topic.Start > 0 {
+		t.Errorf("%d messages that nobody has folded are gone", topic.Start)
+	}
+}
+
 // TestMarkersAmongGrants: markers of transactions, which hold no grants, keep nobody from those behind them, even if a broker
 // answers with one batch at a time.
 func TestMarkersAmongGrants(t *testing.T) {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -51,12 +52,15 @@ func (s *Service) Ring() *keyring.Ring { return s.version.ring }
 type Topic struct {
 	Start    int64 // of what is there
 	Messages [][]byte
+	ID       string // "t" if empty
 }
 
 // From has a service fold a topic.
 func From(c Config, t *Topic) Config { c.grants = t; return c }
 
-func (t *Topic) identity(context.Context) (cluster, topic string, err error) { return "c", "t", nil }
+func (t *Topic) identity(context.Context) (cluster, topic string, err error) {
+	return "c", cmp.Or(t.ID, "t"), nil
+}
 
 func (t *Topic) ends(context.Context) (map[string]int64, error) {
 	return map[string]int64{"0": int64(len(t.Messages))}, nil

@@ -3,7 +3,6 @@ package keys
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -12,14 +11,7 @@ import (
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
-	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/objstore"
-)
-
-const (
-	// intakeAhead is for how many weeks there are intake keys, and intakeLow for how many there are at least.
-	intakeAhead = 26
-	intakeLow   = 20
 )
 
 // errReadOnly says that the service was opened without an identity.
@@ -89,7 +81,11 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 		if err := errors.Join(s.sync(ctx), s.mayWrite()); err != nil {
 			return err
 		}
-		err := s.readTail(ctx)
+		holds, err := s.foldHolds(ctx)
+		if err != nil {
+			return err
+		}
+		err = s.readTail(ctx)
 		if errors.Is(err, errOther) && len(marks.Tombstones)+len(marks.Holds)+len(marks.Deferred) > 0 {
 			err = nil // what is erased here came from where nothing comes any more
 		}
@@ -97,7 +93,7 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 			return err
 		}
 		again := s.pending.full()
-		lost, err := s.persist(ctx, marks)
+		lost, err := s.persist(ctx, holds.control, marks)
 		if err != nil {
 			return err
 		}
@@ -131,12 +127,12 @@ func (s *Service) mayWrite() (err error) {
 }
 
 // persist makes the next record of what is pending, if there is anything. lost says that another service's record won:
-// what was done here counts for nothing. Requires mu.
-func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, err error) {
+// what was done here counts for nothing. It is made under the entries of the control log by which grants were judged. Requires mu.
+func (s *Service) persist(ctx context.Context, entries uint64, marks keyring.Batch) (lost bool, err error) {
 	p := s.pending
 	batch, fold := p.batch, p.fold
 	batch.Tombstones, batch.Holds, batch.Deferred = marks.Tombstones, marks.Holds, marks.Deferred
-	if batch.Intake, err = s.missingWeeks(); err != nil {
+	if batch.Intake, err = s.missingWeeks(ctx); err != nil {
 		return false, err
 	}
 	fold.Intake = uint64(len(batch.Intake))
@@ -155,7 +151,7 @@ func (s *Service) persist(ctx context.Context, marks keyring.Batch) (lost bool, 
 		return false, err
 	}
 	next := keyroot.Next{Ring: ring, Top: &s.version.top, Packs: w.Named(s.version.Record, ring), NextPack: w.Next(), Folded: p.folded,
-		Live: s.version.Live + fold.Added, Control: s.control.Size(), Time: s.now(), Fold: &fold}
+		Live: s.version.Live + fold.Added, Control: entries, Time: s.now(), Fold: &fold}
 	ring.Packs = s.depot.Source(next.Packs) // read from where it lies from here on
 	if err := keyring.CheckFold(ctx, s.version.ring, ring, batch); err != nil {
 		return false, err
@@ -203,7 +199,7 @@ func (s *Service) settle(ctx context.Context) error {
 	if away != nil {
 		s.log.Warn("grants are kept and old keys not destroyed until the replica has the newest record", "err", away)
 	}
-	if away == nil && s.grants != nil && s.version.Folded.Cluster == s.pending.folded.Cluster {
+	if away == nil && s.ours(ctx) {
 		if err := s.grants.trim(ctx, s.removable(ctx)); err != nil {
 			s.log.Warn("grants that are folded could not be removed", "err", err)
 		}
@@ -217,49 +213,12 @@ func (s *Service) settle(ctx context.Context) error {
 	return nil
 }
 
-// missingWeeks makes intake keys, so that there are some for half a year, and for each week of which one was announced: a
-// recovery may have lost the private half. Requires mu.
-func (s *Service) missingWeeks() (made []keyring.IntakeKey, err error) {
-	this := keyscope.Week(s.now())
-	have, ahead := map[uint16]bool{}, uint16(0)
-	for week := range s.pending.intake.keys {
-		have[week] = true
-		if week >= this {
-			ahead++
-		}
+// ours reports whether the grants transport is there, and the one that the key store was filled from: of another one nothing
+// is in the key store, whatever the positions are.
+func (s *Service) ours(ctx context.Context) bool {
+	if s.grants == nil {
+		return false
 	}
-	var missing []uint16
-	for week := this; week < this+intakeAhead && ahead < intakeLow; week++ {
-		missing = append(missing, week)
-	}
-	for _, in := range s.control.Policy().Intake {
-		if in.Week >= this {
-			missing = append(missing, in.Week)
-		}
-	}
-	for _, week := range missing {
-		if have[week] {
-			continue
-		}
-		have[week] = true
-		k, err := newIntakeKey(week)
-		if err != nil {
-			return nil, err
-		}
-		made = append(made, k)
-	}
-	return made, nil
-}
-
-func newIntakeKey(week uint16) (k keyring.IntakeKey, err error) {
-	key, err := keyscope.KEM().GenerateKey()
-	if err != nil {
-		return k, err
-	}
-	seed, err := key.Bytes()
-	if err != nil {
-		return k, err
-	}
-	sum := sha256.Sum256(key.PublicKey().Bytes())
-	return keyring.IntakeKey{Week: week, Public: [16]byte(sum[:]), Seed: [32]byte(seed)}, nil
+	cluster, topic, err := s.grants.identity(ctx)
+	return err == nil && s.version.Folded.Cluster == cluster && s.version.Folded.Topic == topic
 }

@@ -60,52 +60,94 @@ type judgement struct {
 	resume  []keyring.Deferred // in the tries, of requests that wait no longer
 }
 
-// judge brings every hold that stands into the tries, and says what may be erased. A hold that cannot be opened holds
-// everything. Requires mu.
-func (s *Service) judge(ctx context.Context) (*judgement, error) {
-	for {
-		if err := s.sync(ctx); err != nil {
-			return nil, err
-		}
-		now, err := s.clock(ctx)
-		if err != nil {
-			return nil, err
-		}
-		j := &judgement{now: now, held: map[keyring.Tag]bool{}}
-		var all []*control.Hold
-		s.control.View(func(c *control.State) {
-			j.control, j.policy, all = c.Size(), c.Policy(), slices.Clone(c.Holds)
-			j.resume = over(c, s.pending.deferred)
-		})
-		_, have, err := s.version.ring.Marks(ctx)
-		if err != nil {
-			return nil, err
-		}
-		var missing []keyring.Hold
-		for _, h := range all {
-			id := [16]byte(h.Entry[:16])
-			in := slices.IndexFunc(have, func(m keyring.Hold) bool { return m.ID == id })
-			stands := h.StandsAt(j.control)
-			switch {
-			case in >= 0 && stands:
-				j.held[have[in].Tag] = true
-			case in >= 0:
-				j.release = append(j.release, have[in])
-			case stands:
-				sel, err := s.selection(ctx, &h.Selection)
-				if err != nil {
-					return nil, fmt.Errorf("hold %v holds everything: %w", h.Entry, err)
-				}
-				missing = append(missing, keyring.Hold{Tag: keyring.ShortTag(*sel.Tag), ID: id})
+// standing is what holds there are when the control log has a size.
+type standing struct {
+	control uint64
+	held    map[keyring.Tag]bool // by holds that stand, in the tries
+	release []keyring.Hold       // in the tries, and released
+	missing []keyring.Hold       // stand, and are not in the tries
+	closed  error                // one stands that cannot be opened: it holds everything
+}
+
+// holds looks at all holds. Requires mu.
+func (s *Service) holds(ctx context.Context) (*standing, error) {
+	h := &standing{held: map[keyring.Tag]bool{}}
+	var all []*control.Hold
+	s.control.View(func(c *control.State) { h.control, all = c.Size(), slices.Clone(c.Holds) })
+	if len(all) == 0 {
+		return h, nil
+	}
+	_, have, err := s.version.ring.Marks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range all {
+		id := [16]byte(one.Entry[:16])
+		in := slices.IndexFunc(have, func(m keyring.Hold) bool { return m.ID == id })
+		stands := one.StandsAt(h.control)
+		switch {
+		case in >= 0 && stands:
+			h.held[have[in].Tag] = true
+		case in >= 0:
+			h.release = append(h.release, have[in])
+		case stands:
+			sel, err := s.selection(ctx, &one.Selection)
+			if err != nil {
+				h.closed = fmt.Errorf("hold %v holds everything: %w", one.Entry, err)
+				continue
 			}
+			h.missing = append(h.missing, keyring.Hold{Tag: keyring.ShortTag(*sel.Tag), ID: id})
 		}
-		if len(missing) == 0 {
-			return j, nil
+	}
+	return h, nil
+}
+
+// foldHolds brings the holds that stand into the tries, and says what holds there are then. Grants are judged by them: what was
+// read of the transport before is read again. Requires mu.
+func (s *Service) foldHolds(ctx context.Context) (*standing, error) {
+	for {
+		h, err := s.holds(ctx)
+		if err != nil {
+			return nil, err
 		}
-		if err := s.foldAll(ctx, keyring.Batch{Holds: missing}); err != nil {
+		judge := s.pending.judge
+		if all := h.closed != nil; all != judge.HoldAll || len(h.release) != len(judge.Released) || len(h.missing) > 0 {
+			if s.pending.moved {
+				if s.pending, err = s.begin(ctx); err != nil {
+					return nil, err
+				}
+			}
+			s.pending.judge.HoldAll, s.pending.judge.Released = all, h.release
+		}
+		if len(h.missing) == 0 {
+			return h, nil
+		}
+		if _, err := s.persist(ctx, h.control, keyring.Batch{Holds: h.missing}); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// judge brings every hold that stands into the tries, and says what may be erased. A hold that cannot be opened holds
+// everything. Requires mu.
+func (s *Service) judge(ctx context.Context) (*judgement, error) {
+	if err := errors.Join(s.sync(ctx), s.mayWrite()); err != nil {
+		return nil, err
+	}
+	now, err := s.clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, err := s.foldHolds(ctx)
+	if err == nil {
+		err = h.closed
+	}
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{control: h.control, now: now, held: h.held, release: h.release}
+	s.control.View(func(c *control.State) { j.policy, j.resume = c.PolicyAt(h.control), over(c, s.pending.deferred) })
+	return j, nil
 }
 
 // over are what the tries keep of requests that are done, or that nobody can approve any more.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
-	"github.com/stelelog/stele/internal/keyscope"
 )
 
 const (
@@ -121,11 +120,15 @@ func aboutIntake() commit.Hex32 { return commit.Hash([]byte("intake")) }
 // announce publishes the intake keys of coming weeks that the control log does not have.
 func (s *Service) announce(ctx context.Context) error {
 	known := s.control.Policy().Intake
-	this := keyscope.Week(s.now())
+	weeks, err := s.weeks(ctx)
+	if err != nil {
+		return err
+	}
+	first, this := weeks[0], weeks[len(weeks)-1]
 	var body control.IntakeKeys
 	for week, key := range s.pending.intake.keys {
 		in := control.Intake{Week: week, Key: key.PublicKey().Bytes()}
-		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, in.Key)) }) && week >= this {
+		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, in.Key)) }) && week >= first && week <= first+intakeMost {
 			body.Weeks = append(body.Weeks, in)
 		}
 	}

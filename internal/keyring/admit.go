@@ -23,6 +23,9 @@ const (
 // Admission judges grants for one fold, in several calls: what was admitted before counts as there. It holds what it has
 // admitted in memory. Not safe for concurrent use.
 type Admission struct {
+	HoldAll  bool   // there is a hold of which nobody knows what it holds: nothing is buried
+	Released []Hold // that are there, and hold nothing any more
+
 	ring  *Ring
 	spent map[string]bool // paths
 	known map[[16]byte][]*Scope
@@ -69,7 +72,7 @@ func (a *Admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 	if err != nil {
 		return err
 	}
-	return a.marks.load(ctx, r, scopes)
+	return a.marks.load(ctx, r, scopes, a.Released)
 }
 
 func (a *Admission) judge(s *Scope) Verdict {
@@ -89,7 +92,7 @@ func (a *Admission) judge(s *Scope) Verdict {
 			return Refused
 		}
 	}
-	if a.marks.buries(s) {
+	if !a.HoldAll && a.marks.buries(s) {
 		a.spent[path] = true
 		return Buried
 	}
@@ -118,8 +121,8 @@ type mark struct {
 	held   bool
 }
 
-// load reads the marks on the tags of some scopes.
-func (m marks) load(ctx context.Context, r *Ring, scopes []Scope) error {
+// load reads the marks on the tags of some scopes, but for holds that were released.
+func (m marks) load(ctx context.Context, r *Ring, scopes []Scope, released []Hold) error {
 	var prefixes [][]byte
 	for i := range scopes {
 		for _, t := range scopes[i].Tags {
@@ -138,7 +141,7 @@ func (m marks) load(ctx context.Context, r *Ring, scopes []Scope) error {
 			tag := Tag(e.Path[1:13])
 			k := m[tag]
 			if !ok {
-				k.held = true
+				k.held = k.held || !slices.ContainsFunc(released, func(h Hold) bool { return bytes.Equal(h.path(), e.Path) })
 			} else if !slices.Contains(k.stones, stone) {
 				k.stones = append(k.stones, stone)
 			}
@@ -172,7 +175,7 @@ func (r *Ring) Denied(ctx context.Context, scopes []Scope) ([]bool, error) {
 
 func (r *Ring) marked(ctx context.Context, scopes []Scope, is func(marks, *Scope) bool) ([]bool, error) {
 	m := marks{}
-	if err := m.load(ctx, r, scopes); err != nil {
+	if err := m.load(ctx, r, scopes, nil); err != nil {
 		return nil, err
 	}
 	out := make([]bool, len(scopes))

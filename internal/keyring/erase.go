@@ -18,6 +18,7 @@ type Erasure struct {
 	Forget     int         // at most so many spent paths, of weeks that no intake key is left of
 	Release    []Hold      // holds that end
 	Tombstones []Tombstone // to set
+	Keep       []Tombstone // that stay although nothing can come for them any more
 	Defer      []Deferred  // requests of which something stays
 	Resume     []Deferred  // those that wait no longer
 }
@@ -129,7 +130,7 @@ func (r *Ring) plan(ctx context.Context, e *Erasure) (*plan, error) {
 			p.keys[i] = append(p.keys[i], p.take(l)...)
 		}
 	}
-	return p, p.marks(ctx, e.ended())
+	return p, p.marks(ctx, e.Keep, e.ended())
 }
 
 // distinct orders scopes by their paths, each once.
@@ -205,6 +206,25 @@ func (p *plan) forget(ctx context.Context, most int) error {
 	return err
 }
 
+// Ending lists the tombstones for which nothing can come any more once the intake keys of some weeks are gone.
+func (r *Ring) Ending(ctx context.Context, going []uint16) (out []Tombstone, err error) {
+	p := plan{weeks: map[uint16]bool{}}
+	err = r.heads(ctx, spaceIntake, func(head []byte) { p.weeks[be16of(head[1:])] = true })
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range going {
+		delete(p.weeks, w)
+	}
+	stones, _, err := r.Marks(ctx)
+	for i := range stones {
+		if p.ends(&stones[i]) {
+			out = append(out, stones[i])
+		}
+	}
+	return out, err
+}
+
 // Forgettable reports whether there are spent paths of weeks that no intake key is left of, beside those that are going.
 func (r *Ring) Forgettable(ctx context.Context, going []uint16) (some bool, err error) {
 	keys := map[uint16]bool{}
@@ -229,14 +249,14 @@ func (p *plan) take(l *Located) [][]byte {
 	return paths
 }
 
-// marks removes tombstones that end, and other marks.
-func (p *plan) marks(ctx context.Context, paths [][]byte) error {
+// marks removes tombstones that end, but for those that are kept, and other marks.
+func (p *plan) marks(ctx context.Context, keep []Tombstone, paths [][]byte) error {
 	stones, _, err := p.ring.Marks(ctx)
 	if err != nil {
 		return err
 	}
 	for i := range stones {
-		if p.ends(&stones[i]) {
+		if p.ends(&stones[i]) && !slices.Contains(keep, stones[i]) {
 			paths = append(paths, stones[i].path())
 		}
 	}

@@ -47,7 +47,7 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 	for i := range n {
 		tags, err := g.keys(ctx, i, erased.Removed[i], e, left.weeks)
 		if err == nil {
-			err = g.index(ctx, i, tags, e.ended(), left.ends)
+			err = g.index(ctx, i, tags, e.ended(), func(t *Tombstone) bool { return left.ends(t) && !slices.Contains(e.Keep, *t) })
 		}
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i, err)
