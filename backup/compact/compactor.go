@@ -357,6 +357,9 @@ func (c *Compactor) refusal(r control.Refusal) (string, error) {
 	return control.Sign(c.trust.Archive, control.TypeRefusal, c.now(), r, c.signer)
 }
 
+// ID is the archive's id in hexadecimal, as Archive.ID of backup has it.
+func (c *Compactor) ID() string { return fmt.Sprintf("%x", c.trust.Archive) }
+
 // Stats returns the counts.
 func (c *Compactor) Stats() Stats {
 	c.mu.Lock()

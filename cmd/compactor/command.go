@@ -14,6 +14,7 @@ import (
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/cmd/internal/build"
+	"github.com/stelelog/stele/cmd/internal/ready"
 	"github.com/stelelog/stele/cmd/internal/settings"
 )
 
@@ -73,7 +74,7 @@ func newCommand(env func(string) (string, bool), stderr io.Writer) (*cobra.Comma
 			help += " ($" + field.Env + ")"
 		}
 		if field.Name == "metrics" {
-			field.Default = defaultMetrics
+			field.Default = ready.Address
 		}
 		if field.Default != "" {
 			help += fmt.Sprintf(" (default %s)", field.Default)

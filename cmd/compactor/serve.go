@@ -14,19 +14,21 @@ import (
 
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/cmd/internal/ready"
 )
 
 // shutdownWait bounds how long requests under way may take when the process ends.
 const shutdownWait = 2 * time.Second
 
-// handler serves /metrics, /healthz and /readyz.
-func handler(stats func() compact.Stats, service func() *keys.Stats) http.Handler {
+// handler serves /metrics, /healthz and /readyz, which names the archive: several may have compactors on one machine.
+func handler(archive string, stats func() compact.Stats, service func() *keys.Stats) http.Handler {
 	registry := newRegistry(stats, service)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		s := stats()
+		w.Header().Set(ready.Header, archive)
 		if len(s.Halted)+len(s.Failing) == 0 {
 			fmt.Fprintln(w, "ok")
 			return

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/location"
+	"github.com/stelelog/stele/cmd/internal/ready"
 )
 
 // run opens everything and works until ctx ends, or once.
@@ -93,7 +94,7 @@ func (c *config) serveAll(ctx context.Context, compactor *compact.Compactor, key
 	}
 	if l != nil {
 		log.Info("serving /metrics, /healthz and /readyz", "address", l.Addr().String())
-		g.Go(func() error { return serve(ctx, l, handler(keys.beside(compactor.Stats), keys.stats)) })
+		g.Go(func() error { return serve(ctx, l, handler(compactor.ID(), keys.beside(compactor.Stats), keys.stats)) })
 	}
 	if c.Tiles != "" {
 		if err := c.serveTiles(ctx, g, keys.store, log); err != nil {
@@ -109,12 +110,9 @@ func (c *config) serveAll(ctx context.Context, compactor *compact.Compactor, key
 	return g.Wait()
 }
 
-// defaultMetrics is where figures are served if nobody says otherwise.
-const defaultMetrics = "127.0.0.1:9464"
-
 // listen listens where figures are to be served. The default address may be taken, by another compactor say.
 func (c *config) listen(log *slog.Logger) (net.Listener, error) {
-	address := cmp.Or(c.Metrics, defaultMetrics)
+	address := cmp.Or(c.Metrics, ready.Address)
 	l, err := net.Listen("tcp", address)
 	switch {
 	case err != nil && c.Metrics == "":

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stelelog/stele/backup"
 	"github.com/stelelog/stele/backup/probe"
 )
 
@@ -71,6 +72,8 @@ type exam struct {
 	fix    bool
 	answer *doctorAnswer
 	worm   bool // the store does not hold
+
+	archive *backup.Archive // nil if it does not open, which is told
 }
 
 func (a *app) doctor(ctx context.Context, fix bool) (answer, error) {
@@ -84,6 +87,7 @@ func (a *app) doctor(ctx context.Context, fix bool) (answer, error) {
 	e.transport(ctx)
 	e.writerCredential()
 	e.roles()
+	e.compactor(ctx)
 	e.keyService(ctx)
 	e.clock(ctx)
 	code := exitOK

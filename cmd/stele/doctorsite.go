@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stelelog/stele/backup/admin"
@@ -66,6 +65,10 @@ func (e *exam) spool() {
 	}
 	if err == nil {
 		err = writable(path)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		e.bad("spool", "look at the compactor first: what it has committed it trims. Then make room, never by deleting in the spool; docs/OPERATIONS.md, A disk is full", err)
+		return
 	}
 	if err != nil {
 		e.bad("spool", "", err)
@@ -172,38 +175,6 @@ func tighten(paths []string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// keyService checks whether readers can ask for keys.
-func (e *exam) keyService(ctx context.Context) {
-	_, err := os.Stat(e.site.beside("keys", "keyservice.stele"))
-	switch {
-	case answers(ctx, e.site.Keys):
-		e.ok("key service", "answers at %s", e.site.Keys)
-	case err == nil:
-		e.ok("key service", "none runs; its folder is here, so readers on this machine open it by themselves")
-		e.custodians()
-	default:
-		e.look("key service", "start the compactor that has the keys folder, or name its socket with --keys; only readers need it",
-			"none answers%s", e.site.atKeys())
-	}
-}
-
-// custodians looks for the folders of custodians on files, of which one that is new has none yet.
-func (e *exam) custodians() {
-	all := e.site.KeyCustodians(e.site.beside("keys", "")).URLs
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		path, isFile := strings.CutPrefix(all[name], "file://")
-		if _, err := os.Stat(path); !isFile || !errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		hint := "mount the disk of the folder, or put the folder back from its backup: without its custodians nothing in an archive can be read"
-		if len(e.site.Custodians) == 0 {
-			e.bad("custodian", hint, fmt.Errorf("%s has no folder %s", name, path))
-		} else {
-			e.look("custodian", hint+". A new one gets its folder when it is first used", "%s has no folder %s", name, path)
-		}
-	}
 }
 
 // overdue looks for approved requests that nobody carries out.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/probe"
 	"github.com/stelelog/stele/backup/worm"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 // staleAfter is the age of the newest commit at which no stream counts as live any more.
@@ -36,10 +38,14 @@ func (e *exam) store(ctx context.Context) {
 	if err == nil {
 		err = e.site.misfit(archive.Founded())
 	}
+	if err == nil {
+		err = e.site.forward(ctx, archive)
+	}
 	if err != nil {
 		e.bad("archive", "", err)
 		return
 	}
+	e.archive = archive
 	e.ok("archive", "%s at %s, %s", archive.Name(), location.Redact(e.site.Archive), count(len(archive.Segments()), "commit"))
 	e.freshness(archive)
 	e.intake(archive)
@@ -99,7 +105,7 @@ func (e *exam) locks(ctx context.Context, store worm.Store, trust []byte, archiv
 		e.add(c)
 	}
 	if err != nil {
-		e.bad("store", "probing needs credentials that may write under probe/", err)
+		e.bad("store", cmp.Or(advice.For(err, e.site.Settings), "probing needs credentials that may write under probe/"), err)
 		return
 	}
 	e.logProbe(ctx, store, trust, results)

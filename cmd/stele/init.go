@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -273,9 +274,19 @@ func writable(dir string) error {
 	if err != nil {
 		return hinted(err, writeHint(err, dir))
 	}
+	_, err = f.Write(make([]byte, roomFor)) // on a full disk empty files can be made
+	if err == nil {
+		err = f.Sync()
+	}
 	f.Close()
-	return os.Remove(f.Name())
+	if err != nil {
+		err = hinted(err, writeHint(err, dir))
+	}
+	return errors.Join(err, os.Remove(f.Name()))
 }
+
+// roomFor is how much a directory must have room for to be called writable.
+const roomFor = 1 << 20
 
 // writeHint says what to do about a directory in which no file can be made.
 func writeHint(err error, dir string) string {

@@ -121,6 +121,11 @@ func TestFullSpool(t *testing.T) {
 	if failed == 0 || len(kept) == 0 {
 		t.Fatalf("%d captures failed, %d were acknowledged", failed, len(kept))
 	}
+	report, _, code := s.stele("doctor")
+	wantText(t, "doctor", report, "FAIL   spool: ", "no space left on device", "what it has committed it trims")
+	if code != 1 {
+		t.Errorf("doctor exits with %d on a full spool", code)
+	}
 	disk.grow(64 << 20)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -141,7 +146,7 @@ func TestFullSpool(t *testing.T) {
 		declared += n
 	}
 	s.compactOnce()
-	code := 0
+	code = 0
 	if declared > 0 {
 		code = 11
 	}
