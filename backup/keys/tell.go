@@ -25,7 +25,7 @@ type told struct {
 	at     time.Time // when that was of a root record
 	record uint64
 	late   int                    // of the depot's records about late grants, those that it has
-	week   uint16                 // first of the intake weeks that wait in its inbox
+	weeks  [2]uint16              // first of the intake weeks that wait in its inbox, by each clock
 	waits  map[commit.Hex32]entry // by what they are about: what was said and is not in the log yet
 }
 
@@ -113,33 +113,42 @@ func (s *Service) sayAgain(ctx context.Context, about commit.Hex32, file string)
 	return err
 }
 
-// aboutRoot and aboutIntake stand for the newest root record and for the intake keys of coming weeks.
-func aboutRoot() commit.Hex32   { return commit.Hash([]byte("root")) }
-func aboutIntake() commit.Hex32 { return commit.Hash([]byte("intake")) }
+// aboutRoot and aboutIntake stand for the newest root record and for the intake keys of weeks that come by a clock.
+func aboutRoot() commit.Hex32            { return commit.Hash([]byte("root")) }
+func aboutIntake(clock int) commit.Hex32 { return commit.Hash(fmt.Append(nil, "intake", clock)) }
 
-// announce publishes the intake keys of coming weeks that the control log does not have.
+// announce publishes the intake keys of coming weeks that the control log does not have: an entry for those that come by the
+// clock of others, and one for those that come by this one, as the log refuses both where one is too far ahead.
 func (s *Service) announce(ctx context.Context) error {
-	known := s.control.Policy().Intake
 	weeks, err := s.weeks(ctx)
 	if err != nil {
 		return err
 	}
-	first, this := weeks[0], weeks[len(weeks)-1]
-	var body control.IntakeKeys
+	known, this := s.control.Policy().Intake, weeks[len(weeks)-1]
+	left := map[uint16][]byte{}
 	for week, key := range s.pending.intake.keys {
-		in := control.Intake{Week: week, Key: key.PublicKey().Bytes()}
-		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, in.Key)) }) && week >= first && week <= first+intakeMost {
-			body.Weeks = append(body.Weeks, in)
+		public := key.PublicKey().Bytes()
+		if !slices.ContainsFunc(known, func(k control.Intake) bool { return k.Week == week && (week <= this || bytes.Equal(k.Key, public)) }) {
+			left[week] = public
 		}
 	}
-	slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })
-	if len(body.Weeks) == 0 || s.told.week == body.Weeks[0].Week {
-		return nil // nothing new, or it waits in the inbox
+	for i, first := range weeks {
+		var body control.IntakeKeys
+		for week, public := range left {
+			if week >= first && week <= first+intakeMost {
+				body.Weeks = append(body.Weeks, control.Intake{Week: week, Key: public})
+				delete(left, week)
+			}
+		}
+		slices.SortFunc(body.Weeks, func(a, b control.Intake) int { return int(a.Week) - int(b.Week) })
+		if len(body.Weeks) == 0 || s.told.weeks[i] == body.Weeks[0].Week {
+			continue // nothing new, or it waits in the inbox
+		}
+		if err := s.say(ctx, aboutIntake(i), control.TypeIntake, s.now(), body); err != nil {
+			return fmt.Errorf("intake keys: %w", err)
+		}
+		s.told.weeks[i] = body.Weeks[0].Week
 	}
-	if err := s.say(ctx, aboutIntake(), control.TypeIntake, s.now(), body); err != nil {
-		return fmt.Errorf("intake keys: %w", err)
-	}
-	s.told.week = body.Weeks[0].Week
 	return nil
 }
 
