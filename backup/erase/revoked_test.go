@@ -19,8 +19,9 @@ func TestRevokedWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := root.AddWriter(t.Context(), "other", "file:///nowhere")
-	if err != nil {
+	var other []byte
+	keep := func(credential []byte) error { other = credential; return nil }
+	if err := root.AddWriter(t.Context(), "other", "file:///nowhere", keep); err != nil {
 		t.Fatal(err)
 	}
 	mine := p.read(filepath.Join(p.dir, "writer", "default.stele"))
@@ -31,7 +32,7 @@ func TestRevokedWriter(t *testing.T) {
 	if err := root.RevokeWriter(t.Context(), "default"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := root.AddWriter(t.Context(), "third", "file:///nowhere"); err != nil {
+	if err := root.AddWriter(t.Context(), "third", "file:///nowhere", func([]byte) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	by, err := desk.Revoked(t.Context(), mine)
