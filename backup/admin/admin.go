@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -120,7 +121,7 @@ func (a *Admin) RenewWriter(ctx context.Context, old []byte) ([]byte, error) {
 	key := w.SigningKey().Public().(ed25519.PublicKey)
 	i := slices.IndexFunc(p.Writers, func(have control.Writer) bool { return bytes.Equal(have.Key, key) })
 	if i < 0 {
-		return nil, fmt.Errorf("the access policy knows no writer with the key of this credential")
+		return nil, errors.New("the access policy knows no writer with the key of this credential; if adding it was broken off, remove the credential and add the writer again")
 	}
 	if p.Writers[i].Revoked != nil {
 		return nil, fmt.Errorf("writer %s was revoked", w.Service)
