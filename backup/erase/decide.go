@@ -21,7 +21,8 @@ type Opened struct {
 }
 
 // OpenFile reads a request file and checks it: that the entry is signed by who may ask, that what is written in clear is
-// what the entry names, and, with a pepper, that the tag by which the key service will select is of the value in it.
+// what the entry names, and, with a pepper, that the tag by which the key service will select is of the value in it. With an
+// error it returns what has the ID alone, if the file names an entry at all.
 func (d *Desk) OpenFile(file []byte) (*Opened, error) {
 	var f requestFile
 	dec := json.NewDecoder(strings.NewReader(string(file)))
@@ -29,18 +30,19 @@ func (d *Desk) OpenFile(file []byte) (*Opened, error) {
 	if err := dec.Decode(&f); err != nil || f.Stele != requestFormat {
 		return nil, errors.New("this is no request file")
 	}
+	o := &Opened{ID: commit.Hash([]byte(f.Entry)).String()}
 	var named control.Selection
 	var by string
 	var err error
 	d.log.View(func(s *control.State) { named, by, err = s.Selected(f.Entry) })
 	if err != nil {
-		return nil, fmt.Errorf("request file: %w", err)
+		return o, fmt.Errorf("request file: %w", err)
 	}
 	s, err := control.ParseSelector([]byte(f.Line), &named, d.trust.Archive)
 	if err != nil {
-		return nil, fmt.Errorf("request file: %w", err)
+		return o, fmt.Errorf("request file: %w", err)
 	}
-	o := &Opened{ID: commit.Hash([]byte(f.Entry)).String(), Kind: s.Kind, By: by, Target: Target{Asked: s.Asked, Reason: s.Reason}}
+	o.Kind, o.By, o.Target = s.Kind, by, Target{Asked: s.Asked, Reason: s.Reason}
 	for _, id := range s.Scopes {
 		o.Scopes = append(o.Scopes, id)
 	}
@@ -86,10 +88,28 @@ func (d *Desk) decide(ctx context.Context, kind, id string) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if kind == control.TypeApprove {
+		if err := d.goesOn(full); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := d.say(ctx, kind, control.Decision{Request: full}); err != nil {
 		return nil, err
 	}
 	out := d.request(full)
 	out.Waits = d.sealer == nil
 	return out, nil
+}
+
+// goesOn fails if the archive could not go on with what is to be approved: whoever proposed it need not have asked this program.
+func (d *Desk) goesOn(id commit.Hex32) (err error) {
+	d.log.View(func(s *control.State) {
+		if r := s.Request(id); r != nil && r.Policy != nil {
+			err = lasting(s.Policy(), r.Policy)
+		}
+	})
+	if err != nil {
+		err = fmt.Errorf("request %v, proposed policy: %w", id, err)
+	}
+	return err
 }

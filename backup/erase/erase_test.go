@@ -410,6 +410,26 @@ func TestPolicyTakesTwo(t *testing.T) {
 	if _, err := p.desk("anna").Propose(t.Context(), bytes.Replace(policy.JSON, []byte(`"classes"`), []byte(`"clases"`), 1)); err == nil {
 		t.Error("a proposal with a member that nothing knows")
 	}
+	for member, last := range map[string]any{
+		"partitions": 0, "period": "week", "lock": map[string]any{"mode": "advisory", "keep": 30}, "compactors": []any{}, "keyservices": []any{}, "readers": []any{},
+	} {
+		var dead struct {
+			Stele  string         `json:"stele"`
+			Base   string         `json:"base"`
+			Policy map[string]any `json:"policy"`
+		}
+		if err := json.Unmarshal(policy.JSON, &dead); err != nil {
+			t.Fatal(err)
+		}
+		dead.Policy[member] = last
+		draft, err := json.Marshal(dead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.desk("anna").Propose(t.Context(), draft); err == nil || !strings.Contains(err.Error(), "proposed policy: "+member) {
+			t.Errorf("%s %v is proposed, with which the archive cannot go on: %v", member, last, err)
+		}
+	}
 	f, err = p.desk("anna").Propose(t.Context(), bytes.Replace(policy.JSON, []byte(`"keep": 30`), []byte(`"keep": 31`), 1))
 	if err != nil {
 		t.Fatal(err)
@@ -418,6 +438,23 @@ func TestPolicyTakesTwo(t *testing.T) {
 	p.approve("anna", f.ID)
 	p.approve("carl", f.ID)
 	p.stands(f.ID, "done")
+}
+
+// TestLastingIsApproved: approvers do not approve what the archive cannot go on with, whatever program proposed it.
+func TestLastingIsApproved(t *testing.T) {
+	p := newPlace(t, "approver/anna", "approver/bert")
+	d := p.desk("anna")
+	f, err := d.ProposeAnything(t.Context(), func(p *control.Policy) { p.Partitions = 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.sequence()
+	if _, err := p.desk("bert").Approve(t.Context(), f.ID); err == nil || !strings.Contains(err.Error(), "partitions") {
+		t.Errorf("a policy without partitions is approved: %v", err)
+	}
+	if _, err := p.desk("bert").Reject(t.Context(), f.ID); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestBootstrap: the policy root alone, and it says so.

@@ -64,7 +64,7 @@ func (d *Desk) governed() *control.Policy {
 
 // Propose asks that the access policy become what a draft says: the JSON of [Policy], with its member "policy" changed. Two
 // approvers decide, or the policy root while there are not two. It fails if the policy has changed since the draft was made, or if just
-// this was proposed and waits.
+// this was proposed and waits, and if the archive could not go on with it.
 func (d *Desk) Propose(ctx context.Context, policy []byte) (*Filed, error) {
 	var in draft
 	if err := commit.UnmarshalLine(string(policy), draftFormat, &in); err != nil {
@@ -86,6 +86,9 @@ func (d *Desk) Propose(ctx context.Context, policy []byte) (*Filed, error) {
 
 func (d *Desk) propose(ctx context.Context, p *control.Policy, keys []control.ReadKey) (*Filed, error) {
 	base := d.log.Policy().Governed()
+	if err := lasting(d.log.Policy(), p); err != nil {
+		return nil, fmt.Errorf("proposed policy: %w", err)
+	}
 	if err := d.asked(ctx, func(r *control.RequestBody) bool {
 		return r.Policy != nil && r.Base != nil && *r.Base == base && r.Policy.Governed() == p.Governed() && slices.EqualFunc(r.ReadKeys, keys, sameWraps)
 	}); err != nil {

@@ -2,6 +2,7 @@ package erase
 
 import (
 	"context"
+	"slices"
 
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -27,7 +28,7 @@ type Recovery struct {
 }
 
 // Recover asks for a recovery, which two approvers decide. Package keys finds what is lost. It is carried out only while just
-// this is lost, and not after 30 days.
+// this is lost, and not after 30 days. It fails if somebody has asked for it and it waits: two requests would part the approvals.
 func (d *Desk) Recover(ctx context.Context, r Recovery) (*Filed, error) {
 	if err := d.log.Refresh(ctx); err != nil {
 		return nil, err
@@ -35,6 +36,12 @@ func (d *Desk) Recover(ctx context.Context, r Recovery) (*Filed, error) {
 	body := control.Recovery{RootRef: control.RootRef(r.Record), Generation: r.Generation, Lost: []control.RootRef{}, Packs: append([]Hash{}, r.Packs...), Missing: r.Missing}
 	for _, l := range r.Lost {
 		body.Lost = append(body.Lost, control.RootRef(l))
+	}
+	if err := d.asked(ctx, func(q *control.RequestBody) bool {
+		o := q.Recovery
+		return o != nil && o.RootRef == body.RootRef && slices.Equal(o.Lost, body.Lost) && slices.Equal(o.Packs, body.Packs)
+	}); err != nil {
+		return nil, err
 	}
 	return d.filed(ctx, control.TypeRequest, control.RequestBody{What: control.WhatRecovery, Until: d.inAMonth(), Recovery: &body}, nil)
 }

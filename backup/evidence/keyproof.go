@@ -222,7 +222,11 @@ func (c *checker) times(e *erasure) {
 	for _, word := range e.Open {
 		c.missing(e.about, whatOpen, word)
 	}
-	c.report.Limits = append(c.report.Limits, assumptions()...)
+	for _, limit := range assumptions() {
+		if !slices.Contains(c.report.Limits, limit) { // several erasures assume the same
+			c.report.Limits = append(c.report.Limits, limit)
+		}
+	}
 }
 
 // removed checks the paths that stand in for the list.

@@ -38,10 +38,18 @@ The certificate says nothing about whom it is. With --file, the request file, it
 type certificateAnswer struct {
 	Path  string `json:"path"`
 	Bytes int    `json:"bytes"`
+	// What the request selects and still has its keys, in scopes: held, kept for a minimum retention, or to follow in parts.
+	Held     uint64 `json:"held,omitempty"`
+	Retained uint64 `json:"retained,omitempty"`
+	Left     uint64 `json:"left,omitempty"`
+	id       string
 }
 
 func (c *certificateAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "wrote %s: %s\n'stele check %s --trust trust.stele' checks it anywhere with that file alone\n", c.Path, size(c.Bytes), c.Path)
+	if n := c.Held + c.Retained + c.Left; n > 0 {
+		fmt.Fprintf(w, "NOT IN IT: %s of the request that still have their keys. 'stele erase status %s' says why and until when; write the certificate again then\n", count(n, "scope"), c.id[:12])
+	}
 }
 
 func (a *app) certificate(ctx context.Context, id, out, file string) (*certificateAnswer, error) {
@@ -58,7 +66,7 @@ func (a *app) certificate(ctx context.Context, id, out, file string) (*certifica
 			return nil, err
 		}
 	}
-	s, err := a.site("")
+	s, desk, err := a.desk(ctx, "", "")
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +76,11 @@ func (a *app) certificate(ctx context.Context, id, out, file string) (*certifica
 	}
 	e, err := archive.Certificate(ctx, id, request)
 	if err != nil {
+		return nil, hinted(err, "'stele erase status "+id+"' says where the request stands; there is a certificate when the keys are gone and a compactor has taken that into the control log")
+	}
+	q, err := desk.Find(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	return &certificateAnswer{out, len(e.File)}, replaceFile(out, e.File)
+	return &certificateAnswer{out, len(e.File), q.Held, q.Retained, q.Left, q.ID}, replaceFile(out, e.File)
 }

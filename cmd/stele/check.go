@@ -54,8 +54,9 @@ that is older.`,
 // checkAnswer is what a file shows.
 type checkAnswer struct {
 	*evidence.Report
-	Whole   bool `json:"whole"`   // from each writer's key to the head of the control log
-	Vouched bool `json:"vouched"` // and that head, by the witnesses and anchors that the trust file wants
+	Stele   string `json:"stele,omitempty"` // hides that of the report: every object of --json has one already
+	Whole   bool   `json:"whole"`           // from each writer's key to the head of the control log
+	Vouched bool   `json:"vouched"`         // and that head, by the witnesses and anchors that the trust file wants
 }
 
 func (a *app) check(path string, f *filter, asked bool, asOf string) (answer, error) {
@@ -96,7 +97,7 @@ func (a *app) check(path string, f *filter, asked bool, asOf string) (answer, er
 			report.Missing = append(report.Missing, evidence.Statement{About: "archive", What: "question", Detail: lack})
 		}
 	}
-	ans := &checkAnswer{report, report.Whole(), report.Vouched()}
+	ans := &checkAnswer{Report: report, Whole: report.Whole(), Vouched: report.Vouched()}
 	switch {
 	case !ans.Whole:
 		return ans, exit(exitIncomplete)

@@ -44,6 +44,30 @@ type targetFlags struct {
 	out            string
 }
 
+// check reports a selection that is not exactly one thing: what is asked for by two would be neither both nor either.
+func (f *targetFlags) check(verb, others string) error {
+	var given []string
+	for _, o := range []struct {
+		flag string
+		set  bool
+	}{
+		{"--tenant", f.target.Tenant != ""}, {"--subject", f.target.Subject != ""}, {"--session", f.target.Session != ""},
+		{"--class", f.target.Class != ""}, {"--ids", f.ids != ""}, {"--since/--until", f.since != "" || f.until != ""},
+	} {
+		if o.set {
+			given = append(given, o.flag)
+		}
+	}
+	hint := "'stele " + verb + " --help' says what each takes; --subject takes a person in all tenants, --session a session whoever is in it"
+	switch len(given) {
+	case 1:
+		return nil
+	case 0:
+		return usage(hint, "say what it is about, with one of --tenant, --subject, --session%s", others)
+	}
+	return usage(hint, "say one of %s: together they would select neither what both do nor what either does", strings.Join(given, ", "))
+}
+
 func (f *targetFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.target.Tenant, "tenant", "", "everything of this tenant")
@@ -62,7 +86,8 @@ func (a *app) eraseRequestCommand() *cobra.Command {
 may carry personal data, and delete it when it is done. Without --as, the reader identity asks; approvers,
 holders and the policy root may ask, too.
 
-Scopes are the smallest unit that can be erased: records of one person, session and class within an hour. A
+What is asked for is one thing: a tenant, a person in all tenants, a session, a class, records by id, or all of a
+time. Scopes are the smallest unit that can be erased: records of one person, session and class within an hour. A
 request by record ids or by time takes whole scopes: --dry-run says what else goes, and changes nothing.`,
 		Example: `  stele erase request --subject user-17 --dry-run
   stele erase request --subject user-17 --reason 'letter of 3 May'
@@ -124,6 +149,9 @@ func (e eraseAnswer) print(w io.Writer) {
 }
 
 func (a *app) eraseRequest(ctx context.Context, f targetFlags) (answer, error) {
+	if err := f.check("erase request", ", --class, --ids, or times"); err != nil {
+		return nil, err
+	}
 	s, desk, err := a.desk(ctx, "reader", "reader.stele")
 	if err != nil {
 		return nil, err
@@ -207,9 +235,6 @@ func (f *targetFlags) wholeScopes(ctx context.Context, archive *backup.Archive) 
 	var since, until time.Time
 	var ids []logpipe.ID
 	now := time.Now()
-	if f.ids != "" && (f.since != "" || f.until != "") {
-		return nil, usage("", "--ids and times exclude one another")
-	}
 	if f.ids != "" {
 		if ids, err = readIDs(f.ids); err != nil {
 			return nil, err

@@ -29,7 +29,7 @@ beginning of an id, at least eight digits. The approval counts once a compactor 
 		Example: `  stele erase approve 5b0f9e0c --as anna.stele --file request-5b0f9e0c.json`,
 		Args:    takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
-			return a.decide(cmd.Context(), args[0], file, (*erase.Desk).Approve)
+			return a.decide(cmd.Context(), args[0], file, true, (*erase.Desk).Approve)
 		}),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "the request file")
@@ -45,7 +45,7 @@ when who made it does so before it is approved.`,
 		Example: `  stele erase reject 5b0f9e0c --as anna.stele`,
 		Args:    takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
-			return a.decide(cmd.Context(), args[0], "", (*erase.Desk).Reject)
+			return a.decide(cmd.Context(), args[0], "", false, (*erase.Desk).Reject)
 		}),
 	}
 }
@@ -151,23 +151,23 @@ func inWords(q *erase.Request) string {
 	return out
 }
 
-func (a *app) decide(ctx context.Context, id, file string, say func(*erase.Desk, context.Context, string) (*erase.Request, error)) (answer, error) {
+func (a *app) decide(ctx context.Context, id, file string, approves bool, say func(*erase.Desk, context.Context, string) (*erase.Request, error)) (answer, error) {
 	_, desk, err := a.desk(ctx, "admin", "root.stele")
 	if err != nil {
 		return nil, err
 	}
-	ans := requestAnswer{blind: file == ""}
+	ans := requestAnswer{blind: file == "" && approves}
 	if file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
 		o, err := desk.OpenFile(data)
+		if o != nil && !strings.HasPrefix(o.ID, id) {
+			return nil, usage("a request file is named after its request unless --out named it; ask for the right one who asked for the erasure", "%s is of the request %s, not of %s", file, o.ID, id)
+		}
 		if err != nil {
 			return nil, err
-		}
-		if !strings.HasPrefix(o.ID, id) {
-			return nil, usage("", "%s is of the request %s, not of %s", file, o.ID, id)
 		}
 		id = o.ID // so it need not be in the log yet
 		ans.About = &aboutWhat{o.Kind, o.Tenant + o.Subject + o.Session + o.Class, len(o.Scopes), o.Asked, o.Reason, o.Checked}

@@ -30,6 +30,7 @@ into the control log, and with the admin or the compactor folder 'stele erase st
 // runAnswer says what was erased.
 type runAnswer struct {
 	Erasures []erasedAnswer `json:"erasures"`
+	Inbox    int            `json:"inbox"` // entries that no compactor has taken in yet, those about these erasures among them; an approval does not count before
 }
 
 type erasedAnswer struct {
@@ -63,17 +64,20 @@ func (r runAnswer) print(w io.Writer) {
 			fmt.Fprintf(w, "erased %s; generation %d of the keys lives, none before %d can be opened\n", count(int(e.Scopes), "scope"), e.Generation, e.Watermark)
 		}
 		if e.Held > 0 {
-			fmt.Fprintf(w, "  %s stay for a hold, and no reader gets them\n", count(int(e.Held), "scope"))
+			fmt.Fprintf(w, "  on hold: %s, and no reader gets them\n", count(int(e.Held), "scope"))
 		}
 		if e.Left > 0 {
-			fmt.Fprintf(w, "  %s are left: there were too many for one erasure. They follow when the control log has this one\n", count(int(e.Left), "scope"))
+			fmt.Fprintf(w, "  left: %s; there were too many for one erasure, and they follow when the control log has this one\n", count(int(e.Left), "scope"))
 		}
 		if e.Retained > 0 {
-			fmt.Fprintf(w, "  %s stay for minimum retention until %s\n", count(int(e.Retained), "scope"), e.Until.Format(time.DateOnly))
+			fmt.Fprintf(w, "  kept: %s, for minimum retention until %s\n", count(int(e.Retained), "scope"), e.Until.Format(time.DateOnly))
 		}
 	}
 	if len(r.Erasures) == 0 {
 		fmt.Fprintln(w, "nothing that was approved is left to be done")
+	}
+	if len(r.Erasures) == 0 && r.Inbox > 0 { // else it is what was done just now
+		fmt.Fprintf(w, "inbox     %s, and an approval there does not count yet: %s; then run this again\n", count(r.Inbox, "entry"), takenIn)
 	}
 }
 
@@ -106,5 +110,17 @@ func (a *app) eraseRun(ctx context.Context) (answer, error) {
 		}
 		ans.Erasures = append(ans.Erasures, x)
 	}
+	if err == nil {
+		ans.Inbox, err = a.inbox(ctx)
+	}
 	return ans, errors.Join(err, service.Close())
+}
+
+// inbox is how many entries wait for a compactor.
+func (a *app) inbox(ctx context.Context) (int, error) {
+	_, desk, err := a.desk(ctx, "", "")
+	if err != nil {
+		return 0, err
+	}
+	return desk.Waiting(ctx)
 }

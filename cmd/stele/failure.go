@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/stelelog/stele/backup"
+	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
@@ -72,7 +73,26 @@ func (a *app) judge(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		return &failure{exitFailed, errors.New("interrupted before the work was finished"), ""}
 	}
-	return &failure{exitFailed, err, advice.For(err, a.settings)}
+	hint := advice.For(err, a.settings)
+	if hint == "" {
+		hint = refusedHint(err)
+	}
+	return &failure{exitFailed, err, hint}
+}
+
+// refusedHint says what to do about what the control log would not take, or does not know.
+func refusedHint(err error) string {
+	var refused *erase.RefusedError
+	var unknown *erase.UnknownError
+	switch {
+	case errors.As(err, &refused) && refused.Why == "role":
+		return "--as FILE names the role file of somebody who may: approvers approve and reject, they and holders place holds, readers ask, too; 'stele policy show' names them all"
+	case errors.As(err, &unknown) && unknown.What == "hold":
+		return "'stele hold list' shows the holds; one placed just now is there when 'compactor --once', or a compactor that runs, has taken it in"
+	case errors.As(err, &unknown):
+		return "'stele erase status' lists the requests, 'stele hold list' the holds; one made just now is there when 'compactor --once', or a compactor that runs, has taken it in"
+	}
+	return ""
 }
 
 // failedVerdicts lists the exit codes of all required verdicts that do not hold; the process ends with the lowest.

@@ -27,7 +27,8 @@ holds the scope.`,
 		Use:   "place",
 		Short: "Place a hold",
 		Long: `Place a hold, with the role file of a holder or an approver. It stands once a compactor has put it into the
-control log. What it is about is in the request file only, and sealed for the key service.`,
+control log. What it is about, a tenant, a person or a session, is in the request file only, and sealed for the key
+service.`,
 		Example: `  stele hold place --subject user-17 --reason 'case 12/345' --as legal.stele`,
 		Args:    takes(),
 		RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.holdPlace(cmd.Context(), f) }),
@@ -57,6 +58,9 @@ the hold is then erased without a further request.`,
 }
 
 func (a *app) holdPlace(ctx context.Context, f targetFlags) (answer, error) {
+	if err := f.check("hold place", ""); err != nil {
+		return nil, err
+	}
 	_, desk, err := a.desk(ctx, "admin", "root.stele")
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +79,10 @@ func (a *app) keyNew(role, name, out, like string) (answer, error) {
 	}
 	var pepper []byte
 	if like != "" {
-		if pepper, err = os.ReadFile(like); err != nil {
+		if pepper, err = os.ReadFile(like); errors.Is(err, syscall.EISDIR) {
+			err = usage("name the file in it, reader.stele say", "--like: %s is a folder", like)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -185,6 +190,10 @@ func (a *app) keyAddRole(ctx context.Context, role, path string) (answer, error)
 	if err != nil {
 		return nil, hinted(err, "it is made with 'stele key new "+role+"', by who will play the role")
 	}
+	if isRoleFile(public) {
+		return nil, usage("enter "+path+".pub, which 'stele key new' made beside it; if "+path+" came from who will play the role, they make another key: this one is known to two now",
+			"%s is the role file itself, which never leaves who plays the role", path)
+	}
 	folder, file := "admin", "root.stele"
 	if role == "reader" { // who adds a reader wraps the read keys to them
 		folder, file = "reader", "reader.stele"
@@ -198,6 +207,15 @@ func (a *app) keyAddRole(ctx context.Context, role, path string) (answer, error)
 		return nil, err
 	}
 	return roleAnswer{Role: role, ID: filed.ID, Done: filed.Done}, nil
+}
+
+// isRoleFile reports whether a file is the private half of a key that a person has.
+func isRoleFile(file []byte) bool {
+	var head struct {
+		Stele string `json:"stele"`
+	}
+	formats := []string{"approver/v1", "holder/v1", "reader/v1"}
+	return json.Unmarshal(file, &head) == nil && slices.Contains(formats, head.Stele)
 }
 
 // keyAddService makes the role file of a further compactor or key service, and enters its key or asks for it.

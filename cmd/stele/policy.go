@@ -30,9 +30,10 @@ takes effect when two approvers have approved it. Writers are the admin's busine
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Show the access policy",
-		Long: `Show the access policy in force: its approvers, and whether one person decided it. What is proposed stands below:
-by whom, what it would change, who has approved it, and how many approvals it lacks. With --draft, write the
-policy as JSON to be changed and proposed: all but the writers and intake keys. Needs the trust file only.`,
+		Long: `Show the access policy in force: who plays which role, what is kept and erased, and whether one person decided
+it. What is proposed stands below: by whom, what it would change, who has approved it, and how many approvals
+it lacks. With --draft, write the policy as JSON to be changed and proposed: all but the writers and intake
+keys. Needs the trust file only.`,
 		Example: "  stele policy show\n  stele policy show --draft > draft.json",
 		Args:    takes(),
 		RunE: a.verb(func(cmd *cobra.Command, _ []string) (answer, error) {
@@ -48,7 +49,8 @@ policy as JSON to be changed and proposed: all but the writers and intake keys. 
 		Use:   "propose FILE",
 		Short: "Propose a change of the access policy",
 		Long: `Propose that the access policy become what a draft says, changed from what 'stele policy show --draft' wrote. It
-is refused if the policy has changed since.`,
+is refused if the policy has changed since, and if the archive could not go on with it: with another number of
+partitions, a period or lock that there is not, or without any compactor, key service or reader.`,
 		Example: "  stele policy propose draft.json --as anna.stele",
 		Args:    takes("FILE"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
@@ -63,7 +65,7 @@ what goes and what comes.`,
 		Example: "  stele policy approve 5b0f9e0c --as bert.stele",
 		Args:    takes("ID"),
 		RunE: a.verb(func(cmd *cobra.Command, args []string) (answer, error) {
-			return a.decide(cmd.Context(), args[0], "", (*erase.Desk).Approve)
+			return a.decide(cmd.Context(), args[0], "", true, (*erase.Desk).Approve)
 		}),
 	}
 	roster := &cobra.Command{
@@ -118,7 +120,7 @@ func (p *policyAnswer) print(w io.Writer) {
 	if p.Single {
 		fmt.Fprintln(w, "           single control: no two approvers have decided this policy, and certificates say so")
 	}
-	fmt.Fprintf(w, "%s\n", p.Draft)
+	printDraft(w, p.Draft)
 	p.printProposed(w)
 }
 

@@ -135,11 +135,15 @@ func (p *searchProof) print(w io.Writer) {
 	for i := range p.Ranges {
 		for k := range p.Ranges[i].Matches {
 			m := &p.Ranges[i].Matches[k]
+			if len(rows) > shownMatches {
+				break
+			}
 			rows = append(rows, []string{m.ID, m.Time.UTC().Format("2006-01-02T15:04:05.000Z"), m.Kind, printable(m.Clear["model"], 64), p.Ranges[i].Log, grouped(m.Index)})
 		}
 	}
 	if len(rows) > 1 {
 		table(w, rows)
+		sayMore(w, p.Matches-(len(rows)-1))
 	}
 	fmt.Fprintf(w, "%s found, among all of %s\n", count(p.Matches, "record"), count(p.Cost.Leaves, "leaf"))
 	if p.Cost.Open > 0 {
@@ -174,8 +178,18 @@ func printRange(w io.Writer, r *whole.Range) {
 	}
 	fmt.Fprintf(w, "range %s, leaves %s to %s of %s: %s of %s %s\n", printable(r.Log, 200), grouped(r.First), grouped(r.First+r.Leaves-1), grouped(r.Size),
 		grouped(len(r.Matches)), count(r.Records, "record"), match)
-	for i := range r.Matches {
+	for i := range r.Matches[:min(shownMatches, len(r.Matches))] {
 		m := &r.Matches[i]
 		fmt.Fprintf(w, "  %s  %s  %-6s %s  leaf %s\n", m.ID, m.Time.UTC().Format(time.RFC3339Nano), m.Kind, printable(m.Clear["model"], 64), grouped(m.Index))
+	}
+	sayMore(w, len(r.Matches)-shownMatches)
+}
+
+// shownMatches is how many matches are listed for people: a file holds a million, and what it shows stands behind them.
+const shownMatches = 100
+
+func sayMore(w io.Writer, more int) {
+	if more > 0 {
+		fmt.Fprintf(w, "  … and %s more, all of them in the file: --json lists them\n", grouped(more))
 	}
 }

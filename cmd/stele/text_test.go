@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
+	whole "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/erase"
 )
 
@@ -147,6 +148,17 @@ func TestFailedVerdictsAreAllListed(t *testing.T) {
 		}
 		if code := c.report.ExitCode(c.require...); len(got) > 0 && code != got[0] || len(got) == 0 && code != 0 {
 			t.Errorf("exit code %d, list %v", code, got)
+		}
+	}
+}
+
+// TestMatchesAreCapped: what a file shows stands behind its matches, of which there may be a million.
+func TestMatchesAreCapped(t *testing.T) {
+	for n, want := range map[int]string{100: "", 101: "… and 1 more, all of them in the file", 3000: "… and 2,900 more"} {
+		var out strings.Builder
+		printRange(&out, &whole.Range{Matches: make([]whole.Match, n), Records: uint64(n)})
+		if lines := strings.Count(out.String(), "  leaf "); lines != min(n, 100) || strings.Contains(out.String(), "more") != (want != "") || !strings.Contains(out.String(), want) {
+			t.Errorf("%d matches: %d lines, %q not at the end", n, lines, want)
 		}
 	}
 }

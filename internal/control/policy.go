@@ -197,7 +197,7 @@ func (p *Policy) Check(trust *identity.Trust) error {
 			who := role + " " + n.Name
 			switch v, err := note.NewVerifier(n.Key); {
 			case !identity.ValidName(n.Name):
-				return fmt.Errorf("%q is no name for a %s", n.Name, role)
+				return fmt.Errorf("%q is no name of role %s", n.Name, role)
 			case names[n.Name]:
 				return fmt.Errorf("%s is there twice", who)
 			case err != nil:
