@@ -53,6 +53,7 @@ type Options struct {
 // the empty id, and no delete markers.
 type Store struct {
 	root      string
+	opened    fs.FileInfo // of root
 	maxObject int64
 	fs        durable.FS
 
@@ -64,7 +65,7 @@ var (
 	_ worm.LockReader = (*Store)(nil)
 )
 
-// Open returns the store in the directory dir. Without Options.Create it only reads, so a directory on
+// Open returns the store in the directory dir. Nothing is written once another directory is in its place. Without Options.Create it only reads, so a directory on
 // read-only media works. The error wraps fs.ErrNotExist if dir is missing.
 func Open(dir string, options Options) (*Store, error) {
 	root, err := filepath.Abs(dir)
@@ -83,7 +84,7 @@ func Open(dir string, options Options) (*Store, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("dirstore: %s is a file, not a folder", root)
 	}
-	s := &Store{root: root, maxObject: options.MaxObject, fs: options.fs}
+	s := &Store{root: root, opened: info, maxObject: options.MaxObject, fs: options.fs}
 	if s.maxObject <= 0 {
 		s.maxObject = defaultMaxObject
 	}
@@ -239,8 +240,16 @@ func (s *Store) find(ctx context.Context, key string) (path string, info fs.File
 	return filepath.Join(s.root, filepath.FromSlash(key)), info, err
 }
 
-// folder makes dir durable and, once in a process, clears it of what crashes left.
+// folder makes dir durable and, once in a process, clears it of what crashes left. It never makes the root: where that has
+// gone, or its disk, what is written is missed when it comes back.
 func (s *Store) folder(dir string) error {
+	now, err := os.Stat(s.root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || !os.SameFile(now, s.opened) {
+		return fmt.Errorf("%s is gone, or another directory than the one that was opened: mount its disk or put it back; if it is to be another one, start again", s.root)
+	}
 	if _, ok := s.ready.Load(dir); ok {
 		return nil
 	}

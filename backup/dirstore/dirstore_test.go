@@ -249,6 +249,42 @@ func TestStaleFiles(t *testing.T) {
 	}
 }
 
+// TestRootIsNotMadeAnew: where the disk of a store is gone nothing is written in its place, and all goes on when it is back.
+func TestRootIsNotMadeAnew(t *testing.T) {
+	dir, away := filepath.Join(t.TempDir(), "archive"), filepath.Join(t.TempDir(), "away")
+	s := mustOpen(t, dir, Options{Create: true})
+	write := func(key string) error {
+		_, err := s.Create(t.Context(), key, []byte("data"), inAnHour)
+		return err
+	}
+	refused := func(key string) {
+		t.Helper()
+		err := write(key)
+		if err == nil || errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "mount its disk") {
+			t.Errorf("create %s: %v", key, err)
+		}
+	}
+	if err := errors.Join(write("a/b"), os.Rename(dir, away)); err != nil {
+		t.Fatal(err)
+	}
+	refused("a/c")
+	refused("b/c")
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the root was made anew: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil { // as a mount point is when nothing is mounted
+		t.Fatal(err)
+	}
+	refused("a/c")
+	refused("b/c")
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("%v lie in the empty directory, %v", entries, err)
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(away, dir), write("a/c"), write("b/c")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFailingSteps fails every system call of Create with a lock, before and after its effect. The error
 // is never fs.ErrExist and names the step; the object is missing or whole and never without its lock; and
 // trying again ends well.
