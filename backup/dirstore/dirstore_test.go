@@ -283,6 +283,12 @@ func TestRootIsNotMadeAnew(t *testing.T) {
 	if err := errors.Join(os.Remove(dir), os.Rename(away, dir), write("a/c"), write("b/c")); err != nil {
 		t.Error(err)
 	}
+	if err := os.RemoveAll(filepath.Join(dir, ".stele")); err != nil { // a folder under it is, at the second try
+		t.Fatal(err)
+	}
+	if first, second := write("a/d"), write("a/d"); !errors.Is(first, fs.ErrNotExist) || second != nil {
+		t.Errorf("without the folder of locks: %v, then %v", first, second)
+	}
 }
 
 // TestFailingSteps fails every system call of Create with a lock, before and after its effect. The error

@@ -78,6 +78,9 @@ func (s *Store) record(key string, until time.Time) error {
 	// The first line break ends a line that a crash tore, so that it cannot swallow ours.
 	line := until.Format("\n" + lockLine)
 	if err := s.fs.Append(path, []byte(line), lockPerm); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			s.ready.Delete(filepath.Dir(path)) // as in create
+		}
 		return err
 	}
 	now, err = s.recorded(key)
