@@ -33,7 +33,10 @@ func Gate(ctx context.Context, before, after *Ring, e *Erasure, erased *Erased, 
 // thousand scopes all over a key store of 10⁶ lead to. What was made is read once, from where it lies.
 const EraseCache = 64 << 20
 
-type gate struct{ before, after *Ring }
+type gate struct {
+	before, after *Ring
+	spent         [][]byte // paths that must be remembered of what goes
+}
 
 func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 	n := len(g.before.Runs)
@@ -52,6 +55,9 @@ func (g *gate) check(ctx context.Context, e *Erasure, erased *Erased) error {
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i, err)
 		}
+	}
+	if !slices.EqualFunc(sortSet(g.spent), erased.Spent, bytes.Equal) {
+		return fmt.Errorf("%d grants of what goes could be opened again, and the list has %d or other ones", len(g.spent), len(erased.Spent))
 	}
 	added := Ring{Archive: g.after.Archive, Packs: g.after.Packs, Runs: g.after.Runs[n:]}
 	return added.holdsOnly(ctx, erased.Spent, e.marks())
@@ -102,6 +108,10 @@ func (g *gate) keys(ctx context.Context, i int, list [][]byte, e *Erasure, weeks
 			return fmt.Errorf("scope %x with check %x would go, and nobody asked for that", s.ID, s.check)
 		}
 		tags.paths = append(tags.paths, s.tagPaths()...)
+		if weeks[s.Week] {
+			spent := Spent{s.Week, s.ID, s.check}
+			g.spent = append(g.spent, spent.path())
+		}
 		return nil
 	})
 	switch {
@@ -260,7 +270,7 @@ func checkFold(ctx context.Context, before, after *Ring, b Batch) error {
 		return fmt.Errorf("%d runs became %d", len(before.Runs), len(after.Runs))
 	}
 	for i := range from {
-		g := gate{before, after}
+		g := gate{before: before, after: after}
 		if _, err := g.keys(ctx, i, nil, &Erasure{}, nil); err != nil {
 			return err
 		}

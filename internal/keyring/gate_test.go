@@ -162,6 +162,10 @@ func TestGate(t *testing.T) {
 	if after, with := w.erased(t, more); !errors.Is(Gate(ctx, w.Ring, after, &e, with, 100, w.keys), ErrGate) {
 		t.Error("a live key that the list names passes")
 	}
+	forgotten := &Erased{Removed: list.Removed, Spent: list.Spent[1:]}
+	if after := w.rebuilt(t, good, last, false, drop(spaceSpent)); !errors.Is(Gate(ctx, w.Ring, after, &e, forgotten, 100, w.keys), ErrGate) {
+		t.Error("a spent grant that the list does not name is forgotten, and that passes")
+	}
 	for name, other := range map[string]*Erased{
 		"a list of fewer": {Removed: slices.Clone(list.Removed), Spent: list.Spent},
 		"a list of more":  {Removed: slices.Clone(list.Removed), Spent: list.Spent},
