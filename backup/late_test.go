@@ -180,3 +180,36 @@ func TestIntakeKeyOutlivesItsCertificate(t *testing.T) {
 		}
 	})
 }
+
+// Who has a writer's credential can grant keys under the scope ids of others, which are public. Nobody's records close by that.
+func TestGrantsUnderOthersScopes(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	svc := a.keys()
+	ada, eve := a.stream(keyscope.Link{}), a.stream(keyscope.Link{})
+	var taken []keyscope.Grant
+	ada.opened = func(sc *testScope, key [32]byte, b keyscope.Binding, _ testRecord) {
+		b.Stream = eve.id
+		key[0]++
+		var none keyscope.Tags
+		g, _, err := keyscope.MakeGrant(&key, &none, &b, eve.read, eve.intake)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, g)
+	}
+	eve.send(testRecord{subject: "eve", session: "hers", body: "of her own"})
+	for i := range 12 {
+		ada.send(testRecord{subject: fmt.Sprintf("subject-%d", i), session: "x", body: fmt.Sprintf("body-%d", i)})
+	}
+	eve.grant(taken...)
+	ada.close()
+	eve.close()
+	a.once(svc)
+	wantExit(t, a.verify(VerifyOptions{Reader: a.reader(svc)}), 0, "integrity", "completeness", "erasure", "readability")
+	if got := bodies(t, a.reader(svc), Query{}); len(got) != 13 {
+		t.Errorf("restored %q", got)
+	}
+	if got := bodies(t, a.reader(svc), Query{Subject: "subject-3"}); len(got) != 1 {
+		t.Errorf("of one subject %q", got)
+	}
+}

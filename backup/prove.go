@@ -327,7 +327,7 @@ func (p *prover) plaintext(ctx context.Context, f *provable) (*seal.Scope, *seal
 	if err := p.r.open(ctx, [][16]byte{f.leaf.Scope}); err != nil {
 		return nil, nil, err
 	}
-	scope := p.r.scopes[f.leaf.Scope]
+	scope := p.r.scopes[f.leaf.Scope].of(f.leaf.Stream)
 	switch {
 	case scope == nil:
 		return nil, nil, fmt.Errorf("the key service said nothing about its key")

@@ -54,6 +54,25 @@ type openScope struct {
 	err    error
 	stream [16]byte // set with scope, as class
 	class  string
+	also   []*openScope // what others have granted under its id
+}
+
+// of is the key of a stream. Who granted another one under the id of a scope, which is public, takes nobody's place.
+func (o *openScope) of(stream [16]byte) *openScope {
+	if o == nil || o.stream == stream {
+		return o
+	}
+	for _, x := range o.also {
+		if x.stream == stream {
+			return x
+		}
+	}
+	return o
+}
+
+// in reports whether a key is there of one of some streams.
+func (o *openScope) in(streams map[commit.Hex16]bool) bool {
+	return streams[o.stream] || slices.ContainsFunc(o.also, func(x *openScope) bool { return x.scope != nil && streams[x.stream] })
 }
 
 const stateErased = "erased"
@@ -202,17 +221,28 @@ func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]co
 		return nil, err
 	}
 	var ids []commit.Hex16
+	came := map[commit.Hex16]*openScope{}
 	for i := range answer.Keys {
 		k := &answer.Keys[i]
 		ids = append(ids, k.Scope)
-		if _, ok := r.scopes[k.Scope]; ok {
-			continue
+		first := came[k.Scope]
+		if _, ok := r.scopes[k.Scope]; ok && first == nil {
+			continue // of an answer before
 		}
 		s, err := r.unwrap(ctx, k)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		r.scopes[k.Scope] = &openScope{s, k.State, err, k.Stream, k.Class}
+		o := &openScope{scope: s, state: k.State, err: err, stream: k.Stream, class: k.Class}
+		switch {
+		case first == nil:
+		case first.scope == nil && o.scope != nil:
+			o.also = append(first.also, first)
+		default:
+			first.also = append(first.also, o)
+			continue
+		}
+		came[k.Scope], r.scopes[k.Scope] = o, o
 	}
 	return ids, nil
 }

@@ -29,7 +29,7 @@ func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b 
 // opened opens a record and checks it against its commitment. read gets its block, if that is not known already.
 func (r *Reader) opened(ctx context.Context, l *openLog, leaf *record.Leaf, first uint64, read func() ([]byte, error)) (Found, error) {
 	f := clearFields(leaf)
-	scope := r.scopes[leaf.Scope]
+	scope := r.scopes[leaf.Scope].of(leaf.Stream)
 	if scope == nil {
 		return f, errors.New("the key service said nothing about its key")
 	}
@@ -64,7 +64,7 @@ func (r *Reader) restore(ctx context.Context, l *openLog, leaf *record.Leaf, fir
 	if err != nil {
 		return commitment, err
 	}
-	commitment = r.scopes[leaf.Scope].scope.Commit(leaf.Seq, &seal.Fields{Body: body, CallerID: rec.CallerID, Trace: rec.Trace,
+	commitment = r.scopes[leaf.Scope].of(leaf.Stream).scope.Commit(leaf.Seq, &seal.Fields{Body: body, CallerID: rec.CallerID, Trace: rec.Trace,
 		Attributes: rec.Attributes, ContentType: rec.ContentType, More: rec.More})
 	return commitment, fill(f, p, rec, body, outside)
 }
@@ -131,7 +131,7 @@ type outsidePart struct {
 // openBlock opens the block of a leaf, whose slot 0 is at seq first, and keeps it.
 func (r *Reader) openBlock(l *openLog, leaf *record.Leaf, first uint64, block []byte) (*seal.Plaintext, error) {
 	place := seal.Place{Archive: r.id.Archive, Partition: l.partition, Stream: leaf.Stream, Scope: leaf.Scope, Class: leaf.Class}
-	plain, err := r.codec.Open(nil, r.scopes[leaf.Scope].scope, &place, first, block)
+	plain, err := r.codec.Open(nil, r.scopes[leaf.Scope].of(leaf.Stream).scope, &place, first, block)
 	if err != nil {
 		return nil, err
 	}

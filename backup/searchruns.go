@@ -79,7 +79,7 @@ func (s *search) present(c *logCommit) (scopes [][16]byte, ok bool) {
 	}
 	for id := range s.only {
 		switch o := s.r.scopes[id]; {
-		case o.scope != nil && streams[o.stream]:
+		case o.scope != nil && o.in(streams):
 			scopes = append(scopes, id)
 		case o.scope == nil && (o.state != stateErased || s.q.Erased):
 			return nil, false

@@ -76,7 +76,7 @@ func (u *unlocking) finish() {
 		if o := u.c.Object(commit.KindData, b.Class(i)); o != nil && u.r.a.expired(u.c.Commit, o) {
 			err = errExpired
 		}
-		if o := u.r.scopes[b.Scope(i)]; o != nil && o.state == stateErased {
+		if o := u.r.scopes[b.Scope(i)].of(b.Stream(i)); o != nil && o.state == stateErased {
 			err = errErased
 		}
 		u.note(row, err)
