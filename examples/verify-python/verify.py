@@ -5,7 +5,8 @@
                                               of what was to be shown is missing), 12 (who should have seen it has not)
     python3 verify.py --batch                 reads lines {"trust": base64, "file": base64}, answers each with a line
 
-Needs the standard library and the package 'cryptography'.
+Needs the standard library and the package 'cryptography'. It holds up to 40 times what a file unpacks to, 64 MiB at most: files from
+strangers belong under a limit of 3 GiB. Evidence of a record takes 25 MiB, which is the interpreter.
 """
 import base64
 import json
