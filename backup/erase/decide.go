@@ -93,12 +93,41 @@ func (d *Desk) decide(ctx context.Context, kind, id string) (*Request, error) {
 			return nil, err
 		}
 	}
-	if _, err := d.say(ctx, kind, control.Decision{Request: full}); err != nil {
+	waits, err := d.said(ctx, kind, full)
+	switch {
+	case err != nil:
+	case waits:
+		err = d.sequence(ctx)
+	default:
+		_, err = d.say(ctx, kind, control.Decision{Request: full})
+	}
+	if err != nil {
 		return nil, err
 	}
 	out := d.request(full)
 	out.Waits = d.sealer == nil
 	return out, nil
+}
+
+// said reports whether just this, by the same person, waits in the inbox as their newest word on the request: a second entry would
+// only be refused.
+func (d *Desk) said(ctx context.Context, kind string, id commit.Hex32) (bool, error) {
+	if d.me == nil {
+		return false, nil
+	}
+	entries, _, err := d.log.Inbox(ctx) // those that are signed and would have an effect, oldest first
+	if err != nil {
+		return false, fmt.Errorf("inbox of the control log: %w", err)
+	}
+	newest := ""
+	for _, entry := range entries {
+		var body control.Decision
+		e, err := control.ParseEntry(entry)
+		if err == nil && e.By == d.me.Name() && (e.Type == control.TypeApprove || e.Type == control.TypeReject) && e.Into(&body) == nil && body.Request == id {
+			newest = e.Type
+		}
+	}
+	return newest == kind, nil
 }
 
 // goesOn fails if the archive could not go on with what is to be approved: whoever proposed it need not have asked this program.

@@ -2,6 +2,7 @@ package erase_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -454,6 +455,35 @@ func TestLastingIsApproved(t *testing.T) {
 	}
 	if _, err := p.desk("bert").Reject(t.Context(), f.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSaidOnce: a decision waits in the inbox once; what the person did not sign, and what they took back, keeps none of theirs away.
+func TestSaidOnce(t *testing.T) {
+	p := newPlace(t, "approver/anna", "approver/bert")
+	f, err := p.desk("reader").Request(t.Context(), Ask{Target: Target{Subject: "user-17"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.sequence()
+	anna := p.desk("anna")
+	forged, err := anna.ForgedApproval(f.ID, p.files["bert"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := anna.Drop(t.Context(), forged); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		say  func(*Desk, context.Context, string) (*Request, error)
+		want int // entries in the inbox that count; the forged one is none of them
+	}{{(*Desk).Approve, 1}, {(*Desk).Approve, 1}, {(*Desk).Reject, 2}, {(*Desk).Reject, 2}, {(*Desk).Approve, 3}} {
+		if q, err := step.say(p.desk("anna"), t.Context(), f.ID); err != nil || !q.Waits {
+			t.Fatalf("step %d: %+v, %v", i, q, err)
+		}
+		if n, err := anna.Waiting(t.Context()); n != step.want || err != nil {
+			t.Fatalf("step %d: %d entries wait, want %d: %v", i, n, step.want, err)
+		}
 	}
 }
 

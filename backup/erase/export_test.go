@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
+	"github.com/stelelog/stele/internal/identity"
 )
 
 // Sequence takes the inbox into the log, as a compactor would.
@@ -21,4 +23,24 @@ func (d *Desk) ProposeAnything(ctx context.Context, change func(*control.Policy)
 	p, base := d.governed(), d.log.Policy().Governed()
 	change(p)
 	return d.filed(ctx, control.TypeRequest, control.RequestBody{What: control.WhatPolicy, Until: d.inAMonth(), Base: &base, Policy: p}, nil)
+}
+
+// Drop leaves anything in the inbox, as whoever can write to the store may.
+func (d *Desk) Drop(ctx context.Context, entry string) error { return d.log.Drop(ctx, entry) }
+
+// ForgedApproval is an approval in the name of this person, signed with the key of another.
+func (d *Desk) ForgedApproval(request string, other []byte) (string, error) {
+	var p identity.Person
+	if err := identity.Parse(other, identity.ApproverFormat, &p); err != nil {
+		return "", err
+	}
+	signer, err := identity.Signer(d.me.Name(), p.Key)
+	if err != nil {
+		return "", err
+	}
+	var id commit.Hex32
+	if err := id.UnmarshalText([]byte(request)); err != nil {
+		return "", err
+	}
+	return control.Sign(d.trust.Archive, control.TypeApprove, d.now(), control.Decision{Request: id}, signer)
 }

@@ -54,6 +54,7 @@ when who made it does so before it is approved.`,
 type requestAnswer struct {
 	Request *erase.Request `json:"request"`
 	About   *aboutWhat     `json:"about,omitempty"`
+	Inbox   int            `json:"inbox,omitempty"` // entries that no compactor has taken in yet, about whatever
 	blind   bool           // somebody decides, without the request file
 }
 
@@ -102,6 +103,9 @@ func (r requestAnswer) print(w io.Writer) {
 	}
 	if q.Waits {
 		fmt.Fprintln(w, "what you said just now waits in the inbox: "+takenIn)
+	}
+	if r.Inbox > 0 {
+		fmt.Fprintf(w, "inbox     %s, of this request or another, that do not count yet: %s\n", count(r.Inbox, "entry"), takenIn)
 	}
 }
 
@@ -230,7 +234,12 @@ func (a *app) eraseStatus(ctx context.Context, args []string) (answer, error) {
 	}
 	if len(args) == 1 {
 		r, err := desk.Find(ctx, args[0])
-		return done(requestAnswer{Request: r}, err)
+		if err != nil {
+			return nil, err
+		}
+		ans := requestAnswer{Request: r}
+		ans.Inbox, err = desk.Waiting(ctx)
+		return done(ans, err)
 	}
 	var ans statusAnswer
 	if ans.Requests, err = desk.Requests(ctx); err != nil {
