@@ -71,8 +71,7 @@ func (p *Pipe) full(ctx context.Context, sh *shard, r *Record, st *stamp, size i
 	case Reject:
 		return nil, ErrFull
 	case DropAndDeclare:
-		sh.drop(r.Class, sh.stream.waiting(), r.when())
-		return nil, nil
+		return nil, sh.drop(r.Class, sh.stream.waiting(), r.when())
 	}
 	timer := time.NewTimer(c.wait)
 	defer timer.Stop()

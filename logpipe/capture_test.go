@@ -5,8 +5,10 @@ import (
 	"crypto/cipher"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,6 +209,55 @@ func TestCapturedIsSealedPlusDeclared(t *testing.T) {
 	}
 	if lost == 0 {
 		t.Error("the test lost nothing and proves nothing")
+	}
+}
+
+// So is every record that was captured while the pipe closes: one that is not is refused.
+func TestCapturedWhileClosing(t *testing.T) {
+	a, _, cfg := fileArchive(t)
+	cfg.Memory = minMemory
+	cfg.Default = ClassConfig{OnFull: DropAndDeclare}
+	for range 10 {
+		gate := make(chan struct{})
+		p, nulls := openNull(t, cfg, gate)
+		var taken, dropping atomic.Uint64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					r := Record{Kind: Input, Body: random(3000)}
+					err := p.Capture(context.Background(), &r)
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					taken.Add(1)
+					dropping.Store(p.waits.Load())
+				}
+			})
+		}
+		for dropping.Load() == 0 {
+			runtime.Gosched()
+		}
+		close(gate)
+		mustClose(t, p)
+		wg.Wait()
+		records, lost := uint64(0), uint64(0)
+		for _, n := range nulls {
+			o := n.open(t, a)
+			records, lost = records+uint64(len(o.records())), lost+o.lost(t)
+		}
+		for _, sh := range p.shards {
+			if err := sh.drop("", record.MemoryFull, 1); !errors.Is(err, ErrClosed) {
+				t.Fatalf("dropped and not declared: %v", err)
+			}
+		}
+		if records+lost != taken.Load() {
+			t.Fatalf("%d records and %d declared of %d", records, lost, taken.Load())
+		}
 	}
 }
 

@@ -70,15 +70,21 @@ func (s *shard) put(r *Record, st *stamp, size int, d Durability) (t *ticket, er
 	return t, nil
 }
 
-// drop declares a record as lost that there was no room for.
-func (s *shard) drop(class string, why record.Reason, when int64) {
-	s.dropAll(declared{lossKey{class, why}, lossSum{1, when, when}})
+// drop declares a record as lost that there was no room for. It returns ErrClosed if the stream declares nothing any more.
+func (s *shard) drop(class string, why record.Reason, when int64) error {
+	return s.dropAll(declared{lossKey{class, why}, lossSum{1, when, when}})
 }
 
-func (s *shard) dropAll(d declared) {
+func (s *shard) dropAll(d declared) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
 	s.stream.losses.addAll(d)
 	s.stream.dropped.Add(d.count)
 	s.inbox.note(false)
+	return nil
 }
 
 // next makes room for size bytes. Requires mu.
