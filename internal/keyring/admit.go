@@ -29,6 +29,8 @@ type Admission struct {
 	ring  *Ring
 	spent map[string]bool // paths
 	known map[[16]byte][]*Scope
+	gone  map[string]bool       // as spent, in the ring: of those that are judged now
+	live  map[[16]byte][]*Scope // as known
 	marks marks
 }
 
@@ -40,6 +42,7 @@ func (r *Ring) Admission() *Admission {
 // Admit judges grants in the order in which the transport has them. Scopes are placed, and must not change afterwards. Whether the intake
 // key of the week was there, and whether the grant was Stale, comes before.
 func (a *Admission) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
+	a.gone, a.live = map[string]bool{}, map[[16]byte][]*Scope{}
 	if err := a.load(ctx, a.ring, scopes); err != nil {
 		return nil, err
 	}
@@ -63,10 +66,10 @@ func (a *Admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 		return err
 	}
 	for i := range live {
-		a.known[live[i].ID] = append(a.known[live[i].ID], &live[i].Scope)
+		a.live[live[i].ID] = append(a.live[live[i].ID], &live[i].Scope)
 	}
 	err = r.public(ctx, sortSet(spent), func(_ int, e keytrie.Entry) error {
-		a.spent[string(e.Path)] = true
+		a.gone[string(e.Path)] = true
 		return nil
 	})
 	if err != nil {
@@ -78,16 +81,17 @@ func (a *Admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 func (a *Admission) judge(s *Scope) Verdict {
 	spent := s.Spent()
 	path := string(spent.path())
-	if a.spent[path] {
+	if a.spent[path] || a.gone[path] {
 		return Replayed
 	}
 	check := s.Check()
-	for _, k := range a.known[s.ID] {
+	there := slices.Concat(a.live[s.ID], a.known[s.ID])
+	for _, k := range there {
 		if k.Check() == check {
 			return Repeated
 		}
 	}
-	for _, k := range a.known[s.ID] {
+	for _, k := range there {
 		if k.Stream == s.Stream {
 			return Refused
 		}
