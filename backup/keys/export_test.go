@@ -83,7 +83,9 @@ func (t *Topic) trim(_ context.Context, next map[string]int64) error {
 
 func (t *Topic) take() (func() error, error) { return func() error { return nil }, nil }
 
-func (t *Topic) run(ctx context.Context, work func(context.Context) error) error { return work(ctx) }
+func (t *Topic) run(ctx context.Context, _ func(error), work func(context.Context) error) error {
+	return work(ctx)
+}
 
 func (t *Topic) close() {}
 

@@ -29,11 +29,12 @@ func (s *Service) Run(ctx context.Context) error {
 		return cmp.Or(s.work(ctx), ctx.Err())
 	}
 	for ctx.Err() == nil {
-		err := s.grants.run(ctx, s.work)
+		err := s.grants.run(ctx, s.fails, s.work)
 		if ctx.Err() == nil && errors.Is(err, errRevoked) {
 			return err
 		}
 		if err != nil && ctx.Err() == nil {
+			s.fails(err)
 			s.log.Error("key service", "err", err)
 			objstore.Pause(ctx, time.Second)
 		}
@@ -45,6 +46,9 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := s.Fold(ctx)
+		if ctx.Err() == nil {
+			s.fails(err)
+		}
 		if err == nil { // a request that cannot be carried out holds nothing else up
 			err = errors.Join(s.carryOutDue(ctx), s.eraseDue(ctx))
 		}

@@ -37,8 +37,9 @@ type grantSource interface {
 	trim(ctx context.Context, next map[string]int64) error
 	// take takes the role of folding these grants, if one process can be kept from getting into the way of another.
 	take() (release func() error, err error)
-	// run calls work while the role is this process's, with a context that ends with the role, until ctx ends.
-	run(ctx context.Context, work func(ctx context.Context) error) error
+	// run calls work while the role is this process's, with a context that ends with the role, until ctx ends. failing is told
+	// why nobody can say whose the role is, and nil when that is known.
+	run(ctx context.Context, failing func(error), work func(ctx context.Context) error) error
 	close()
 }
 
@@ -144,7 +145,7 @@ func (g *spoolGrants) take() (func() error, error) {
 	return release, err
 }
 
-func (g *spoolGrants) run(ctx context.Context, work func(context.Context) error) error {
+func (g *spoolGrants) run(ctx context.Context, _ func(error), work func(context.Context) error) error {
 	return work(ctx)
 }
 
@@ -221,8 +222,8 @@ func (g *kafkaGrants) trim(ctx context.Context, next map[string]int64) (err erro
 
 func (g *kafkaGrants) take() (func() error, error) { return func() error { return nil }, nil }
 
-func (g *kafkaGrants) run(ctx context.Context, work func(context.Context) error) error {
-	return g.client.RunGroup(ctx, roleGroup+g.archive, nil, func(ctx context.Context, partitions []int) error {
+func (g *kafkaGrants) run(ctx context.Context, failing func(error), work func(context.Context) error) error {
+	return g.client.RunGroup(ctx, roleGroup+g.archive, failing, func(ctx context.Context, partitions []int) error {
 		if len(partitions) > 0 {
 			if err := work(ctx); err != nil {
 				return err

@@ -4,6 +4,9 @@ import "time"
 
 // Stats are figures of a service since it was opened, and how erasures stood when it last looked: within FoldEvery.
 type Stats struct {
+	// Failing is why grants are not taken in by [Service.Run] now, which tries again; nil if they are, or another service does it.
+	Failing error
+
 	Waiting     int       // approved requests that wait to be carried out; readers get no answer about what they select
 	Oldest      time.Time // when the first of them was approved; zero without any
 	Deferred    int       // approved requests of which a hold or minimum retention keeps something
@@ -29,6 +32,13 @@ func (s *Service) Stats() Stats {
 	s.statsMu.Lock()
 	defer s.statsMu.Unlock()
 	return s.stats
+}
+
+// fails takes note of why grants are not taken in, until they are.
+func (s *Service) fails(err error) {
+	s.statsMu.Lock()
+	defer s.statsMu.Unlock()
+	s.stats.Failing = err
 }
 
 // count takes note of how it stands with erasures. Requires mu.

@@ -38,13 +38,24 @@ type keyRole struct {
 func (k *keyRole) beside(stats func() compact.Stats) func() compact.Stats {
 	return func() compact.Stats {
 		s := stats()
-		if err := k.fails.Load(); err != nil {
-			failing := map[string]error{partKeys: *err}
+		if err := k.failing(); err != nil {
+			failing := map[string]error{partKeys: err}
 			maps.Copy(failing, s.Failing)
 			s.Failing = failing
 		}
 		return s
 	}
+}
+
+// failing is why there is no key service here although there should be one, or why it takes in no grants.
+func (k *keyRole) failing() error {
+	if err := k.fails.Load(); err != nil {
+		return *err
+	}
+	if st := k.stats(); st != nil {
+		return st.Failing
+	}
+	return nil
 }
 
 const partKeys = "key service"
