@@ -39,6 +39,9 @@ func (r *Reader) opened(ctx context.Context, l *openLog, leaf *record.Leaf, firs
 	if scope.scope == nil {
 		return f, scope.err
 	}
+	if scope.stream != leaf.Stream {
+		return f, fmt.Errorf("no key of its own stream: what lies under the id of its scope was granted by stream %x", scope.stream)
+	}
 	p := r.bodies.block(leaf.Stream, first)
 	if p == nil || int(leaf.Slot) >= len(p.Records) {
 		block, err := read()

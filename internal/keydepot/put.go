@@ -165,7 +165,7 @@ func Read(ctx context.Context, store worm.Store, key string, limit int64, sum co
 }
 
 // Extend lengthens the locks of the packs that a record names, where that is due.
-func (d *Depot) Extend(ctx context.Context, r *keyroot.Record, now time.Time) error {
+func (d *Depot) Extend(ctx context.Context, r *keyroot.Record, now time.Time) (failed error) {
 	lock := d.cfg.Lock(PackLock)
 	if lock.Mode == worm.LockNone {
 		return nil
@@ -181,8 +181,9 @@ func (d *Depot) Extend(ctx context.Context, r *keyroot.Record, now time.Time) er
 		if err == nil {
 			err = d.cfg.Store.Extend(ctx, key, v, lock)
 		}
-		if err != nil {
-			return fmt.Errorf("lock of pack %d of the key store: %w", p.N, err)
+		if err != nil { // the others must not lose theirs by it
+			failed = errors.Join(failed, fmt.Errorf("lock of pack %d of the key store: %w", p.N, err))
+			continue
 		}
 		d.extended[p.SHA256] = now
 	}
@@ -191,5 +192,5 @@ func (d *Depot) Extend(ctx context.Context, r *keyroot.Record, now time.Time) er
 			delete(d.extended, sum)
 		}
 	}
-	return nil
+	return failed
 }
