@@ -190,8 +190,9 @@ func TestGrantsUnderOthersScopes(t *testing.T) {
 	ada.opened = func(sc *testScope, key [32]byte, b keyscope.Binding, _ testRecord) {
 		b.Stream = eve.id
 		key[0]++
-		var none keyscope.Tags
-		g, _, err := keyscope.MakeGrant(&key, &none, &b, eve.read, eve.intake)
+		// Under a subject of her own: who looks for that one is led to the scopes of others.
+		tags := keyscope.MakeTags((*[32]byte)(eve.cred.Pepper), nil, []byte("eve"), nil)
+		g, _, err := keyscope.MakeGrant(&key, &tags, &b, eve.read, eve.intake)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +210,13 @@ func TestGrantsUnderOthersScopes(t *testing.T) {
 	if got := bodies(t, a.reader(svc), Query{}); len(got) != 13 {
 		t.Errorf("restored %q", got)
 	}
-	if got := bodies(t, a.reader(svc), Query{Subject: "subject-3"}); len(got) != 1 {
-		t.Errorf("of one subject %q", got)
+	r := a.reader(svc)
+	for _, subject := range []string{"eve", "subject-3"} {
+		if got := bodies(t, r, Query{Subject: subject}); len(got) != 1 {
+			t.Errorf("of %s %q", subject, got)
+		}
+	}
+	if got := bodies(t, r, Query{}); len(got) != 13 {
+		t.Errorf("restored by the same reader %q", got)
 	}
 }

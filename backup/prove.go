@@ -327,8 +327,10 @@ func (p *prover) plaintext(ctx context.Context, f *provable) (*seal.Scope, *seal
 	if err := p.r.open(ctx, [][16]byte{f.leaf.Scope}); err != nil {
 		return nil, nil, err
 	}
-	scope := p.r.scopes[f.leaf.Scope].of(f.leaf.Stream)
+	scope, err := p.r.keyOf(ctx, &f.leaf)
 	switch {
+	case err != nil:
+		return nil, nil, err
 	case scope == nil:
 		return nil, nil, fmt.Errorf("the key service said nothing about its key")
 	case scope.state == stateErased:

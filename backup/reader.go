@@ -18,6 +18,7 @@ import (
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keyscope"
+	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -55,6 +56,7 @@ type openScope struct {
 	stream [16]byte // set with scope, as class
 	class  string
 	also   []*openScope // what others have granted under its id
+	all    bool         // it was asked for by its id, so that this is all
 }
 
 // of is the key of a stream. Who granted another one under the id of a scope, which is public, takes nobody's place.
@@ -64,6 +66,11 @@ func (o *openScope) of(stream [16]byte) *openScope {
 	}
 	for _, x := range o.also {
 		if x.stream == stream {
+			return x
+		}
+	}
+	for _, x := range o.also {
+		if x.state == stateErased { // of whom, nobody says any more
 			return x
 		}
 	}
@@ -221,12 +228,11 @@ func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]co
 		return nil, err
 	}
 	var ids []commit.Hex16
-	came := map[commit.Hex16]*openScope{}
 	for i := range answer.Keys {
 		k := &answer.Keys[i]
 		ids = append(ids, k.Scope)
-		first := came[k.Scope]
-		if _, ok := r.scopes[k.Scope]; ok && first == nil {
+		first := r.scopes[k.Scope]
+		if first != nil && first.of(k.Stream).stream == k.Stream {
 			continue // of an answer before
 		}
 		s, err := r.unwrap(ctx, k)
@@ -236,15 +242,29 @@ func (r *Reader) request(ctx context.Context, scopes, tags []commit.Hex16) ([]co
 		o := &openScope{scope: s, state: k.State, err: err, stream: k.Stream, class: k.Class}
 		switch {
 		case first == nil:
+			r.scopes[k.Scope] = o
 		case first.scope == nil && o.scope != nil:
-			o.also = append(first.also, first)
+			o.also, r.scopes[k.Scope] = append(first.also, first), o
 		default:
 			first.also = append(first.also, o)
-			continue
 		}
-		came[k.Scope], r.scopes[k.Scope] = o, o
+	}
+	for _, id := range scopes {
+		if o := r.scopes[id]; o != nil {
+			o.all = true
+		}
 	}
 	return ids, nil
+}
+
+// keyOf is the key of a leaf. A tag may have led to one that somebody else granted under its id: then it is asked for.
+func (r *Reader) keyOf(ctx context.Context, leaf *record.Leaf) (*openScope, error) {
+	o := r.scopes[leaf.Scope].of(leaf.Stream)
+	if o == nil || o.scope == nil || o.stream == leaf.Stream || r.scopes[leaf.Scope].all {
+		return o, nil
+	}
+	_, err := r.request(ctx, []commit.Hex16{leaf.Scope}, nil)
+	return r.scopes[leaf.Scope].of(leaf.Stream), err
 }
 
 // unwrap opens the wrapped key of a scope.

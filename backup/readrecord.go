@@ -29,7 +29,10 @@ func (r *Reader) record(ctx context.Context, l *openLog, blocks *blockReader, b 
 // opened opens a record and checks it against its commitment. read gets its block, if that is not known already.
 func (r *Reader) opened(ctx context.Context, l *openLog, leaf *record.Leaf, first uint64, read func() ([]byte, error)) (Found, error) {
 	f := clearFields(leaf)
-	scope := r.scopes[leaf.Scope].of(leaf.Stream)
+	scope, err := r.keyOf(ctx, leaf)
+	if err != nil {
+		return f, err
+	}
 	if scope == nil {
 		return f, errors.New("the key service said nothing about its key")
 	}
