@@ -67,7 +67,7 @@ var errUnread = errors.New("grants transport")
 
 // full reports whether a record is due before more is read.
 func (p *pending) full() bool {
-	return len(p.batch.Scopes)+len(p.batch.Spent) >= maxPending || len(p.fold.Late) >= maxLate
+	return len(p.batch.Scopes)+len(p.batch.Spent)+len(p.ends) >= maxPending || len(p.fold.Late) >= maxLate
 }
 
 // readTail folds what the transport holds in memory, until there is no more or p is full. Requires mu.
