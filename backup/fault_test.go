@@ -210,8 +210,11 @@ func TestCompactorsRace(t *testing.T) {
 
 // TestZombie holds a compactor at a chosen moment until another has gone on, then lets it go.
 func TestZombie(t *testing.T) {
-	for _, where := range []string{"objects/", "commits/", "control/log/"} {
+	for i, where := range []string{"objects/", "commits/", "control/log/"} {
 		for _, before := range []bool{true, false} {
+			if racing && before == (i%2 == 0) {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s before %v", where, before), func(t *testing.T) {
 				a, keys, records := faultyArchive(t)
 				asleep, wake := make(chan bool), make(chan bool)

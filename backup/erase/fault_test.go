@@ -145,6 +145,9 @@ func TestEveryWriteFails(t *testing.T) {
 				want, writes := built.attempt(t, act, storetest.None, 0)
 				for _, fault := range []storetest.Fault{storetest.Lost, storetest.ReplyLost} {
 					for n := range writes {
+						if os.Getenv("STELE_LONG") == "" && n%2 != int(fault)%2 {
+							continue
+						}
 						if got, _ := built.attempt(t, act, fault, n); got != want {
 							t.Errorf("%s, %d people: write %d of %d fails in way %d, and then there is\n%s\nwant\n%s", name, len(people), n+1, writes, fault, got, want)
 						}
