@@ -62,6 +62,9 @@ func (s *session) do(ctx context.Context, call func() error) error {
 				err = ended
 			}
 		}
+		if passing(err) {
+			return fmt.Errorf("%w: the token could not do it now: %w", custodian.ErrUnavailable, err)
+		}
 		if !lost(err) {
 			return err
 		}
@@ -70,6 +73,12 @@ func (s *session) do(ctx context.Context, call func() error) error {
 			return fmt.Errorf("%w: the token or the session with it is gone: %w", custodian.ErrUnavailable, err)
 		}
 	}
+}
+
+// passing reports whether an error says no more than that something in the token went wrong: SoftHSM has no better one for
+// another process that writes at the same time. What was half done is found by the next call.
+func passing(err error) bool {
+	return is(err, p11.CKR_GENERAL_ERROR, p11.CKR_FUNCTION_FAILED) && !errors.Is(err, custodian.ErrUnavailable)
 }
 
 // lost reports whether an error says that the session is no more, or the token not there.
