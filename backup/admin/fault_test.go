@@ -22,19 +22,6 @@ import (
 
 var faults = []storetest.Fault{storetest.Lost, storetest.ReplyLost}
 
-// failing is a store whose writes fail from number n on.
-func failing(store worm.Store, fault storetest.Fault, n int, writes *int) worm.Store {
-	return &storetest.Faulty{Store: store, Script: func(c storetest.Call) storetest.Fault {
-		if c.Op != "Create" && c.Op != "Extend" {
-			return storetest.None
-		}
-		if *writes++; *writes > n {
-			return fault
-		}
-		return storetest.None
-	}}
-}
-
 func initIn(t *testing.T, store worm.Store, dir string) (*admin.Setup, error) {
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
@@ -46,7 +33,7 @@ func initIn(t *testing.T, store worm.Store, dir string) (*admin.Setup, error) {
 func TestInitFails(t *testing.T) {
 	writes := 0
 	synctest.Test(t, func(t *testing.T) {
-		if _, err := initIn(t, failing(storetest.NewMemory(), storetest.None, 0, &writes), t.TempDir()); err != nil {
+		if _, err := initIn(t, storetest.FailingWrites(storetest.NewMemory(), storetest.None, 0, &writes), t.TempDir()); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -57,7 +44,7 @@ func TestInitFails(t *testing.T) {
 		for n := range writes {
 			synctest.Test(t, func(t *testing.T) {
 				store, dir := storetest.NewMemory(), filepath.Join(t.TempDir(), "acme")
-				setup, err := initIn(t, failing(store, fault, n, new(int)), dir)
+				setup, err := initIn(t, storetest.FailingWrites(store, fault, n, new(int)), dir)
 				if err == nil {
 					t.Fatalf("write %d failed in way %d, and init made %+v", n+1, fault, setup)
 				}
@@ -67,11 +54,12 @@ func TestInitFails(t *testing.T) {
 				if err := os.RemoveAll(dir); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := initIn(t, store, dir); err != nil && !strings.Contains(err.Error(), "choose another prefix") {
-					t.Errorf("write %d failed in way %d; the next init: %v", n+1, fault, err)
+				_, err = initIn(t, store, dir)
+				if left := len(keysIn(t, store)) > 0; err != nil && left && strings.Contains(err.Error(), "choose another prefix") {
+					_, err = initIn(t, storetest.NewMemory(), dir)
 				}
-				if _, err := initIn(t, storetest.NewMemory(), dir); err != nil && len(keysIn(t, store)) == 0 {
-					t.Errorf("write %d failed in way %d; an init elsewhere: %v", n+1, fault, err)
+				if err != nil {
+					t.Errorf("write %d failed in way %d; the next init: %v", n+1, fault, err)
 				}
 			})
 		}
@@ -131,14 +119,14 @@ func TestEveryWriteFails(t *testing.T) {
 			}},
 		} {
 			writes := 0
-			if err := act.do(t.Context(), built.admin(t, failing(built.store.Clone(), storetest.None, 0, &writes)), &founded{}); err != nil {
+			if err := act.do(t.Context(), built.admin(t, storetest.FailingWrites(built.store.Clone(), storetest.None, 0, &writes)), &founded{}); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			for _, fault := range faults {
 				for n := range writes {
 					f := founded{store: built.store.Clone(), trust: built.trust, root: built.root}
 					ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-					err := act.do(ctx, f.admin(t, failing(f.store, fault, n, new(int))), &f)
+					err := act.do(ctx, f.admin(t, storetest.FailingWrites(f.store, fault, n, new(int))), &f)
 					stop()
 					if err != nil {
 						err = act.do(t.Context(), f.admin(t, f.store), &f)

@@ -37,15 +37,20 @@ const (
 	partTransport = "transport"
 )
 
-// fails notes why a part of the compactor does not get on, until it works again.
-func (c *Compactor) fails(part string, err error) {
+// fails notes why a part of the compactor does not get on, until it works again, and reports whether it did before.
+func (c *Compactor) fails(part string, err error) (worked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	worked = c.failing[part] == nil
 	c.failing[part] = err
+	return worked
 }
 
-func (c *Compactor) works(part string) {
+// works notes that a part gets on, and reports whether it failed before.
+func (c *Compactor) works(part string) (failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	failed = c.failing[part] != nil
 	delete(c.failing, part)
+	return failed
 }

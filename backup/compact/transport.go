@@ -68,16 +68,10 @@ func (c *Compactor) reach(ctx context.Context) (carrier, error) {
 
 // brokers notes whether brokers serve this process, and says so when it changes.
 func (c *Compactor) brokers(err error) {
-	c.mu.Lock()
-	before := c.failing[partTransport]
-	if c.failing[partTransport] = err; err == nil {
-		delete(c.failing, partTransport)
-	}
-	c.mu.Unlock()
 	switch {
-	case err != nil && before == nil:
+	case err != nil && c.fails(partTransport, err):
 		c.log.Error("the brokers do not serve this compactor; they are tried again, and what is not committed waits in the topic", "err", err)
-	case err == nil && before != nil:
+	case err == nil && c.works(partTransport):
 		c.log.Info("the brokers serve this compactor again")
 	}
 }

@@ -13,12 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	. "github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/ledger"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // act is one thing that somebody does at a desk, once what it names is there.
@@ -166,15 +167,7 @@ func (built *furnished) attempt(t *testing.T, act act, fault storetest.Fault, n 
 	has := &furnished{&at, built.request, built.hold, nil}
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
-	d, err := Open(ctx, &storetest.Faulty{Store: has.store, Script: func(c storetest.Call) storetest.Fault {
-		if c.Op != "Create" {
-			return storetest.None
-		}
-		if writes++; writes > n {
-			return fault
-		}
-		return storetest.None
-	}}, has.trust, has.files[act.who])
+	d, err := Open(ctx, storetest.FailingWrites(has.store, fault, n, &writes), has.trust, has.files[act.who])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,11 @@
 package keys_test
 
 import (
+	"context"
 	"os"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"context"
 
 	"github.com/stelelog/stele/backup/keys"
 	"github.com/stelelog/stele/backup/storetest"
@@ -42,15 +41,7 @@ func recoverOver(t *testing.T, fault storetest.Fault, n int) (writes int) {
 		_, err = w.desk().Approve(t.Context(), filed.ID)
 		w.must(err)
 		cfg := w.config()
-		cfg.Store = &storetest.Faulty{Store: w.store, Script: func(c storetest.Call) storetest.Fault {
-			if c.Op != "Create" && c.Op != "Extend" {
-				return storetest.None
-			}
-			if writes++; writes > n {
-				return fault
-			}
-			return storetest.None
-		}}
+		cfg.Store = storetest.FailingWrites(w.store, fault, n, &writes)
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
 		if _, err = keys.Recover(ctx, cfg); err != nil {

@@ -53,6 +53,19 @@ var (
 	_ worm.LockReader = (*Faulty)(nil)
 )
 
+// FailingWrites is a store whose writes have a fault from number n on, counted in writes: the first one has number 0.
+func FailingWrites(store worm.Store, fault Fault, n int, writes *int) *Faulty {
+	return &Faulty{Store: store, Script: func(c Call) Fault {
+		if c.Op != "Create" && c.Op != "Extend" {
+			return None
+		}
+		if *writes++; *writes > n {
+			return fault
+		}
+		return None
+	}}
+}
+
 // do passes one call on, or not, and returns its error or the injected one.
 func (f *Faulty) do(op, key string, pass func() error) error {
 	call := Call{N: int(f.calls.Add(1)), Op: op, Key: key}
