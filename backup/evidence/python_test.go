@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +49,33 @@ func TestPythonAgrees(t *testing.T) {
 		}
 	}
 	t.Logf("%d files: %v, %d with another answer", len(all), outcomes, differ)
+}
+
+// Files that are not there, or the two in the wrong order, are no verdict on the evidence.
+func TestPythonNamesWrongFiles(t *testing.T) {
+	name := fixtures()[0]
+	dir := t.TempDir()
+	trust, file := filepath.Join(dir, "trust"), filepath.Join(dir, "file")
+	for path, data := range map[string][]byte{trust: load(t, trustOf(name)), file: load(t, name)} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{file, trust}, 1, file + " is no trust file"},
+		{[]string{trust, dir + "/none"}, 1, "No such file"},
+		{[]string{trust, trust}, 3, "does not start like"},
+	} {
+		out, err := exec.Command(testbed.Python(t), append([]string{"-B", "../../examples/verify-python/verify.py"}, c.args...)...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != c.code || !strings.Contains(string(out), c.want) || strings.Contains(string(out), "Traceback") {
+			t.Errorf("%q: %v\n%s", c.args, err, out)
+		}
+	}
 }
 
 // certificates are of erasures that leave tries of many shapes, changes of one, and lies.

@@ -44,7 +44,7 @@ func openCustody(c Custodians, archive [16]byte, existing func(name string) bool
 			m, err = byurl.Open(url, id, byurl.Options{Existing: existing(name)})
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("custodian %s: %w", name, err), out.close())
+			return nil, errors.Join(err, out.close()) // which says whose it is
 		}
 		out.members[name] = m
 		if closer, ok := m.(io.Closer); ok {
@@ -137,7 +137,7 @@ func (c *custody) tops(ctx context.Context, r *keyroot.Record) (tops map[int]key
 			}
 			share, failed := m.Unwrap(ctx, r.Generation, s.Share)
 			if failed != nil {
-				err = errors.Join(err, fmt.Errorf("custodian %s: generation %d: %w", s.Custodian, r.Generation, failed))
+				err = errors.Join(err, failed) // which says whose it is
 				continue
 			}
 			shares = append(shares, share)

@@ -88,7 +88,7 @@ func (a *app) check(path string, f *filter, asked bool, asOf string) (answer, er
 	case errors.As(err, &wrong):
 		return nil, &failure{exitIntegrity, err, failedHint(err, s.Trust)}
 	case errors.Is(err, evidence.ErrFormat):
-		return nil, &failure{exitRefused, err, "'stele prove' writes such files; copy it again if it was damaged on the way"}
+		return nil, &failure{exitRefused, err, "nothing is said of what it should show. Copy it again, or ask who made it ('stele prove', 'stele search --prove', 'stele erase certificate') for another one"}
 	case err != nil:
 		return nil, err
 	}
@@ -174,10 +174,10 @@ func sentence(what string) string {
 		"custodian":      "a custodian destroyed its key",
 		"dead":           "the old generation cannot be opened",
 		"best-effort":    "destroyed, best effort",
-		"archive":        "the time of the archive",
-		"transport":      "the time of the transport",
+		"archive":        "after this time no copy of the archive opens it",
+		"transport":      "after this time no copy of the transport opens it",
 		"late":           "this came later and was destroyed on arrival",
-		"open":           "this could not be closed",
+		"open":           "this is assumed, not shown",
 		"witness":        "others have seen that head",
 		"cosigned":       "a witness has seen this head, or one that continues it",
 		"quorum":         "as many witnesses as the trust file wants have seen that head",

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/cmd/internal/advice"
 	"github.com/stelelog/stele/cmd/internal/ready"
 )
 
@@ -70,7 +71,7 @@ func (e *exam) keyStore(ctx context.Context) bool {
 	}
 	d, err := keys.Inspect(ctx, keys.Config{Store: store, Trust: trust})
 	if err != nil {
-		e.bad("key store", "", e.site.misfit(err))
+		e.bad("key store", "", err)
 		return false
 	}
 	damage := damageOf(d)
@@ -96,7 +97,7 @@ func (e *exam) openKeys(ctx context.Context, none string, folder, died bool) {
 	}
 	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Custodians: e.site.KeyCustodians(e.site.beside("keys", ""))})
 	if err != nil {
-		e.bad("key service", "mend what it names, or put it back from its backup; a compactor that runs goes on by itself, and commits without. docs/OPERATIONS.md, A lost key store",
+		e.bad("key service", cmp.Or(advice.For(err, e.site.Settings), "mend what it names, or put it back from its backup; a compactor that runs goes on by itself, and commits without. docs/OPERATIONS.md, A lost key store"),
 			fmt.Errorf("%s, and the key store does not open here: %w", none, err))
 		return
 	}

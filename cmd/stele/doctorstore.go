@@ -111,10 +111,15 @@ func (e *exam) locks(ctx context.Context, store worm.Store, trust []byte, archiv
 	e.logProbe(ctx, store, trust, results)
 }
 
+// logProbe enters the outcome into the control log, but for that of an older copy: an entry there would fork it.
 func (e *exam) logProbe(ctx context.Context, store worm.Store, trust []byte, results []probe.Result) {
 	root, err := e.site.role("admin", "root.stele")
 	if err != nil {
 		e.ok("probe logged", "no: the admin folder is not here, which is as it should be")
+		return
+	}
+	if e.site.older(e.archive) {
+		e.look("probe logged", "name the archive itself with --archive", "no: this user has seen a newer head of the archive elsewhere, so this is an older copy, and an entry in its control log would make another history of it")
 		return
 	}
 	admin, err := admin.Open(ctx, store, trust, root)

@@ -34,7 +34,7 @@ func (s *site) seen(ctx context.Context, archive *backup.Archive) (contradicted 
 		return nil, nil
 	}
 	own := s.headFile(dir, archive)
-	files, err := filepath.Glob(filepath.Join(dir, archive.ID()+"-*.checkpoint"))
+	files, err := headFiles(dir, archive)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,24 @@ func (s *site) seen(ctx context.Context, archive *backup.Archive) (contradicted 
 		fmt.Fprintf(s.app.stderr, "the head of this archive could not be kept, so nobody will notice if it goes backwards: %v\n", err)
 	}
 	return nil, nil
+}
+
+// older reports whether this user has seen a newer head of the archive at another place.
+func (s *site) older(archive *backup.Archive) bool {
+	dir, err := s.app.heads()
+	if err != nil {
+		return false
+	}
+	files, _ := headFiles(dir, archive)
+	return slices.ContainsFunc(files, func(path string) bool {
+		head, err := os.ReadFile(path)
+		return err == nil && errors.Is(archive.Continues(head), backup.ErrBackwards)
+	})
+}
+
+// headFiles are the files with heads of the archive, one for each place.
+func headFiles(dir string, archive *backup.Archive) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, archive.ID()+"-*.checkpoint"))
 }
 
 // headFile is where the head of an archive at its place is kept.

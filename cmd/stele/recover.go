@@ -172,8 +172,7 @@ func (s *site) damage(ctx context.Context) (*keys.Damage, error) {
 	if _, err := os.Stat(dir); err == nil || len(s.Custodians) > 0 {
 		cfg.Custodians = s.KeyCustodians(dir)
 	}
-	d, err := keys.Inspect(ctx, cfg)
-	return d, s.misfit(err)
+	return keys.Inspect(ctx, cfg)
 }
 
 func (a *app) recoverRequest(ctx context.Context) (answer, error) {

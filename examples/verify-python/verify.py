@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Checks an evidence file of Stele with the trust file alone, written from docs/formats and nothing else.
 
-    python3 verify.py trust.stele FILE        says what the file shows; exit code 0, or 3 (not readable), 10 (does not hold), 11 (a part
-                                              of what was to be shown is missing), 12 (who should have seen it has not)
+    python3 verify.py trust.stele FILE        says what the file shows; exit code 0, or 1 (no such file, or no trust file), 3 (not
+                                              readable), 10 (does not hold), 11 (a part of what was to be shown is missing),
+                                              12 (who should have seen it has not)
     python3 verify.py --batch                 reads lines {"trust": base64, "file": base64}, answers each with a line
 
 Needs the standard library and the package 'cryptography'. It holds up to 40 times what a file unpacks to, 64 MiB at most: files from
@@ -573,8 +574,16 @@ def main(args):
     if len(args) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    with open(args[0], "rb") as t, open(args[1], "rb") as f:
-        a = answer(t.read(), f.read(MAX_PACKED + 1))
+    try:
+        with open(args[0], "rb") as t, open(args[1], "rb") as f:
+            trust, data = t.read(), f.read(MAX_PACKED + 1)
+    except OSError as e:
+        print(printable(str(e)), file=sys.stderr)
+        return 1
+    if not trust.startswith(b"stele-trust/"):
+        print(printable("%s is no trust file: write verify.py trust.stele FILE" % args[0]), file=sys.stderr)
+        return 1
+    a = answer(trust, data)
     if "error" in a:
         print(printable("%s: %s" % (a["error"], a["why"])), file=sys.stderr)
         return a["code"]

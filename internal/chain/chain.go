@@ -73,6 +73,8 @@ func (f Finding) Error() string {
 	return fmt.Sprintf("%s: %s: %v", f.Key, f.Kind, f.Err)
 }
 
+func (f Finding) Unwrap() error { return f.Err }
+
 // Tail is the place where a chain ends: what a reader remembers and a writer extends.
 type Tail struct {
 	Next  uint64   // the first number not looked at

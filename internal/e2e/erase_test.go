@@ -417,7 +417,7 @@ func checkCertificate(t *testing.T, s *site, path string) (size int) {
 		t.Fatal(err)
 	}
 	told := far.must("check", path, "--trust", filepath.Join(far.dir, "trust.stele"))
-	for _, words := range []string{"it was approved", "nothing else went", "a custodian destroyed its key", "destroyed, best effort", "this was asked for", "the time of the transport", "best-effort default"} {
+	for _, words := range []string{"it was approved", "nothing else went", "a custodian destroyed its key", "destroyed, best effort", "this was asked for", "after this time no copy of the transport opens it", "best-effort default"} {
 		if !strings.Contains(told, words) {
 			t.Errorf("stele check does not say %q:\n%s", words, told)
 		}

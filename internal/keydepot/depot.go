@@ -173,6 +173,9 @@ func (d *Depot) Complete() error {
 	if d.missing == nil {
 		return nil
 	}
+	if errors.Is(d.missing, errAhead) {
+		return fmt.Errorf("root records of the key store: %w. Put in what is newer of control/, from where keys/ is from", d.missing)
+	}
 	return fmt.Errorf("root records of the key store: %w. A record was removed or replaced; put it back from a copy", d.missing)
 }
 

@@ -2,6 +2,7 @@ package keydepot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -103,6 +104,9 @@ func LostScopes(c *control.State, lost []keyroot.Lost, had, live uint64) uint64 
 	return had - min(had, live)
 }
 
+// errAhead means that a record is newer than the control log beside it.
+var errAhead = errors.New("control/ is older here than keys/")
+
 // Keepers are those of a control log, which is read on for a record that was made under more of it. Of one that names more than
 // there is, only who signed it can be said: it is authentic, and what it builds on is missing, or it is nothing.
 func Keepers(log *ledger.Log) Keys {
@@ -114,7 +118,7 @@ func Keepers(log *ledger.Log) Keys {
 		}
 		log.View(func(c *control.State) {
 			if vs, err = c.Keepers(min(size, c.Size())); err == nil && size > c.Size() {
-				err = fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, size, c.Size())
+				err = fmt.Errorf("%w: %w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, errAhead, size, c.Size())
 			}
 		})
 		return vs, err

@@ -32,6 +32,12 @@ func lost(err error) (all []string) {
 	return all
 }
 
+// dead says whether a generation does not open because its key was destroyed.
+func dead(err error) bool {
+	e := new(custodian.Error)
+	return errors.As(err, &e) && e.Op == "unwrap" && errors.Is(e, custodian.ErrDestroyed)
+}
+
 // custody says what to do about custodians whose folders are lost, and what is lost with them.
 func custody(lost []string) string {
 	return "custodian " + strings.Join(lost, ", custodian ") + ": mount the disk of the folder, or put the folder back from its backup. Without it, and without other custodians " +
