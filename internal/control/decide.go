@@ -231,19 +231,23 @@ func (s *State) checkReject(r *Request, l *Listed) error {
 	switch {
 	case !approver && l.By != r.By:
 		return refuse(whyRole, "%s is no approver and did not make request %v", l.By, r.ID)
-	case heard(r.No, l.By, s.keyNow(l.By)):
+	case heard(r.No, l.By, s.keyNow(l.By)) && !r.withdraws(l.By):
 		return refuse(whyTwice, "%s has rejected request %v already", l.By, r.ID)
 	}
 	return nil
 }
 
+// withdraws reports whether a rejection by who has a key name is that of the author, in time.
+func (r *Request) withdraws(by string) bool { return by == r.By && r.Standing == Pending }
+
 // reject takes a voice back. A request that two approvers reject, or that its author withdraws before it is approved, is
 // rejected for good: one approver alone cannot stop what two others want.
 func (s *State) reject(r *Request, v Voice) {
 	r.Yes = without(r.Yes, v)
-	r.No = append(r.No, v)
+	withdrawn := r.withdraws(v.By)
+	r.No = append(without(r.No, v), v)
 	switch {
-	case v.By == r.By && r.Standing == Pending, s.Policy().Dual() && len(s.voters(r.No)) >= 2, !s.Policy().Dual() && v.By == s.root.Name():
+	case withdrawn, s.Policy().Dual() && len(s.voters(r.No)) >= 2, !s.Policy().Dual() && v.By == s.root.Name():
 		r.lapse(Rejected, s.Size())
 	case r.Standing == Approved && !s.quorum(r):
 		r.lapse(Pending, s.Size())

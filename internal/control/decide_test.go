@@ -550,3 +550,22 @@ func TestErasable(t *testing.T) {
 		}
 	}
 }
+
+// TestWithdrawnLater: that the author said so too late once keeps nobody from withdrawing a request that waits again.
+func TestWithdrawnLater(t *testing.T) {
+	w := newWorld(t).dual()
+	reject := func(by string, id commit.Hex32) string {
+		w.now = w.now.Add(time.Second)
+		return w.sign(by, TypeReject, Decision{Request: id})
+	}
+	id := w.must(w.sign("reader/reader", TypeRequest, w.erase()))
+	w.must(w.approve(anna, id))
+	w.must(w.approve(bert, id))
+	w.must(reject("reader/reader", id))
+	w.stands(id, Approved)
+	w.wrong("twice", reject("reader/reader", id))
+	w.must(reject(anna, id))
+	w.stands(id, Pending)
+	w.must(reject("reader/reader", id))
+	w.stands(id, Rejected)
+}

@@ -2,8 +2,10 @@ package control
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stelelog/stele/merkle"
 )
@@ -26,13 +28,16 @@ func LeafData(entry string) []byte {
 // LeafHash is the hash of an entry's leaf.
 func LeafHash(entry string) merkle.Hash { return merkle.LeafHash(LeafData(entry)) }
 
-// CheckLeaf refuses what would have the leaf of another entry, and what is no entry for its size.
+// CheckLeaf refuses what would have the leaf of another entry, what is no entry for its size, and what the JSON of an object
+// cannot hold: it would be another entry there.
 func CheckLeaf(entry string) error {
 	switch {
 	case strings.HasPrefix(entry, longEntry):
 		return fmt.Errorf("control: an entry that reads like the hash of another one")
 	case len(entry) > MaxEntry:
 		return fmt.Errorf("control: entry of %d bytes, over the limit of %d", len(entry), MaxEntry)
+	case !utf8.ValidString(entry):
+		return errors.New("control: an entry that is not UTF-8")
 	}
 	return nil
 }

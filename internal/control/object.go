@@ -59,6 +59,9 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 	if err := commit.UnmarshalLine(file.Text, objectFormat, &obj); err != nil {
 		return nil, nil, err
 	}
+	if err := rewritten(&obj, strings.TrimSuffix(file.Text, "\n")); err != nil {
+		return nil, nil, err
+	}
 	if obj.N != o.N || obj.Archive != s.Trust.Archive || len(obj.Entries) == 0 {
 		return nil, nil, fmt.Errorf("control: object says it is number %d with %d entries", obj.N, len(obj.Entries))
 	}
@@ -85,16 +88,20 @@ func (s *State) Judge(o chain.Object) (burnt []uint64, accept func(), err error)
 	}, nil
 }
 
+// leastSignature is how many bytes stand behind a name at least: the hash of a key, and one more.
+const leastSignature = 5
+
 // canonical reports whether a note has one signature, in the one way in which base64 writes its bytes: no other object
 // names the bytes of this one.
 func canonical(file []byte) bool {
 	_, sigs, _ := strings.Cut(string(file), "\n\n")
 	sig, ok := strings.CutSuffix(sigs, "\n")
-	if !ok || strings.Contains(sig, "\n") {
-		return false
+	sig, signed := strings.CutPrefix(sig, "— ")
+	if name, b64, _ := strings.Cut(sig, " "); ok && signed && name != "" && !strings.Contains(sig, "\n") {
+		raw, err := base64.StdEncoding.Strict().DecodeString(b64)
+		return err == nil && len(raw) >= leastSignature
 	}
-	_, err := base64.StdEncoding.Strict().DecodeString(sig[strings.LastIndexByte(sig, ' ')+1:])
-	return err == nil
+	return false
 }
 
 func (s *State) grown(entries []string) merkle.Frontier {

@@ -87,6 +87,12 @@ func (s *State) planFact(l *Listed, at time.Time) (func(), error) {
 		})
 	case TypeDrill:
 		return into(l, func(d *Drill) error { return s.checkErasure(d.Erased) }, nil)
+	case TypeProbe:
+		return into[Probe](l, nil, nil)
+	case TypeQuarantine:
+		return into[Quarantine](l, nil, nil)
+	case TypeDisclosure:
+		return into[Disclosure](l, nil, nil)
 	case TypeExpired:
 		return into(l, checkExpired, func(e *Expired) { s.Expiries = append(s.Expiries, LoggedExpired{l.Hash, l.By, *e}) })
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -23,7 +22,7 @@ var epoch = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 // world is an archive's control log and everybody who has to do with it.
 type world struct {
-	t     *testing.T
+	t     failer
 	state *State
 	n     uint64
 	now   time.Time
@@ -32,7 +31,14 @@ type world struct {
 	id    [16]byte
 }
 
-func newWorld(t *testing.T) *world {
+// failer is a *testing.T, or rapid's.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newWorld(t failer) *world {
 	w := &world{t: t, now: epoch, keys: map[string]note.Signer{}, vkeys: map[string]string{}, id: [16]byte{1}}
 	trust := identity.Trust{Archive: w.id, Name: "test", Root: w.vkey("test/root"), Log: w.vkey("test/control")}
 	var err error
