@@ -247,56 +247,6 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// TestCheckFold lets merges that are wrong in one thing each come to the check.
-func TestCheckFold(t *testing.T) {
-	ctx := context.Background()
-	w, _ := filled(t, 60)
-	for len(w.Runs) < 6 {
-		w.fold(t, Batch{Scopes: []Scope{w.offer(30, 0)}})
-	}
-	var b Batch
-	for range 500 {
-		b.Scopes = append(b.Scopes, w.offer(30, 3))
-	}
-	good := w.write(t, func(out *keytrie.Writer) (*Ring, error) { return w.Fold(ctx, out, b) })
-	if len(good.Runs) >= len(w.Runs) {
-		t.Fatalf("%d runs became %d: nothing was merged", len(w.Runs), len(good.Runs))
-	}
-	if err := CheckFold(ctx, w.Ring, good, b); err != nil {
-		t.Fatal(err)
-	}
-	if added, err := AuditFold(ctx, w.Ring, good); err != nil || added != 500 {
-		t.Fatalf("in public: %d, %v", added, err)
-	}
-	less := b
-	less.Scopes = b.Scopes[1:]
-	fewer := w.write(t, func(out *keytrie.Writer) (*Ring, error) { return w.Fold(ctx, out, less) })
-	last := len(good.Runs) - 1
-	// Streams stand behind all tags and marks.
-	dropLast := func(in []keytrie.Entry) []keytrie.Entry { return in[:len(in)-1] }
-	for name, after := range map[string]*Ring{
-		"a grant is missing":      fewer,
-		"a key is missing":        w.rebuilt(t, good, last, false, dropLast),
-		"a key more":              w.rebuilt(t, good, last, false, func(in []keytrie.Entry) []keytrie.Entry { return append(in, keytrie.Entry{Path: []byte{0x7f}}) }),
-		"a value is changed":      w.rebuilt(t, good, last, false, func(in []keytrie.Entry) []keytrie.Entry { in[40].Value = []byte("x"); return in }),
-		"a stream is missing":     w.rebuilt(t, good, last, true, dropLast),
-		"a tag is missing":        w.rebuilt(t, good, last, true, func(in []keytrie.Entry) []keytrie.Entry { return in[1:] }),
-		"a run is missing":        {Archive: good.Archive, Packs: good.Packs, Runs: good.Runs[:last]},
-		"nothing was done":        w.Ring,
-		"the pack cannot be read": {Archive: good.Archive, Packs: packs{}, Runs: good.Runs},
-	} {
-		if err := CheckFold(ctx, w.Ring, after, b); !errors.Is(err, ErrGate) {
-			t.Errorf("%s: passes: %v", name, err)
-		}
-	}
-	if _, err := AuditFold(ctx, w.Ring, w.rebuilt(t, good, last, false, dropLast)); !errors.Is(err, ErrPublic) {
-		t.Errorf("in public, a key is missing: %v", err)
-	}
-	if _, err := AuditFold(ctx, good, w.Ring); !errors.Is(err, ErrPublic) {
-		t.Errorf("in public, the other way round: %v", err)
-	}
-}
-
 // TestDeterministic: from the same versions the same grants give the same paths in the same runs, in whatever order
 // they come and whatever keys nodes have.
 func TestDeterministic(t *testing.T) {
@@ -328,69 +278,6 @@ func TestDeterministic(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestPublic checks an erasure with commitments, list and proofs alone.
-func TestPublic(t *testing.T) {
-	ctx := context.Background()
-	w, _ := filled(t, 240)
-	before := w.Ring
-	list := w.erase(t, Erasure{Scopes: w.tagged(t, tag("subject", 3)), Days: []uint16{firstDay + 5}})
-	mustList(t, list, w.Archive)
-	if err := AuditErasure(ctx, before.bare(), w.Ring.bare(), list); err != nil {
-		t.Fatal(err)
-	}
-	proofs, err := ProveErasure(ctx, before.bare(), list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	commitments := func(r *Ring) *Ring {
-		out := &Ring{}
-		for _, run := range r.Runs {
-			out.Runs = append(out.Runs, Run{Keys: keytrie.Root{Commitment: run.Keys.Commitment}})
-		}
-		return out
-	}
-	was, is := commitments(before), commitments(w.Ring)
-	if err := VerifyErasure(was, is, list, proofs); err != nil {
-		t.Fatal(err)
-	}
-	full := list.Marshal(w.Archive)
-	for i := range full {
-		bad := bytes.Clone(full)
-		bad[i] ^= 1 << (i % 8)
-		other, err := ParseErased(w.Archive, bad)
-		if err == nil && VerifyErasure(was, is, other, proofs) == nil {
-			t.Fatalf("byte %d of the list was changed: it verifies", i)
-		}
-	}
-	for name, change := range map[string]func(was, is *Ring, list *Erased){
-		"another commitment before": func(was, _ *Ring, _ *Erased) { was.Runs[0].Keys.Hash[3]++ },
-		"another count before":      func(was, _ *Ring, _ *Erased) { was.Runs[0].Keys.Count++ },
-		"another commitment after":  func(_, is *Ring, _ *Erased) { is.Runs[1].Keys.Hash[3]++ },
-		"another count after":       func(_, is *Ring, _ *Erased) { is.Runs[1].Keys.Count++ },
-		"another run was added":     func(_, is *Ring, _ *Erased) { is.Runs[3].Keys.Hash[3]++ },
-		"a run is missing":          func(_, is *Ring, _ *Erased) { is.Runs = is.Runs[:2] },
-		"no run was added":          func(_, is *Ring, _ *Erased) { is.Runs = is.Runs[:3] },
-		"the list lacks a run":      func(_, _ *Ring, l *Erased) { l.Removed = l.Removed[1:] },
-		"what is spent is no grant": func(_, _ *Ring, l *Erased) { l.Spent = [][]byte{{spaceIntake}} },
-	} {
-		was, is, l := commitments(before), commitments(w.Ring), &Erased{Removed: list.Removed, Spent: list.Spent}
-		change(was, is, l)
-		if err := VerifyErasure(was, is, l, proofs); err == nil {
-			t.Errorf("%s: verifies", name)
-		}
-	}
-}
-
-// bare is what an auditor has: no keys, no index.
-func (r *Ring) bare() *Ring {
-	out := &Ring{Archive: r.Archive, Packs: r.Packs}
-	for _, run := range r.Runs {
-		run.Keys.Key, run.Index = [32]byte{}, keytrie.Root{}
-		out.Runs = append(out.Runs, run)
-	}
-	return out
 }
 
 // TestVerify: a tag that is lost, or too many, shows when everything is read.
@@ -464,36 +351,6 @@ func TestRefusedInput(t *testing.T) {
 	}
 	if err := fold(Batch{}); err != nil {
 		t.Errorf("a full ring cannot be merged: %v", err)
-	}
-}
-
-// TestMergePolicy: runs stay few, and entries are written again few times, whatever comes in.
-func TestMergePolicy(t *testing.T) {
-	for _, size := range []func(i int) uint64{
-		func(int) uint64 { return 1000 },
-		func(i int) uint64 { return uint64(1 + i*7919%5000) },
-		func(i int) uint64 { return uint64(1 << (i % 11)) },
-		func(i int) uint64 { return uint64(i % 2) },
-	} {
-		var weights []uint64
-		var total, written uint64
-		most := 0
-		for i := range 5000 {
-			n := size(i)
-			from := mergeFrom(weights, n)
-			sum := n
-			for _, x := range weights[from:] {
-				sum += x
-			}
-			weights = append(weights[:from], sum)
-			total += n
-			written += sum
-			most = max(most, len(weights))
-		}
-		t.Logf("%d entries, written %.1f times, at most %d runs", total, float64(written)/float64(total), most)
-		if most > 20 || written > 14*total {
-			t.Errorf("%d runs, %d entries written for %d", most, written, total)
-		}
 	}
 }
 

@@ -157,14 +157,15 @@ func TestShares(t *testing.T) {
 }
 
 func TestSets(t *testing.T) {
-	for _, sets := range [][][]string{single, either, both, twoOf3, withVeto, {{"hsm-1", "vault"}}} {
-		if err := CheckSets(sets); err != nil {
-			t.Errorf("%v: %v", sets, err)
-		}
-	}
 	var many [][]string
 	for i := range 17 {
 		many = append(many, []string{fmt.Sprintf("c%02d", i)})
+	}
+	full := [][]string{{"a", "b", "c", "d", "e", "f", "g", "h"}}
+	for _, sets := range [][][]string{single, either, both, twoOf3, withVeto, {{"hsm-1", "vault"}}, {{"0-9az", strings.Repeat("z", 32)}}, many[:16], full} {
+		if err := CheckSets(sets); err != nil {
+			t.Errorf("%v: %v", sets, err)
+		}
 	}
 	for name, sets := range map[string][][]string{
 		"none":                {},
@@ -176,12 +177,15 @@ func TestSets(t *testing.T) {
 		"not minimal":         {{"a"}, {"a", "b"}},
 		"not minimal, behind": {{"a", "b"}, {"b"}},
 		"capitals":            {{"A"}},
+		"a curly bracket":     {{"a{b"}},
+		"a slash":             {{"a/b"}},
+		"a colon":             {{"a:b"}},
 		"no name":             {{""}},
 		"a long name":         {{strings.Repeat("a", 33)}},
 		"a hyphen in front":   {{"-a"}},
 		"a hyphen behind":     {{"a-"}},
 		"too many":            many,
-		"too large":           {{"a", "b", "c", "d", "e", "f", "g", "h", "i"}},
+		"too large":           {append(full[0], "i")},
 	} {
 		if CheckSets(sets) == nil {
 			t.Errorf("%s: taken", name)
