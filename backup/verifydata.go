@@ -17,50 +17,12 @@ const maxSkeleton = 64 << 20
 func (s *segmentCheck) data(ctx context.Context, obj *commit.Object) error {
 	rows := s.mem.blocks[obj.Class]
 	var wrong, overlapping []uint32
-	ok, err := s.v.object(ctx, s.c.Commit, obj, func(o *objectReader) error {
+	ok, err := s.v.object(ctx, s.c.Commit, obj, func(o *objectReader) (err error) {
 		s.mem.skeleton, s.mem.cuts, wrong, overlapping = s.mem.skeleton[:0], s.mem.cuts[:0], nil, nil
-		if s.index == nil {
-			return nil
+		if s.index != nil {
+			wrong, overlapping, err = s.dataPieces(ctx, o, rows)
 		}
-		keep := func(piece []byte) {
-			o.hash.Write(piece)
-			s.keep(piece)
-		}
-		for k := 0; k < len(rows); {
-			if off, _ := s.place(rows[k]); off-o.at > s.mem.piece {
-				if err := o.pieces(ctx, off-o.at, keep); err != nil {
-					return err
-				}
-			}
-			start, end := o.at, o.at
-			from := k
-			for ; k < len(rows); k++ { // a piece ends where a block ends
-				_, to := s.place(rows[k])
-				if k > from && to-start > s.mem.piece {
-					break
-				}
-				end = max(end, to)
-			}
-			piece, err := o.next(ctx, end-start)
-			if err != nil {
-				return err
-			}
-			s.mem.messages, s.mem.there = s.mem.messages[:0], s.mem.there[:0]
-			at := start
-			for _, row := range rows[from:k] {
-				off, to := s.place(row)
-				if off < at {
-					overlapping = append(overlapping, row)
-					continue
-				}
-				s.keep(piece[at-start : off-start])
-				s.cut(off, to)
-				s.mem.messages, s.mem.there = append(s.mem.messages, piece[off-start:to-start]), append(s.mem.there, row)
-				at = to
-			}
-			wrong = append(wrong, s.blocks(ctx, o, piece, s.mem.there)...)
-		}
-		return o.pieces(ctx, o.left(), keep)
+		return err
 	})
 	if err != nil || !ok || s.index == nil {
 		return err
@@ -75,6 +37,62 @@ func (s *segmentCheck) data(ctx context.Context, obj *commit.Object) error {
 		s.layout(obj, rows)
 	}
 	return nil
+}
+
+// dataPieces goes through the blocks of rows. wrong are those that are not what their leaf names, overlapping those that begin
+// inside of another.
+func (s *segmentCheck) dataPieces(ctx context.Context, o *objectReader, rows []uint32) (wrong, overlapping []uint32, err error) {
+	keep := func(piece []byte) {
+		o.hash.Write(piece)
+		s.keep(piece)
+	}
+	for len(rows) > 0 {
+		if off, _ := s.place(rows[0]); off-o.at > s.mem.piece {
+			if err := o.pieces(ctx, off-o.at, keep); err != nil {
+				return nil, nil, err
+			}
+		}
+		start := o.at
+		n, end := s.fitting(rows, start)
+		piece, err := o.next(ctx, end-start)
+		if err != nil {
+			return nil, nil, err
+		}
+		overlapping = append(overlapping, s.cutBlocks(rows[:n], piece, start)...)
+		wrong = append(wrong, s.blocks(ctx, o, piece, s.mem.there)...)
+		rows = rows[n:]
+	}
+	return wrong, overlapping, o.pieces(ctx, o.left(), keep)
+}
+
+// fitting is how many of the rows' blocks one piece takes, and where it ends: where a block ends.
+func (s *segmentCheck) fitting(rows []uint32, start int64) (n int, end int64) {
+	for end = start; n < len(rows); n++ {
+		_, to := s.place(rows[n])
+		if n > 0 && to-start > s.mem.piece {
+			break
+		}
+		end = max(end, to)
+	}
+	return n, end
+}
+
+// cutBlocks finds the blocks of rows in a piece that begins at start, and keeps what lies between them.
+func (s *segmentCheck) cutBlocks(rows []uint32, piece []byte, start int64) (overlapping []uint32) {
+	s.mem.messages, s.mem.there = s.mem.messages[:0], s.mem.there[:0]
+	at := start
+	for _, row := range rows {
+		off, to := s.place(row)
+		if off < at {
+			overlapping = append(overlapping, row)
+			continue
+		}
+		s.keep(piece[at-start : off-start])
+		s.cut(off, to)
+		s.mem.messages, s.mem.there = append(s.mem.messages, piece[off-start:to-start]), append(s.mem.there, row)
+		at = to
+	}
+	return overlapping
 }
 
 // place is where the block of a row lies in its object.
