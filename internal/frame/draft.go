@@ -44,7 +44,7 @@ func (d *Draft) Encode(dst []byte, key ed25519.PrivateKey) ([]byte, merkle.Hash,
 		return dst, merkle.Hash{}, err
 	}
 	h := Header{Archive: d.Archive, Partition: d.Partition, Count: uint32(len(d.Rows)), Stream: d.Stream,
-		First: d.First, Prev: d.Prev, Leaves: d.hashRows(), Entries: EntriesRoot(d.Entries)}
+		First: d.First, Prev: d.Prev, Leaves: d.hashRows(), Entries: entriesRoot(d.Entries)}
 	start := len(dst)
 	dst = h.append(dst)
 	head := merkle.Hash(sha256.Sum256(dst[start:]))
@@ -66,8 +66,8 @@ func (d *Draft) Encode(dst []byte, key ed25519.PrivateKey) ([]byte, merkle.Hash,
 
 // number gives strings and scopes their numbers and finds the first row of each block.
 func (d *Draft) number() error {
-	if len(d.Rows) == 0 || len(d.Rows) > MaxCount {
-		return bad(28, "%d leaves, not 1 to %d", len(d.Rows), MaxCount)
+	if len(d.Rows) == 0 || len(d.Rows) > maxCount {
+		return bad(28, "%d leaves, not 1 to %d", len(d.Rows), maxCount)
 	}
 	if d.strings == nil {
 		d.strings, d.scopes = map[string]uint8{}, map[[16]byte]uint16{}

@@ -16,10 +16,10 @@ import (
 
 // Sizes in bytes.
 const (
-	HeaderLen = 152 // the signed part
-	SignedLen = HeaderLen + ed25519.SignatureSize
+	headerLen = 152 // the signed part
+	SignedLen = headerLen + ed25519.SignatureSize
 	MaxLen    = 512 << 10 // of a whole frame
-	MaxCount  = 65535     // leaves
+	maxCount  = 65535     // leaves
 
 	sectionsLen = 5 * 4
 	rowLen      = 78
@@ -73,10 +73,10 @@ func (h *Header) append(dst []byte) []byte {
 	return append(dst, h.Entries[:]...)
 }
 
-// ParseHeader reads the first HeaderLen bytes of a frame.
+// ParseHeader reads the first headerLen bytes of a frame.
 func ParseHeader(b []byte) (h Header, err error) {
 	switch {
-	case len(b) < HeaderLen:
+	case len(b) < headerLen:
 		return h, bad(len(b), "ends inside the header")
 	case string(b[:4]) != magic:
 		return h, bad(0, "this is no frame")
@@ -92,25 +92,25 @@ func ParseHeader(b []byte) (h Header, err error) {
 	copy(h.Prev[:], b[56:])
 	copy(h.Leaves[:], b[88:])
 	copy(h.Entries[:], b[120:])
-	if h.Count == 0 || h.Count > MaxCount {
-		return h, bad(28, "%d leaves, not 1 to %d", h.Count, MaxCount)
+	if h.Count == 0 || h.Count > maxCount {
+		return h, bad(28, "%d leaves, not 1 to %d", h.Count, maxCount)
 	}
-	if h.First > record.None-MaxCount {
+	if h.First > record.None-maxCount {
 		return h, bad(48, "seq %d is out of range", h.First)
 	}
 	return h, nil
 }
 
-// Head is the hash of a frame that the next frame names: of its first HeaderLen bytes.
-func Head(raw []byte) merkle.Hash { return sha256.Sum256(raw[:HeaderLen]) }
+// Head is the hash of a frame that the next frame names: of its first headerLen bytes.
+func Head(raw []byte) merkle.Hash { return sha256.Sum256(raw[:headerLen]) }
 
 // Verify reports whether raw, at least SignedLen bytes of a frame, is signed by the stream key.
 func Verify(raw []byte, key ed25519.PublicKey) bool {
 	if len(raw) < SignedLen {
 		return false
 	}
-	msg := append(make([]byte, 0, len(context)+HeaderLen), context...)
-	return ed25519.Verify(key, append(msg, raw[:HeaderLen]...), raw[HeaderLen:SignedLen])
+	msg := append(make([]byte, 0, len(context)+headerLen), context...)
+	return ed25519.Verify(key, append(msg, raw[:headerLen]...), raw[headerLen:SignedLen])
 }
 
 // Columns are the rows of a frame, column by column, as they lie in it. Row i of a column of width w is at i·w.
@@ -245,8 +245,8 @@ func (f *Frame) hashBlocks() {
 	}
 }
 
-// EntriesRoot is the root over entries as a frame signs it.
-func EntriesRoot(entries [][]byte) merkle.Hash {
+// entriesRoot is the root over entries as a frame signs it.
+func entriesRoot(entries [][]byte) merkle.Hash {
 	var b batch
 	return merkle.Root(b.entries(nil, entries))
 }

@@ -268,7 +268,7 @@ func (p *plan) marks(ctx context.Context, keep []Tombstone, paths [][]byte) erro
 
 // ends reports whether no intake key is left by which a grant could come that the tombstone is for.
 func (p *plan) ends(t *Tombstone) bool {
-	last := t.LastWeek()
+	last := t.lastWeek()
 	for w := range p.weeks {
 		if w <= last {
 			return false

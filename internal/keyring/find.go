@@ -54,7 +54,7 @@ func (r *Ring) found(ctx context.Context, run int, prefixes [][]byte) (found []s
 	root := r.Runs[run].Keys
 	collect := func(e keytrie.Entry) error {
 		if !IsScope(e.Path) {
-			if to := MovedTo(e.Path); to != nil {
+			if to := movedTo(e.Path); to != nil {
 				moved = append(moved, to)
 			}
 			return nil

@@ -131,7 +131,7 @@ func (e *Erasure) forgets(path []byte, list [][]byte, weeks map[uint16]bool) err
 	case path[0] == spaceIntake && slices.Contains(e.Weeks, week), path[0] == spaceSpent && !weeks[week]:
 		return nil
 	}
-	if to := MovedTo(path); to != nil {
+	if to := movedTo(path); to != nil {
 		if _, goes := slices.BinarySearchFunc(list, to, bytes.Compare); goes {
 			return nil
 		}

@@ -84,7 +84,7 @@ func (m *model) remove(gone func(*Scope) bool, weeks []uint16) {
 		}
 	}
 	for t := range m.stones {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(m.intake)), func(w uint16) bool { return w <= t.LastWeek() }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(m.intake)), func(w uint16) bool { return w <= t.lastWeek() }) {
 			delete(m.stones, t)
 		}
 	}

@@ -59,8 +59,8 @@ type Tombstone struct {
 	Request [32]byte
 }
 
-// LastWeek is the last intake week in which a grant may come that the tombstone is for.
-func (t *Tombstone) LastWeek() uint16 {
+// lastWeek is the last intake week in which a grant may come that the tombstone is for.
+func (t *Tombstone) lastWeek() uint16 {
 	return keyscope.Week(time.Unix(0, t.Cutoff).Add(24 * time.Hour))
 }
 
@@ -179,15 +179,15 @@ func IsScope(path []byte) bool {
 	return len(path) == scopePath && (path[0] == spaceStay || path[0] == spaceExpire)
 }
 
-// ScopePrefixes are the three beginnings of public paths by which a scope is found; without any it is not there. The
-// third one leads to others: see [MovedTo].
-func ScopePrefixes(id [16]byte) [][]byte {
+// prefixesOf are the three beginnings of public paths by which a scope is found; without any it is not there. The
+// third one leads to others: see [movedTo].
+func prefixesOf(id [16]byte) [][]byte {
 	day := be16(keyscope.ScopeDay(id))
 	return [][]byte{join(spaceStay, day, id[:]), join(spaceExpire, day, id[:]), join(spaceMoved, id[:])}
 }
 
-// MovedTo is the path of the key that a moved path stands for, nil if path is none.
-func MovedTo(path []byte) []byte {
+// movedTo is the path of the key that a moved path stands for, nil if path is none.
+func movedTo(path []byte) []byte {
 	if len(path) != scopePath || path[0] != spaceMoved {
 		return nil
 	}

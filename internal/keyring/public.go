@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/stelelog/stele/internal/keytrie"
@@ -23,7 +22,7 @@ func (r *Ring) open() *keytrie.Trie {
 	return &keytrie.Trie{Archive: r.Archive, Sealed: true, Source: r.Packs}
 }
 
-// scopePrefixes is ScopePrefixes of many ids, as a sorted set. An id begins with its day, so sorting ids is enough.
+// scopePrefixes is prefixesOf of many ids, as a sorted set. An id begins with its day, so sorting ids is enough.
 func scopePrefixes(ids [][16]byte) [][]byte {
 	ids = slices.Clone(ids)
 	slices.SortFunc(ids, func(a, b [16]byte) int {
@@ -35,7 +34,7 @@ func scopePrefixes(ids [][16]byte) [][]byte {
 	ids = slices.Compact(ids)
 	each := [3][][]byte{}
 	for _, id := range ids {
-		for i, p := range ScopePrefixes(id) {
+		for i, p := range prefixesOf(id) {
 			each[i] = append(each[i], p)
 		}
 	}
@@ -49,7 +48,7 @@ func (r *Ring) Checks(ctx context.Context, ids [][16]byte) (map[[16]byte][][16]b
 	for i := range r.Runs {
 		err := r.open().Visit(ctx, r.Runs[i].Keys, prefixes, func(e keytrie.Entry) error {
 			path := e.Path
-			if to := MovedTo(path); to != nil {
+			if to := movedTo(path); to != nil {
 				path = to
 			} else if !IsScope(path) {
 				return corrupt("path %x", path)
@@ -221,41 +220,4 @@ func VerifyErasure(before, after *Ring, list *Erased, proofs []*keytrie.Proof) e
 		}
 	}
 	return nil
-}
-
-// AuditFold checks that after has all paths of before: the runs, but that one may stand for the newest ones and what is
-// new. added is how many scopes are new.
-func AuditFold(ctx context.Context, before, after *Ring) (added uint64, err error) {
-	same := 0
-	for same < len(before.Runs) && same < len(after.Runs) && before.Runs[same].Keys.Commitment == after.Runs[same].Keys.Commitment {
-		same++
-	}
-	if len(after.Runs) > same+1 || len(after.Runs) == 0 && len(before.Runs) > 0 {
-		return 0, fmt.Errorf("%w: %d runs, of which %d stay, became %d", ErrPublic, len(before.Runs), same, len(after.Runs))
-	}
-	if len(after.Runs) == same && same == len(before.Runs) {
-		return 0, nil
-	}
-	same = min(same, len(after.Runs)-1) // one that stands for several may have just the paths of one: marks are in no key trie
-	var old []iter.Seq2[keytrie.Entry, error]
-	for i := range before.Runs[same:] {
-		old = append(old, before.open().All(ctx, before.Runs[same+i].Keys))
-	}
-	next, stop := iter.Pull2(union(old...))
-	defer stop()
-	x, err, more := next()
-	for e, errNew := range after.open().All(ctx, after.Runs[same].Keys) {
-		if err = errors.Join(err, errNew); err != nil {
-			return 0, err
-		}
-		if more && bytes.Equal(x.Path, e.Path) {
-			x, err, more = next()
-		} else if IsScope(e.Path) {
-			added++
-		}
-	}
-	if err == nil && more {
-		err = fmt.Errorf("%w: path %x is gone", ErrPublic, x.Path)
-	}
-	return added, err
 }

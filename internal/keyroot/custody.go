@@ -167,13 +167,6 @@ func Blocking(sets [][]string, destroyed func(name string) bool) bool {
 	return !slices.ContainsFunc(sets, func(set []string) bool { return !slices.ContainsFunc(set, destroyed) })
 }
 
-// Authorised reports whether some custodians together can open the generation.
-func Authorised(sets [][]string, can func(name string) bool) bool {
-	return slices.ContainsFunc(sets, func(set []string) bool {
-		return !slices.ContainsFunc(set, func(name string) bool { return !can(name) })
-	})
-}
-
 // DeadFrom returns the time from which on nothing can open the generation: the least at which those whose copy is
 // irrecoverable by then are a blocking set. irrecoverable has no entry for a custodian of which no such time can be
 // stated; if there is no blocking set without these, ok is false.

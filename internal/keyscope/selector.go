@@ -11,16 +11,16 @@ const (
 	selectorLabel = "stele/selector/v1"
 	selectorMagic = "STLS"
 	selectorHead  = 8 + 16 + 2 // magic, version, zeros, archive id, week
-	// SelectorPad is what a selection is padded to a multiple of, so that its size does not tell whose name is in it.
-	SelectorPad = 512
-	// MaxSelector bounds a selection in bytes.
-	MaxSelector = 1 << 20
+	// selectorPad is what a selection is padded to a multiple of, so that its size does not tell whose name is in it.
+	selectorPad = 512
+	// maxSelector bounds a selection in bytes.
+	maxSelector = 1 << 20
 )
 
 // SealSelector seals what a request or a hold selects to the intake key of a week: docs/formats/control.md.
 func SealSelector(key hpke.PublicKey, archive [16]byte, week uint16, line []byte) ([]byte, error) {
-	if len(line) > MaxSelector {
-		return nil, fmt.Errorf("selection of %d bytes, at most %d", len(line), MaxSelector)
+	if len(line) > maxSelector {
+		return nil, fmt.Errorf("selection of %d bytes, at most %d", len(line), maxSelector)
 	}
 	head := appendHead(nil, selectorMagic)
 	head = binary.LittleEndian.AppendUint16(append(head, archive[:]...), week)
@@ -28,7 +28,7 @@ func SealSelector(key hpke.PublicKey, archive [16]byte, week uint16, line []byte
 	if err != nil {
 		return nil, err
 	}
-	plain := make([]byte, (4+len(line)+SelectorPad-1)/SelectorPad*SelectorPad)
+	plain := make([]byte, (4+len(line)+selectorPad-1)/selectorPad*selectorPad)
 	binary.LittleEndian.PutUint32(plain, uint32(len(line)))
 	copy(plain[4:], line)
 	head = append(head, enc[:]...)

@@ -94,7 +94,7 @@ func openAnchored(ctx context.Context, store worm.Store, c *anchorlog.Chain, v w
 func (c *Log) KeepAnchored(ctx context.Context, vkey string, n uint64, file []byte) error {
 	key := fmt.Sprintf("%s%020d", anchorlog.Prefix(vkey), n)
 	for _, key := range []string{key, fmt.Sprintf("%s.%x", key, sha256.Sum256(file))} {
-		_, err := c.store.Create(ctx, key, file, c.LockNow())
+		_, err := c.store.Create(ctx, key, file, c.lockBeside())
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -69,8 +69,8 @@ func (c *Log) Findings() (f chain.Findings) {
 	return c.findings
 }
 
-// LockNow is how objects beside the log are locked now.
-func (c *Log) LockNow() worm.Lock {
+// lockBeside is how objects beside the log are locked now.
+func (c *Log) lockBeside() worm.Lock {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.space.Lock()

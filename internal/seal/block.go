@@ -84,7 +84,7 @@ func (b *Block) Add(seq uint64, commitment [32]byte, v *Fields, parts []Part) er
 		return fmt.Errorf("seal: record %d after record %d in one block", seq, b.last)
 	case len(parts) > MaxParts:
 		return fmt.Errorf("seal: %d parts in a record, at most %d fit", len(parts), MaxParts)
-	case b.n == MaxRecords || len(b.plain)+recordSize(v, parts) > MaxPlaintext:
+	case b.n == maxRecords || len(b.plain)+recordSize(v, parts) > maxPlaintext:
 		return ErrFull
 	}
 	for i := range parts {

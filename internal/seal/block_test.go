@@ -34,7 +34,7 @@ func TestBlockRefuses(t *testing.T) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
-	big := []Part{{Data: make([]byte, MaxPlaintext)}}
+	big := []Part{{Data: make([]byte, maxPlaintext)}}
 	if err := b.Add(6, [32]byte{}, &Fields{}, big); !errors.Is(err, ErrFull) {
 		t.Errorf("record over the limit: %v", err)
 	}
@@ -45,16 +45,16 @@ func TestBlockRefuses(t *testing.T) {
 
 func TestBlockFull(t *testing.T) {
 	b := new(Block)
-	for seq := range uint64(MaxRecords) {
+	for seq := range uint64(maxRecords) {
 		if err := b.Add(seq, [32]byte{}, &Fields{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Add(MaxRecords, [32]byte{}, &Fields{}, nil); !errors.Is(err, ErrFull) {
+	if err := b.Add(maxRecords, [32]byte{}, &Fields{}, nil); !errors.Is(err, ErrFull) {
 		t.Errorf("one record more: %v", err)
 	}
 	p := new(Plaintext)
-	if err := p.Parse(b.plain); err != nil || len(p.Records) != MaxRecords {
+	if err := p.Parse(b.plain); err != nil || len(p.Records) != maxRecords {
 		t.Errorf("%d records, %v", len(p.Records), err)
 	}
 	if err := p.Parse(append(b.plain, make([]byte, 6)...)); err == nil {
@@ -99,7 +99,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%s: error is %v", test.name, err)
 		}
 	}
-	if err := new(Plaintext).Parse(make([]byte, MaxPlaintext+1)); err == nil {
+	if err := new(Plaintext).Parse(make([]byte, maxPlaintext+1)); err == nil {
 		t.Error("plaintext over the limit is read")
 	}
 }
@@ -146,7 +146,7 @@ func FuzzUnpack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		out, err := c.unpack(make([]byte, 1, 100), data)
-		if err == nil && len(out) > 1+MaxPlaintext {
+		if err == nil && len(out) > 1+maxPlaintext {
 			t.Fatalf("%d bytes", len(out))
 		}
 	})

@@ -193,8 +193,8 @@ func (c *Codec) unpack(dst, inner []byte) ([]byte, error) {
 	in := cursor{what: "inner", data: inner}
 	packing := Packing(in.u8())
 	declared := in.uv()
-	if declared > MaxPlaintext {
-		in.fail(1, fmt.Errorf("%d bytes declared, the limit is %d", declared, MaxPlaintext))
+	if declared > maxPlaintext {
+		in.fail(1, fmt.Errorf("%d bytes declared, the limit is %d", declared, maxPlaintext))
 	}
 	if in.err != nil {
 		return nil, in.err
@@ -259,6 +259,6 @@ func (c *Codec) decoder() (*zstd.Decoder, error) {
 	}
 	var err error
 	c.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(MaxPlaintext), zstd.WithDecoderMaxWindow(MaxPlaintext), zstd.WithDecodeAllCapLimit(true))
+		zstd.WithDecoderMaxMemory(maxPlaintext), zstd.WithDecoderMaxWindow(maxPlaintext), zstd.WithDecodeAllCapLimit(true))
 	return c.dec, err
 }

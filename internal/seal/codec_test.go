@@ -30,7 +30,7 @@ func TestSealOpen(t *testing.T) {
 	s, at := testScope(t), &Place{Class: "default"}
 	for _, thorough := range []bool{false, true} {
 		c := NewCodec(Options{Thorough: thorough})
-		for _, n := range []int{0, 1, 100, 4_000, 300_000, MaxPlaintext - 100} {
+		for _, n := range []int{0, 1, 100, 4_000, 300_000, maxPlaintext - 100} {
 			b := oneRecord(t, s, 3, bytes.Repeat([]byte("stone "), n/6))
 			for _, p := range packings {
 				block, err := c.Seal([]byte("before"), s, at, b, p)
@@ -140,14 +140,14 @@ func TestUnpackRefuses(t *testing.T) {
 		"unknown packing": inner(3, n, text),
 		"none short":      inner(PackNone, n+1, text),
 		"none long":       inner(PackNone, n-1, text),
-		"none over limit": inner(PackNone, MaxPlaintext+1, make([]byte, MaxPlaintext+1)),
+		"none over limit": inner(PackNone, maxPlaintext+1, make([]byte, maxPlaintext+1)),
 		"s2 short":        inner(PackS2, n+1, s2.Encode(nil, text)),
 		"s2 long":         inner(PackS2, n-1, s2.Encode(nil, text)),
-		"s2 bomb":         inner(PackS2, MaxPlaintext, s2.Encode(nil, make([]byte, 64<<20))),
+		"s2 bomb":         inner(PackS2, maxPlaintext, s2.Encode(nil, make([]byte, 64<<20))),
 		"s2 garbage":      inner(PackS2, n, text),
 		"zstd short":      inner(PackZstd, n+1, zs),
 		"zstd long":       inner(PackZstd, n-1, zs),
-		"zstd bomb":       inner(PackZstd, MaxPlaintext, bomb),
+		"zstd bomb":       inner(PackZstd, maxPlaintext, bomb),
 		"zstd garbage":    inner(PackZstd, n, text),
 		"zstd cut":        inner(PackZstd, n, zs[:len(zs)-3]),
 		"declared 2^63":   inner(PackZstd, 1<<63, zs),
@@ -168,12 +168,12 @@ func TestBombsStaySmall(t *testing.T) {
 	text := make([]byte, 64<<20)
 	for p, packed := range map[Packing][]byte{PackS2: s2.Encode(nil, text), PackZstd: enc.EncodeAll(text, nil)} {
 		c := NewCodec(Options{})
-		in := inner(p, MaxPlaintext, packed)
+		in := inner(p, maxPlaintext, packed)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		_, err := c.unpack(nil, in)
 		runtime.ReadMemStats(&after)
-		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 4*MaxPlaintext {
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 4*maxPlaintext {
 			t.Errorf("packing %d: %d bytes allocated, error is %v", p, used, err)
 		}
 		c.Close()

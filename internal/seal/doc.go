@@ -16,8 +16,8 @@ import (
 
 // Limits of the format.
 const (
-	MaxPlaintext = 4 << 20 // bytes of an unpacked block
-	MaxRecords   = 65_535  // records of a block
+	maxPlaintext = 4 << 20 // bytes of an unpacked block
+	maxRecords   = 65_535  // records of a block
 	MaxParts     = 65_535  // parts of a record
 )
 

@@ -40,8 +40,8 @@ func (r *Record) Parts() iter.Seq[Part] {
 func (p *Plaintext) Parse(data []byte) error {
 	*p = Plaintext{Records: p.Records[:0]}
 	c := cursor{what: "plaintext", data: data}
-	if len(data) > MaxPlaintext {
-		c.fail(0, fmt.Errorf("%d bytes, the limit is %d", len(data), MaxPlaintext))
+	if len(data) > maxPlaintext {
+		c.fail(0, fmt.Errorf("%d bytes, the limit is %d", len(data), maxPlaintext))
 	}
 	if v := c.u8(); c.err == nil && v != version {
 		c.fail(0, fmt.Errorf("%w: %d", ErrVersion, v))
@@ -58,8 +58,8 @@ func (p *Plaintext) Parse(data []byte) error {
 		c.fail(c.off, errors.New("block without a record"))
 	}
 	for c.more() {
-		if len(p.Records) == MaxRecords {
-			c.fail(c.off, fmt.Errorf("more than %d records", MaxRecords))
+		if len(p.Records) == maxRecords {
+			c.fail(c.off, fmt.Errorf("more than %d records", maxRecords))
 			break
 		}
 		p.Records = append(p.Records, c.record())

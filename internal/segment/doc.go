@@ -43,8 +43,8 @@ const (
 	objProof = "proof"
 )
 
-// BatchRows is the greatest number of rows in a batch of the index.
-const BatchRows = 4096
+// batchRows is the greatest number of rows in a batch of the index.
+const batchRows = 4096
 
 var (
 	le = binary.LittleEndian

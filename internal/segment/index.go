@@ -123,7 +123,7 @@ func (h *Head) readBatch(a *arrowFile, m *message) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.rows == 0 || b.rows > BatchRows {
+	if b.rows == 0 || b.rows > batchRows {
 		return nil, bad(objIndex, m.place.offset, "a batch of %d rows", b.rows)
 	}
 	for i := range columns {
@@ -163,7 +163,7 @@ func codesBelow(col []byte, width, size int) bool {
 	return uint64(greatest) < uint64(size)
 }
 
-// Len is the number of rows, 1 to [BatchRows].
+// Len is the number of rows, 1 to [batchRows].
 func (b *Batch) Len() int { return b.rows }
 
 // Type is the type of row i.
@@ -295,8 +295,8 @@ func (x *Index) Place(k int) Part {
 
 // Row finds row n of the index: in which batch it is, and which row of it.
 func (x *Index) Row(n int) (b *Batch, i int) {
-	k := n / BatchRows // where it is if all batches are as large as they can be
-	if k >= len(x.starts) || x.starts[k] != k*BatchRows || n-x.starts[k] >= x.Batches[k].rows {
+	k := n / batchRows // where it is if all batches are as large as they can be
+	if k >= len(x.starts) || x.starts[k] != k*batchRows || n-x.starts[k] >= x.Batches[k].rows {
 		k = sort.SearchInts(x.starts, n+1) - 1
 	}
 	return x.Batches[k], n - x.starts[k]

@@ -157,9 +157,9 @@ func (w *Writer) writeIndex(s *Segment) error {
 	}
 	all := array.NewRecord(schema, w.arrays(), int64(w.rows))
 	f.sink.buf = grow(f.sink.buf, w.indexBytes())
-	s.IndexSpans.Batches = make([]commit.Span, 0, (w.rows+BatchRows-1)/BatchRows)
-	for at := 0; at < w.rows; at += BatchRows {
-		to := min(at+BatchRows, w.rows)
+	s.IndexSpans.Batches = make([]commit.Span, 0, (w.rows+batchRows-1)/batchRows)
+	for at := 0; at < w.rows; at += batchRows {
+		to := min(at+batchRows, w.rows)
 		start, end, err := f.write(all.NewSlice(int64(at), int64(to)))
 		if err != nil {
 			return err
@@ -179,7 +179,7 @@ func (w *Writer) writeIndex(s *Segment) error {
 // indexBytes is about how long the index will be, and not less.
 func (w *Writer) indexBytes() int {
 	n := 1<<15 + rowBytes*w.rows + len(w.columns[colDetail]) + 16*(len(w.scopes.keys)+len(w.streams.keys))
-	n += (w.rows/BatchRows + 1) * 4096
+	n += (w.rows/batchRows + 1) * 4096
 	for i := range w.texts {
 		n += 64 * len(w.texts[i].keys)
 	}

@@ -39,15 +39,15 @@ func Open(rawURL string, a Access) (frames, grants *kafka.Client, err error) {
 	if frames, err = kafka.Open(k); err != nil {
 		return nil, nil, err
 	}
-	k.Topic += GrantsSuffix
+	k.Topic += grantsSuffix
 	if grants, err = kafka.Open(k); err != nil {
 		return nil, nil, errors.Join(err, frames.Close())
 	}
 	return frames, grants, nil
 }
 
-// GrantsSuffix makes the name of the grants topic.
-const GrantsSuffix = ".grants"
+// grantsSuffix makes the name of the grants topic.
+const grantsSuffix = ".grants"
 
 // OpenSpool opens a spool whose directory is there: one that is made here by mistake would look like another source.
 // It is the archive's: one that names another is refused.

@@ -57,7 +57,7 @@ func fields() []Field {
 		file("spool_dir", "", "where a writer keeps what it cannot send at the moment", func(s *Settings) *string { return &s.SpoolDir }),
 		file("state_dir", "", "where a writer keeps how far it came", func(s *Settings) *string { return &s.StateDir }),
 		{Name: "segment_bytes", Default: "64MiB", Help: "the compactor commits a segment at this size",
-			put: func(s *Settings, v string) (err error) { s.SegmentBytes, err = ParseSize(v); return err },
+			put: func(s *Settings, v string) (err error) { s.SegmentBytes, err = parseSize(v); return err },
 			get: func(s *Settings) string { return formatSize(s.SegmentBytes) }},
 		duration("segment_age", "1m", "or at this age", func(s *Settings) *time.Duration { return &s.SegmentAge }),
 		duration("heads_every", "10s", "how often new heads go into the control log", func(s *Settings) *time.Duration { return &s.HeadsEvery }),
@@ -214,8 +214,8 @@ var units = []struct {
 	size int64
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// ParseSize reads bytes: a number, alone or with KiB, MiB or GiB behind.
-func ParseSize(v string) (int64, error) {
+// parseSize reads bytes: a number, alone or with KiB, MiB or GiB behind.
+func parseSize(v string) (int64, error) {
 	number, factor := v, int64(1)
 	for _, u := range units {
 		if before, ok := strings.CutSuffix(v, u.name); ok {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// MaxKey and MaxPart bound a key and one of its parts, in bytes. They leave room for the prefix of an
+// maxKey and maxPart bound a key and one of its parts, in bytes. They leave room for the prefix of an
 // archive inside a bucket (S3 ends at 1024) and for the file systems (a name ends at 255).
 const (
-	MaxKey  = 512
-	MaxPart = 200
+	maxKey  = 512
+	maxPart = 200
 )
 
-// Check returns an error unless key is 1 to MaxKey bytes of [a-zA-Z0-9._/-] made of parts of 1 to MaxPart
+// Check returns an error unless key is 1 to maxKey bytes of [a-zA-Z0-9._/-] made of parts of 1 to maxPart
 // bytes between single '/', none of which begins with '.'. (Such names are hidden files in a directory;
 // the rule also excludes "." and "..".)
 func Check(key string) error {
@@ -28,8 +28,8 @@ func Check(key string) error {
 func CheckPrefix(prefix string) error { return check("prefix", prefix, false) }
 
 func check(what, s string, whole bool) error {
-	if len(s) > MaxKey {
-		return fmt.Errorf("invalid %s %q…: it has %d bytes, %d are allowed", what, s[:32], len(s), MaxKey)
+	if len(s) > maxKey {
+		return fmt.Errorf("invalid %s %q…: it has %d bytes, %d are allowed", what, s[:32], len(s), maxKey)
 	}
 	for i := range len(s) {
 		if !allowed(s[i]) {
@@ -44,8 +44,8 @@ func check(what, s string, whole bool) error {
 			return fmt.Errorf("invalid %s %q: part %d is empty", what, s, i)
 		case strings.HasPrefix(part, "."):
 			return fmt.Errorf("invalid %s %q: part %d begins with '.'", what, s, i)
-		case len(part) > MaxPart:
-			return fmt.Errorf("invalid %s %q: part %d has %d bytes, %d are allowed", what, s, i, len(part), MaxPart)
+		case len(part) > maxPart:
+			return fmt.Errorf("invalid %s %q: part %d has %d bytes, %d are allowed", what, s, i, len(part), maxPart)
 		}
 	}
 	return nil

@@ -7,8 +7,8 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	part := strings.Repeat("p", MaxPart)
-	long := strings.Repeat("p/", MaxKey/2-1) + "pp"
+	part := strings.Repeat("p", maxPart)
+	long := strings.Repeat("p/", maxKey/2-1) + "pp"
 	for _, test := range []struct {
 		key    string
 		whole  bool // a whole key
