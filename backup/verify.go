@@ -250,7 +250,7 @@ func (v *verifier) heads(l *openLog) (provable uint64) {
 		c, err := l.commitAt(h.Commit)
 		if err != nil {
 			v.r.fault(integrity, fmt.Sprintf("%s%020d", datalog.CommitsPrefix(l.partition, l.period), h.Commit),
-				"the control log holds the head of commit %d (%s…), but the store has no such commit: the log was cut or rewritten", h.Commit, h.Hash.String()[:12])
+				"the control log holds the head of commit %d (%s…), but the store has no such commit: the log was cut or rewritten, or this is a copy that was made while a compactor worked", h.Commit, h.Hash.String()[:12])
 			continue
 		}
 		if c.hash != h.Hash {

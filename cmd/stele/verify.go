@@ -140,6 +140,9 @@ func (v verifyAnswer) print(w io.Writer) {
 	}
 	printFaults(w, "faults", r.Faults, faults)
 	printFaults(w, "seen, and harmless", r.Notices, notices)
+	if len(r.Faults) > 0 {
+		fmt.Fprintln(w, "\nwhat to do: docs/OPERATIONS.md, 'Exit codes'; do not delete or mend anything before")
+	}
 }
 
 // printQuarantine says what was set aside, and where it lies.

@@ -185,7 +185,7 @@ func (l *Chain) Parse(ctx context.Context, o chain.Object) (*commit.Commit, erro
 		return nil, cmp.Or(err, fmt.Errorf("the key of %s was revoked before this commit", c.By))
 	}
 	if c.Control > size {
-		return nil, fmt.Errorf("%w: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, c.Control, size)
+		return nil, fmt.Errorf("%w: control/ is older here than logs/: it was made when the control log had %d entries, now it has %d", chain.ErrOrphan, c.Control, size)
 	}
 	return c, nil
 }
