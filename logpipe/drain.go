@@ -1,6 +1,7 @@
 package logpipe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -147,6 +148,19 @@ func adopt(dir *spool.Dir, archive [16]byte, b *brokers) (out []*drain, err erro
 // ofArchive says whether the first frame that a lane still has is of the archive. A lane without frames holds nothing
 // that matters, and belongs to everybody.
 func ofArchive(dir *spool.Dir, lane, archive [16]byte) bool {
+	message, err := firstMessage(dir, lane)
+	if err != nil || message == nil {
+		return err == nil
+	}
+	if b, err := frame.ParseBeat(message); err == nil {
+		return b.Archive == archive
+	}
+	h, err := frame.ParseHeader(message)
+	return err == nil && h.Archive == archive
+}
+
+// firstMessage is the first frame or beat that a lane still has, nil if there is none.
+func firstMessage(dir *spool.Dir, lane [16]byte) ([]byte, error) {
 	r := dir.Reader(lane, spool.Frames)
 	defer r.Close()
 	got, err := r.Read(0, 1)
@@ -154,14 +168,13 @@ func ofArchive(dir *spool.Dir, lane, archive [16]byte) bool {
 	if errors.As(err, &at) && errors.Is(err, spool.ErrPosition) {
 		got, err = r.Read(at.First, 1)
 	}
-	if err != nil || len(got) == 0 {
-		return err == nil || errors.Is(err, io.EOF)
+	switch {
+	case errors.Is(err, io.EOF), err == nil && len(got) == 0:
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	if b, err := frame.ParseBeat(got[0].Payload); err == nil {
-		return b.Archive == archive
-	}
-	h, err := frame.ParseHeader(got[0].Payload)
-	return err == nil && h.Archive == archive
+	return bytes.Clone(got[0].Payload), nil
 }
 
 // DrainSpool sends what dead pipes left in the spool directory dir to the brokers that cfg names, in the order of each

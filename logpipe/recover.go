@@ -48,20 +48,14 @@ func lanesOf(dir *spool.Dir, stream [16]byte) (ids [][16]byte, err error) {
 
 // firstStream is the stream of the first message that a lane still has, zero if there is none.
 func firstStream(dir *spool.Dir, lane [16]byte) (stream [16]byte) {
-	r := dir.Reader(lane, spool.Frames)
-	defer r.Close()
-	got, err := r.Read(0, 1)
-	var at *spool.Error
-	if errors.As(err, &at) && errors.Is(err, spool.ErrPosition) {
-		got, err = r.Read(at.First, 1)
-	}
-	if err != nil || len(got) == 0 {
+	message, err := firstMessage(dir, lane)
+	if err != nil || message == nil {
 		return stream
 	}
-	if b, err := frame.ParseBeat(got[0].Payload); err == nil {
+	if b, err := frame.ParseBeat(message); err == nil {
 		return b.Stream
 	}
-	if h, err := frame.ParseHeader(got[0].Payload); err == nil {
+	if h, err := frame.ParseHeader(message); err == nil {
 		return h.Stream
 	}
 	return stream
