@@ -134,6 +134,42 @@ func TestLateUnderAHoldInTheArchive(t *testing.T) {
 	}
 }
 
+// What comes too late of a class that must be kept for some time is kept and denied. That is no lie of the key service's before
+// that time is over.
+func TestLateUnderMinimumRetentionInTheArchive(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	svc := a.keys()
+	early, late := a.stream(keyscope.Link{}), a.stream(keyscope.Link{})
+	late.class = "audit"
+	var held [][]byte
+	late.grants = func(msg []byte) []byte { held = append(held, msg); return nil }
+	frame := late.encode(late.draft(testRecord{subject: "subject-1", session: "x", body: "held back"}))
+	early.send(testRecord{subject: "subject-1", session: "x", body: "in time"})
+	early.close()
+	a.once(svc)
+	a.asked("subject-1")
+	a.once(svc)
+	a.carriedOut(svc)
+	for _, msg := range held {
+		late.append(spool.Grants, msg)
+	}
+	late.append(spool.Frames, frame)
+	late.close()
+	a.once(svc)
+	a.once(nil)
+	reader := a.reader(svc)
+	if got := bodies(t, reader, Query{}); len(got) > 0 {
+		t.Errorf("restored %q", got)
+	}
+	r := a.verify(VerifyOptions{Reader: reader})
+	wantExit(t, r, 0, "integrity", "completeness", "erasure", "readability")
+	if r.Scopes.Live != 1 || r.Scopes.Erased != 1 || r.Scopes.Buried != 0 {
+		t.Errorf("%+v", r.Scopes)
+	}
+	r = a.verify(VerifyOptions{Reader: a.reader(svc), Now: time.Now().Add(185 * 24 * time.Hour)})
+	wantFault(t, r.Faults, "readability", "scope", "the key service says that it was erased")
+}
+
 func rootKey(n uint64) string { return fmt.Sprintf("keys/roots/%020d", n) }
 
 // An intake key that outlives the time that a certificate states for the transport is named: as a break if a key service

@@ -57,6 +57,8 @@ type openScope struct {
 	class  string
 	also   []*openScope // what others have granted under its id
 	all    bool         // it was asked for by its id, so that this is all
+
+	retained time.Time // until when minimum retention keeps it, where it came too late for an erasure
 }
 
 // of is the key of a stream. Who granted another one under the id of a scope, which is public, takes nobody's place.

@@ -148,6 +148,7 @@ func (a *testArchive) verify(opt VerifyOptions) *Report {
 
 // testStream is a writer's stream made by hand, so that tests can make it lie.
 type testStream struct {
+	class     string // of its records
 	t         *testing.T
 	cred      *identity.Writer
 	cert      *keyscope.Cert
@@ -188,7 +189,7 @@ func (a *testArchive) stream(prev keyscope.Link) *testStream {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	s := &testStream{t: a.t, cred: cred, codec: seal.NewCodec(seal.Options{}), scopes: map[string]*testScope{}}
+	s := &testStream{t: a.t, cred: cred, codec: seal.NewCodec(seal.Options{}), scopes: map[string]*testScope{}, class: "default"}
 	rand.Read(s.id[:])
 	_, s.key, _ = ed25519.GenerateKey(nil)
 	s.cert, err = keyscope.SignCert(keyscope.Cert{Archive: cred.Archive, Stream: s.id, StreamKey: [32]byte(s.key.Public().(ed25519.PublicKey)),
@@ -263,12 +264,12 @@ func (s *testStream) draft(records ...testRecord) *frame.Draft {
 		if err := b.Add(seq, commitment, f, []seal.Part{part}); err != nil {
 			s.t.Fatal(err)
 		}
-		sealed, err := s.codec.Seal(nil, scope.key, &seal.Place{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, Scope: scope.id, Class: "default"}, &b, seal.PackZstd)
+		sealed, err := s.codec.Seal(nil, scope.key, &seal.Place{Archive: s.cred.Archive, Partition: s.partition, Stream: s.id, Scope: scope.id, Class: s.class}, &b, seal.PackZstd)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		leaf := record.Leaf{Type: record.Plain, Kind: 1, Time: time.Now().UnixNano(), Scope: scope.id, Commitment: commitment,
-			Class: "default", Clear: record.Clear{record.Model: "m1"}, Buckets: [4]uint8{record.Bucket(uint64(len(r.body)))}}
+			Class: s.class, Clear: record.Clear{record.Model: "m1"}, Buckets: [4]uint8{record.Bucket(uint64(len(r.body)))}}
 		rand.Read(leaf.ID[:])
 		d.Rows = append(d.Rows, frame.Row{Leaf: leaf, Block: len(d.Blocks)})
 		d.Blocks = append(d.Blocks, sealed)
@@ -293,12 +294,12 @@ func (s *testStream) scope(d *frame.Draft, r testRecord) *testScope {
 	}
 	start := time.Now().UnixNano()
 	tags := keyscope.MakeTags((*[32]byte)(s.cred.Pepper), nil, []byte(r.subject), []byte(r.session))
-	g, check, err := keyscope.MakeGrant(&key, &tags, &keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: "default"}, s.read, s.intake)
+	g, check, err := keyscope.MakeGrant(&key, &tags, &keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: s.class}, s.read, s.intake)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	if s.opened != nil {
-		s.opened(sc, key, keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: "default"}, r)
+		s.opened(sc, key, keyscope.Binding{Archive: s.cred.Archive, Stream: s.id, Scope: sc.id, Start: start, Class: s.class}, r)
 	}
 	if s.batch != nil {
 		*s.batch = append(*s.batch, g)
@@ -309,7 +310,7 @@ func (s *testStream) scope(d *frame.Draft, r testRecord) *testScope {
 	if s.unsalted {
 		h = [3][32]byte{unsaltedField(seal.FieldTenant, nil), unsaltedField(seal.FieldSubject, []byte(r.subject)), unsaltedField(seal.FieldSession, []byte(r.session))}
 	}
-	e := frame.ScopeEntry{ID: sc.id, Start: start, Grant: g.Hash(), KCV: check, Tenant: h[0], Subject: h[1], Session: h[2], Class: "default"}
+	e := frame.ScopeEntry{ID: sc.id, Start: start, Grant: g.Hash(), KCV: check, Tenant: h[0], Subject: h[1], Session: h[2], Class: s.class}
 	d.Entries = append(d.Entries, e.Append(nil))
 	s.scopes[name] = sc
 	return sc

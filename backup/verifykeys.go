@@ -328,8 +328,8 @@ func (k *keyCheck) conclude(ctx context.Context) (checked, unchecked string, err
 }
 
 // contradicted finds scopes of which the key service told the reader that they were erased, and whose keys are there. While
-// a request is being carried out it denies what it is about to erase, and while a hold stands what came too late for one that is
-// done.
+// a request is being carried out it denies what it is about to erase, and while a hold stands, or minimum retention is not over,
+// what came too late for one that is done.
 func (k *keyCheck) contradicted(ctx context.Context) error {
 	busy := false
 	k.v.a.control.View(func(s *control.State) {
@@ -341,7 +341,7 @@ func (k *keyCheck) contradicted(ctx context.Context) error {
 	}
 	var ids [][16]byte
 	for id, o := range k.v.opt.Reader.scopes {
-		if o.state == stateErased {
+		if o.state == stateErased && !k.v.opt.Now.Before(o.retained) {
 			ids = append(ids, id)
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -89,9 +91,32 @@ func (u *unlocking) note(row int, err error) {
 		u.report.ExpiredRecords++
 	case errors.Is(err, errErased):
 		u.report.Erased++
+		u.retained(row)
 	case err != nil:
 		u.report.fault(readability, fmt.Sprintf("%s leaf %d", u.l.chain.Origin, u.c.Tree.First+uint64(row)), "%v", err)
 	default:
 		u.report.Opened++
 	}
+}
+
+// longestScope is how long after the start of its scope a record may be.
+const longestScope = time.Hour
+
+// retained takes note of an erased record that came too late for an erasure, of a class that must be kept for some time: until
+// that is over, its key is.
+func (u *unlocking) retained(row int) {
+	b, i := u.index.Row(row)
+	o := u.r.scopes[b.Scope(i)].of(b.Stream(i))
+	if o == nil || o.state != stateErased {
+		return
+	}
+	at := time.Unix(0, b.Time(i))
+	u.r.a.control.View(func(s *control.State) {
+		late := slices.ContainsFunc(s.Requests, func(r *control.Request) bool {
+			return r.What == control.WhatErase && r.Standing == control.Done && u.c.Time.After(r.Time) && at.Add(-longestScope).Before(r.Time)
+		})
+		if until := at.Add(s.Policy().Class(b.Class(i)).Min.Duration()); late && until.After(o.retained) {
+			o.retained = until
+		}
+	})
 }

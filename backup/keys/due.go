@@ -18,7 +18,7 @@ const horizon = control.Horizon
 type byPolicy struct {
 	ends    []ended   // session ends that were folded and not acted upon
 	looked  time.Time // when policy was last asked what to erase
-	streams streamNames
+	granted granted
 }
 
 // EraseDue erases what policy asks for without a request: classes whose days are over, intake keys of old weeks, and what
@@ -133,13 +133,13 @@ func (s *Service) due(ctx context.Context, now time.Time) (session, ttl *batch, 
 	return session, ttl, nil
 }
 
-// endsIn reports whether a scope dies with one of some sessions: those of streams of the same service, in classes of which
-// policy says so.
+// endsIn reports whether a scope dies with one of some sessions: one that the same service granted, in a class of which policy
+// says so.
 func (s *Service) endsIn(ends []ended, x *keyring.Scope, now time.Time) bool {
 	if !s.control.Policy().Erasable(x.Class, time.Unix(0, x.Start), now, false, control.CauseSession).Erase {
 		return false
 	}
 	return slices.ContainsFunc(ends, func(e ended) bool {
-		return x.Tags.Has(e.tag) && x.Start <= e.time && s.policy.streams.names[x.Stream] == e.service
+		return x.Tags.Has(e.tag) && x.Start <= e.time && s.policy.granted.by(e.service, x)
 	})
 }

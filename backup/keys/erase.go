@@ -118,12 +118,15 @@ const gateSample = 32
 func (s *Service) erase(ctx context.Context, b *batch) (*Erased, error) {
 	denied := s.now()
 	for {
-		marks, err := s.denials(ctx, b)
-		if err != nil {
+		// What is erased may have come from where nothing comes any more.
+		if err := s.foldAll(ctx); err != nil && !errors.Is(err, errOther) {
 			return nil, err
 		}
-		// What is erased may have come from where nothing comes any more.
-		if err := s.foldAll(ctx, marks); err != nil && !errors.Is(err, errOther) {
+		marks, err := s.denials(ctx, b)
+		if err == nil {
+			err = s.markAll(ctx, marks)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if err := s.step("denied"); err != nil {
@@ -150,7 +153,7 @@ func (s *Service) erase(ctx context.Context, b *batch) (*Erased, error) {
 	}
 }
 
-// denials are tombstones that a fold sets at once: of requests that the control log does not have, by which readers get no
+// denials are tombstones that are set at once: of requests that the control log does not have, by which readers get no
 // answer otherwise.
 func (s *Service) denials(ctx context.Context, b *batch) (marks keyring.Batch, err error) {
 	have, _, err := s.version.ring.Marks(ctx)
@@ -206,10 +209,10 @@ func (s *Service) leaveOut(ctx context.Context, b *batch, j *judgement) (out *Er
 		return nil, false, err
 	}
 	if len(what.Scopes)+len(what.Days)+len(what.Weeks)+what.Forget == 0 {
-		if len(what.Tombstones)+len(what.Defer) > 0 {
-			err = s.foldAll(ctx, keyring.Batch{Tombstones: what.Tombstones, Deferred: what.Defer})
+		if again, err = s.overtaken(ctx, b, j.control); err == nil && !again {
+			again, err = s.mark(ctx, keyring.Batch{Tombstones: what.Tombstones, Deferred: what.Defer})
 		}
-		return out, false, err
+		return out, again, err
 	}
 	s.spoil("chosen", what)
 	if err := b.justifies(what, j, s.endsIn); err != nil {

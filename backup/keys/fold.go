@@ -73,11 +73,11 @@ func (s *Service) carryOutDue(ctx context.Context) error {
 func (s *Service) Fold(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.foldAll(ctx, keyring.Batch{})
+	return s.foldAll(ctx)
 }
 
-// foldAll folds the transport to its end, and marks besides. Requires mu.
-func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
+// foldAll folds the transport to its end. Requires mu.
+func (s *Service) foldAll(ctx context.Context) error {
 	if s.signer == nil {
 		return errReadOnly
 	}
@@ -89,23 +89,48 @@ func (s *Service) foldAll(ctx context.Context, marks keyring.Batch) error {
 		if err != nil {
 			return err
 		}
-		err = s.readTail(ctx)
-		if errors.Is(err, errOther) && len(marks.Tombstones)+len(marks.Holds)+len(marks.Deferred) > 0 {
-			err = nil // what is erased here came from where nothing comes any more
-		}
-		if err != nil {
+		if err := s.readTail(ctx); err != nil {
 			return err
 		}
 		again := s.pending.full()
-		lost, err := s.persist(ctx, holds.control, marks)
+		lost, err := s.persist(ctx, holds.control, keyring.Batch{})
 		if err != nil {
 			return err
 		}
 		if !lost && !again {
 			return s.settle(ctx)
 		}
-		if !lost {
-			marks = keyring.Batch{}
+	}
+}
+
+// mark brings marks into the tries, alone: what the transport holds is judged by them, also what was read before. lost says that
+// there is another newest record than was known, and that nothing was marked. Requires mu.
+func (s *Service) mark(ctx context.Context, marks keyring.Batch) (lost bool, err error) {
+	if len(marks.Tombstones)+len(marks.Deferred) == 0 {
+		return false, nil
+	}
+	known := s.version.hash
+	if err := s.step("marks"); err != nil {
+		return false, err
+	}
+	if err := errors.Join(s.sync(ctx), s.mayWrite()); err != nil {
+		return false, err
+	}
+	holds, err := s.foldHolds(ctx)
+	if err != nil || s.version.hash != known {
+		return err == nil, err
+	}
+	if s.pending, err = s.begin(ctx); err != nil {
+		return false, err
+	}
+	return s.persist(ctx, holds.control, marks)
+}
+
+// markAll brings marks into the tries, whoever else makes records. Requires mu.
+func (s *Service) markAll(ctx context.Context, marks keyring.Batch) error {
+	for {
+		if lost, err := s.mark(ctx, marks); err != nil || !lost {
+			return err
 		}
 	}
 }

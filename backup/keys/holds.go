@@ -102,8 +102,8 @@ func (s *Service) holds(ctx context.Context) (*standing, error) {
 	return h, nil
 }
 
-// foldHolds brings the holds that stand into the tries, and says what holds there are then. Grants are judged by them: what was
-// read of the transport before is read again. Requires mu.
+// foldHolds brings the holds that stand into the tries, and says what holds there are then. Grants are judged by them, and by the
+// policy: what was read of the transport before is read again. Requires mu.
 func (s *Service) foldHolds(ctx context.Context) (*standing, error) {
 	for {
 		h, err := s.holds(ctx)
@@ -111,11 +111,10 @@ func (s *Service) foldHolds(ctx context.Context) (*standing, error) {
 			return nil, err
 		}
 		judge := s.pending.judge
-		if all := h.closed != nil; all != judge.HoldAll || len(h.release) != len(judge.Released) || len(h.missing) > 0 {
-			if s.pending.moved {
-				if s.pending, err = s.begin(ctx); err != nil {
-					return nil, err
-				}
+		all, policy := h.closed != nil, s.control.Policy()
+		if all != judge.HoldAll || len(h.release) != len(judge.Released) || len(h.missing) > 0 || policy != s.pending.policy {
+			if s.pending, err = s.begin(ctx); err != nil {
+				return nil, err
 			}
 			s.pending.judge.HoldAll, s.pending.judge.Released = all, h.release
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hpke"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -97,7 +98,7 @@ type ended struct {
 
 // open opens a message of the grants transport: the scopes in it, or a session end. What is wrong with it is counted and
 // logged: a scope whose grant was not taken shows as unreadable.
-func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) (scopes []keyring.Scope, end *ended) {
+func (s *Service) open(p *pending, lane string, m *message, fold *keyroot.Fold) (scopes []keyring.Scope, end *ended) {
 	var week uint16
 	refuse := func(err error, n int) {
 		count := &fold.Refused
@@ -137,14 +138,12 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 	name, err := s.service(g.Cert)
 	var wrap *keyscope.IntakeWrap
 	if err == nil {
-		wrap, err = in.wrap(g)
+		wrap, err = p.intake.wrap(g)
 	}
 	if err != nil {
 		refuse(err, len(g.Grants))
 		return nil, nil
 	}
-	s.policy.streams.note(g.Cert.Stream, name)
-	policy := s.control.Policy()
 	for i := range g.Grants {
 		b := g.Binding(i)
 		inner, tags, err := wrap.Unwrap(&g.Grants[i].Outer, &b)
@@ -157,7 +156,10 @@ func (s *Service) open(in *intake, lane string, m *message, fold *keyroot.Fold) 
 		}
 		x := keyring.Scope{ID: b.Scope, Week: g.Week, Stream: b.Stream, Encap: g.Grants[i].Encapsulation, Start: b.Start, Class: b.Class,
 			Inner: inner, Tags: keyring.ShortTags(&tags)}
-		x.Place(m.Time, uint16(policy.Class(b.Class).TTL))
+		x.Place(m.Time, uint16(p.policy.Class(b.Class).TTL))
+		if p.policy.Ends(b.Class) {
+			s.policy.granted.note(name, &x)
+		}
 		scopes = append(scopes, x)
 	}
 	return scopes, nil
@@ -172,14 +174,34 @@ func withWeek(weeks []uint16, week uint16) []uint16 {
 	return slices.Insert(slices.Clone(weeks), i, week)
 }
 
-// streamNames remembers of which service streams are, as their grants have said since the process began.
-type streamNames struct{ names map[[16]byte]string }
+// granted remembers which service granted which keys that end with a session, since the process began. Streams, scopes and
+// encapsulations are public, so that anybody can name them: a key is known to who made it alone, and with it its check.
+type granted struct {
+	seed maphash.Seed
+	keys map[uint64]struct{}
+}
 
-const maxStreams = 100_000
+// maxGranted bounds them: about 20 MB. Of what is forgotten the path day takes its place.
+const maxGranted = 1 << 19
 
-func (n *streamNames) note(stream [16]byte, service string) {
-	if n.names == nil || len(n.names) >= maxStreams {
-		n.names = map[[16]byte]string{}
+// grantedBy is what is hashed.
+type grantedBy struct {
+	service string
+	key     scopeKey
+}
+
+func (g *granted) note(service string, x *keyring.Scope) {
+	if g.keys == nil || len(g.keys) >= maxGranted {
+		g.seed, g.keys = maphash.MakeSeed(), map[uint64]struct{}{}
 	}
-	n.names[stream] = service
+	g.keys[maphash.Comparable(g.seed, grantedBy{service, scopeKey{x.ID, x.Check()}})] = struct{}{}
+}
+
+// by reports whether a service is known to have granted a key.
+func (g *granted) by(service string, x *keyring.Scope) bool {
+	if g.keys == nil {
+		return false
+	}
+	_, ok := g.keys[maphash.Comparable(g.seed, grantedBy{service, scopeKey{x.ID, x.Check()}})]
+	return ok
 }

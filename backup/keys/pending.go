@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/stelelog/stele/internal/commit"
+	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -19,6 +21,7 @@ import (
 // the next record takes it in.
 type pending struct {
 	intake   *intake
+	policy   *control.Policy // by which grants are placed and kept
 	judge    *keyring.Admission
 	folded   commit.Source
 	moved    bool             // positions
@@ -43,7 +46,7 @@ func (s *Service) begin(ctx context.Context) (*pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pending{judge: s.version.ring.Admission(), folded: s.version.Folded, again: map[string]int64{}, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
+	p := &pending{policy: s.control.Policy(), judge: s.version.ring.Admission(), folded: s.version.Folded, again: map[string]int64{}, byID: map[[16]byte][]int{}, buried: map[[16]byte]bool{}}
 	if p.deferred, err = s.version.ring.Deferred(ctx); err != nil {
 		return nil, err
 	}
@@ -90,6 +93,13 @@ func (s *Service) readTail(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnread, err)
 	}
+	now, err := s.clock(ctx)
+	if err != nil {
+		return err
+	}
+	p.judge.Retained = func(x *keyring.Scope) bool {
+		return !p.policy.Erasable(x.Class, time.Unix(0, x.Start), now, false, control.CauseRequest).Erase
+	}
 	for lane := range p.folded.Lanes {
 		if _, ok := ends[lane]; !ok {
 			delete(p.folded.Lanes, lane) // removed, because it was read to its end
@@ -127,7 +137,7 @@ func (s *Service) readLane(ctx context.Context, lane string, end int64) error {
 		fold := p.fold // of what was read before, should this fail
 		for i := range messages {
 			m := &messages[i]
-			more, end := s.open(p.intake, lane, m, &fold)
+			more, end := s.open(p, lane, m, &fold)
 			scopes = append(scopes, more...)
 			if end != nil {
 				ends = append(ends, *end)

@@ -344,5 +344,11 @@ func (s *Service) remember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.foldAll(ctx, marks)
+	if err := s.markAll(ctx, marks); err != nil { // before what they are for is folded again
+		return err
+	}
+	if err := s.foldAll(ctx); err != nil && !errors.Is(err, errOther) {
+		return err
+	}
+	return nil
 }

@@ -163,17 +163,24 @@ func (w *world) granter() *granter {
 	w.must(err)
 	g.read, err = keyscope.NewReadWrap(readKey, w.writer.Archive, id, keyscope.Day(now))
 	w.must(err)
+	g.intake = w.intakeWrap(id)
+	return g
+}
+
+// intakeWrap is a wrap to the intake key of this week.
+func (w *world) intakeWrap(stream [16]byte) *keyscope.IntakeWrap {
+	w.t.Helper()
 	in := w.writer.Intake[0]
 	for _, k := range w.writer.Intake {
-		if k.Week == keyscope.Week(now) {
+		if k.Week == keyscope.Week(time.Now()) {
 			in = k
 		}
 	}
 	intakeKey, err := keyscope.KEM().NewPublicKey(in.Key)
 	w.must(err)
-	g.intake, err = keyscope.NewIntakeWrap(intakeKey, w.writer.Archive, id, in.Week)
+	wrap, err := keyscope.NewIntakeWrap(intakeKey, w.writer.Archive, stream, in.Week)
 	w.must(err)
-	return g
+	return wrap
 }
 
 func (w *world) must(err error) {

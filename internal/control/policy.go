@@ -318,8 +318,8 @@ func (p *Policy) Erasable(class string, start, now time.Time, held bool, cause C
 }
 
 func (p *Policy) allows(c Class, cause Cause) bool {
-	if p.Erasure == nil {
-		return false
-	}
-	return cause == CauseTTL && p.Erasure.TTL && c.TTL > 0 || cause == CauseSession && slices.Contains(p.Erasure.Session, c.Name)
+	return cause == CauseTTL && p.Erasure != nil && p.Erasure.TTL && c.TTL > 0 || cause == CauseSession && p.Ends(c.Name)
 }
+
+// Ends reports whether scopes of a class are erased when their session ends.
+func (p *Policy) Ends(class string) bool { return p.Erasure != nil && slices.Contains(p.Erasure.Session, class) }

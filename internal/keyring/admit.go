@@ -16,7 +16,7 @@ const (
 	Added    Verdict = iota // its key belongs in the next fold
 	Repeated                // it is there already
 	Replayed                // its key was erased: a copy of the grant came back
-	Refused                 // the stream granted another key under this id
+	Refused                 // the stream granted another key under this id, or the encapsulation is another stream's
 	Buried                  // a tombstone destroys it: its Spent belongs in the next fold
 )
 
@@ -25,24 +25,39 @@ const (
 type Admission struct {
 	HoldAll  bool   // there is a hold of which nobody knows what it holds: nothing is buried
 	Released []Hold // that are there, and hold nothing any more
+	// Retained says that the minimum retention of a scope is not over: it is not buried. Nil: there is none.
+	Retained func(*Scope) bool
 
 	ring  *Ring
-	spent map[string]bool // paths
-	known map[[16]byte][]*Scope
-	gone  map[string]bool       // as spent, in the ring: of those that are judged now
-	live  map[[16]byte][]*Scope // as known
-	marks marks
+	weeks [][]byte // heads of spent paths in the ring, nil before they were looked up
+
+	spent   map[grantKey]bool
+	known   map[[16]byte][]*Scope
+	streams map[[16]byte][16]byte // by encapsulation, of what is known
+	marks   marks
+
+	now judged
 }
+
+// judged is what the ring has of the grants that are judged now.
+type judged struct {
+	gone    map[grantKey]bool // as spent
+	live    map[[16]byte][]*Scope
+	streams map[[16]byte][16]byte
+}
+
+// grantKey names a key: who knows it can have it wrapped to the intake key of more than one week.
+type grantKey struct{ id, check [16]byte }
 
 // Admission begins to judge the grants of the next fold.
 func (r *Ring) Admission() *Admission {
-	return &Admission{ring: r, spent: map[string]bool{}, known: map[[16]byte][]*Scope{}, marks: marks{}}
+	return &Admission{ring: r, spent: map[grantKey]bool{}, known: map[[16]byte][]*Scope{}, streams: map[[16]byte][16]byte{}, marks: marks{}}
 }
 
 // Admit judges grants in the order in which the transport has them. Scopes are placed, and must not change afterwards. Whether the intake
 // key of the week was there, and whether the grant was Stale, comes before.
 func (a *Admission) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error) {
-	a.gone, a.live = map[string]bool{}, map[[16]byte][]*Scope{}
+	a.now = judged{map[grantKey]bool{}, map[[16]byte][]*Scope{}, map[[16]byte][16]byte{}}
 	if err := a.load(ctx, a.ring, scopes); err != nil {
 		return nil, err
 	}
@@ -55,39 +70,79 @@ func (a *Admission) Admit(ctx context.Context, scopes []Scope) ([]Verdict, error
 
 func (a *Admission) load(ctx context.Context, r *Ring, scopes []Scope) error {
 	var ids [][16]byte
-	var spent [][]byte
 	for i := range scopes {
 		ids = append(ids, scopes[i].ID)
-		s := scopes[i].Spent()
-		spent = append(spent, s.path())
 	}
 	live, err := r.Find(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for i := range live {
-		a.live[live[i].ID] = append(a.live[live[i].ID], &live[i].Scope)
+		a.now.live[live[i].ID] = append(a.now.live[live[i].ID], &live[i].Scope)
 	}
-	err = r.public(ctx, sortSet(spent), func(_ int, e keytrie.Entry) error {
-		a.gone[string(e.Path)] = true
-		return nil
-	})
-	if err != nil {
+	if err := a.loadSpent(ctx, r, scopes); err != nil {
+		return err
+	}
+	if err := a.loadStreams(ctx, r, scopes); err != nil {
 		return err
 	}
 	return a.marks.load(ctx, r, scopes, a.Released)
 }
 
+// loadSpent looks for the keys among those that were erased, whatever week they had come in.
+func (a *Admission) loadSpent(ctx context.Context, r *Ring, scopes []Scope) error {
+	if a.weeks == nil {
+		a.weeks = [][]byte{}
+		if err := r.heads(ctx, spaceSpent, func(head []byte) { a.weeks = append(a.weeks, bytes.Clone(head)) }); err != nil {
+			a.weeks = nil
+			return err
+		}
+		a.weeks = sortSet(a.weeks)
+	}
+	var paths [][]byte
+	for i := range scopes {
+		check := scopes[i].Check()
+		for _, week := range a.weeks {
+			paths = append(paths, slices.Concat(week, scopes[i].ID[:], check[:]))
+		}
+	}
+	return r.public(ctx, sortSet(paths), func(_ int, e keytrie.Entry) error {
+		id, check, _ := SpentScope(e.Path)
+		a.now.gone[grantKey{id, check}] = true
+		return nil
+	})
+}
+
+// loadStreams looks up of which streams the encapsulations are.
+func (a *Admission) loadStreams(ctx context.Context, r *Ring, scopes []Scope) error {
+	var paths [][]byte
+	for i := range scopes {
+		paths = append(paths, join(indexStream, scopes[i].Encap[:]))
+	}
+	paths = sortSet(paths)
+	for i := range r.Runs {
+		err := r.index().Visit(ctx, r.Runs[i].Index, paths, func(e keytrie.Entry) error {
+			if len(e.Path) != 33 {
+				return corrupt("index path %x", e.Path)
+			}
+			a.now.streams[[16]byte(e.Path[1:])] = [16]byte(e.Path[17:])
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *Admission) judge(s *Scope) Verdict {
-	spent := s.Spent()
-	path := string(spent.path())
-	if a.spent[path] || a.gone[path] {
+	key := grantKey{s.ID, s.Check()}
+	if a.spent[key] || a.now.gone[key] {
 		return Replayed
 	}
-	check := s.Check()
-	there := slices.Concat(a.live[s.ID], a.known[s.ID])
+	there := slices.Concat(a.now.live[s.ID], a.known[s.ID])
 	for _, k := range there {
-		if k.Check() == check {
+		if k.Check() == key.check {
 			return Repeated
 		}
 	}
@@ -96,12 +151,27 @@ func (a *Admission) judge(s *Scope) Verdict {
 			return Refused
 		}
 	}
-	if !a.HoldAll && a.marks.buries(s) {
-		a.spent[path] = true
+	if a.ofAnother(s) {
+		return Refused
+	}
+	if !a.HoldAll && a.marks.buries(s) && (a.Retained == nil || !a.Retained(s)) {
+		a.spent[key] = true
 		return Buried
 	}
 	a.known[s.ID] = append(a.known[s.ID], s)
+	a.streams[s.Encap] = s.Stream
 	return Added
+}
+
+// ofAnother reports whether the encapsulation is another stream's. A value has the beginning of its id only: with two streams
+// under it nobody could tell any more whose key it is, and the other one's would not open.
+func (a *Admission) ofAnother(s *Scope) bool {
+	for _, streams := range []map[[16]byte][16]byte{a.streams, a.now.streams} {
+		if stream, known := streams[s.Encap]; known && stream != s.Stream {
+			return true
+		}
+	}
+	return false
 }
 
 // BuriedBy lists the requests, ascending, under whose tombstones a scope that Admit said Buried of came.

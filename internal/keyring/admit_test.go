@@ -22,7 +22,7 @@ func TestAdmissionForgets(t *testing.T) {
 		t.Errorf("%d of them are remembered", n)
 	}
 	most := 0
-	for _, k := range a.live {
+	for _, k := range a.now.live {
 		most = max(most, len(k))
 	}
 	if most != 1 {
