@@ -5,8 +5,8 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
-	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/logpipe"
 )
 
@@ -63,12 +63,12 @@ func BenchmarkAnswer(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			var cost answer.Cost
+			var cost rangeproof.Cost
 			size, check := 0, time.Duration(0)
 			before := cpuTime(b)
 			b.ResetTimer()
 			for range b.N {
-				e, err := ar.Answer(b.Context(), answer.Query{Kind: "error"}, false, func(c answer.Cost) error { cost = c; return nil })
+				e, err := ar.Answer(b.Context(), rangeproof.Query{Kind: "error"}, false, func(c rangeproof.Cost) error { cost = c; return nil })
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
@@ -54,7 +54,7 @@ func (log *controlProof) listLogs(p *prover) error {
 		return err
 	}
 	lines := strings.Join(log.state.LogLines(log.list.Control), "\n") + "\n"
-	p.parts = append(p.parts, evidence.Part{Kind: answer.KindLogs, Data: []byte(lines)})
+	p.parts = append(p.parts, evidence.Part{Kind: rangeproof.KindLogs, Data: []byte(lines)})
 	return nil
 }
 

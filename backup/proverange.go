@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/backup/worm"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
@@ -30,8 +30,8 @@ const (
 // answering is one query that is answered with nothing left out.
 type answering struct {
 	a       *Archive
-	query   answer.Query
-	cost    answer.Cost
+	query   rangeproof.Query
+	cost    rangeproof.Cost
 	prover  prover
 	log     *controlProof
 	logs    []*leafRun        // of all logs, ascending by origin; from is -1 if none of its leaves is to be shown
@@ -51,7 +51,7 @@ type leafRun struct {
 // records of the times in the query, as commits say, and what the commits say of the others; with whole, and without times, all leaves of all logs. It discloses nothing and needs no key.
 // Before it reads them, agree hears what it takes, and may refuse. Matches are shown with the signatures of their writers, and beside them the newest list of
 // logs that the control log has: what came since is not shown.
-func (a *Archive) Answer(ctx context.Context, query answer.Query, whole bool, agree func(answer.Cost) error) (*Evidence, error) {
+func (a *Archive) Answer(ctx context.Context, query rangeproof.Query, whole bool, agree func(rangeproof.Cost) error) (*Evidence, error) {
 	if a.unfounded != nil {
 		return nil, a.unfounded
 	}
@@ -214,7 +214,7 @@ func (p *answering) others(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindTimes, Data: answer.MarshalTimes(file, all)})
+		p.prover.parts = append(p.prover.parts, evidence.Part{Kind: rangeproof.KindTimes, Data: rangeproof.MarshalTimes(file, all)})
 		h := r.headBefore(p.log.list.Control)
 		p.log.heads[h.index] = h
 		p.log.showKey(h.index, c.By)
@@ -253,7 +253,7 @@ func (p *answering) left(size uint64, r *leafRun, all []commit.Times) bool {
 // leaves makes the part of a run, and finds what matches.
 func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part evidence.Part, err error) {
 	segments := r.l.commits[r.from:r.to]
-	x, err := answer.NewLeaves([]byte(r.head.Checkpoint), p.query, segments[0].Tree.First)
+	x, err := rangeproof.NewLeaves([]byte(r.head.Checkpoint), p.query, segments[0].Tree.First)
 	if err != nil {
 		return nil, part, err
 	}
@@ -280,11 +280,11 @@ func (p *answering) leaves(ctx context.Context, r *leafRun) (found []match, part
 	if err != nil {
 		return nil, part, fmt.Errorf("the archive does not hold what its head says: 'stele verify' says more: %w", err)
 	}
-	return found, evidence.Part{Kind: answer.KindLeaves, Data: data}, nil
+	return found, evidence.Part{Kind: rangeproof.KindLeaves, Data: data}, nil
 }
 
 // runRows adds the leaves of a segment to a run, and gives those that match.
-func (p *answering) runRows(ctx context.Context, c *logCommit, x *answer.Leaves) (found []match, err error) {
+func (p *answering) runRows(ctx context.Context, c *logCommit, x *rangeproof.Leaves) (found []match, err error) {
 	var check segment.Checker
 	var leafdata []byte
 	for b, err := range p.a.batches(ctx, c) {
@@ -334,11 +334,11 @@ func (p *answering) signed(ctx context.Context, r *leafRun, matches []match) err
 			streams = append(streams, f.Stream)
 		}
 	}
-	data, err := answer.Frames(r.l.commits[r.from].Tree.First, at, signed)
+	data, err := rangeproof.Frames(r.l.commits[r.from].Tree.First, at, signed)
 	if err != nil {
 		return err
 	}
-	p.prover.parts = append(p.prover.parts, evidence.Part{Kind: answer.KindSigned, Data: data})
+	p.prover.parts = append(p.prover.parts, evidence.Part{Kind: rangeproof.KindSigned, Data: data})
 	for _, id := range streams {
 		if err := p.prover.stream(ctx, id, p.log, p.streams); err != nil {
 			return err

@@ -11,17 +11,17 @@ import (
 	"time"
 
 	. "github.com/stelelog/stele/backup"
-	"github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/backup/storetest"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/testbed"
 )
 
 // answer makes a proof, and has it checked with the trust file alone.
-func (a *testArchive) answer(q answer.Query, whole bool) (cost answer.Cost, e *Evidence, r *evidence.Report) {
+func (a *testArchive) answer(q rangeproof.Query, whole bool) (cost rangeproof.Cost, e *Evidence, r *evidence.Report) {
 	a.t.Helper()
-	e, err := a.open().Answer(a.t.Context(), q, whole, func(c answer.Cost) error { cost = c; return nil })
+	e, err := a.open().Answer(a.t.Context(), q, whole, func(c rangeproof.Cost) error { cost = c; return nil })
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestAnswer(t *testing.T) {
 	s.close()
 	a.once(keys)
 
-	p, e, r := a.answer(answer.Query{}, false)
+	p, e, r := a.answer(rangeproof.Query{}, false)
 	if len(r.Ranges) != 1 || len(r.Ranges[0].Matches) != 12 || p.Leaves != 14 || p.Segments != 5 || e.Records != 12 || !r.Whole() || p.Open != 0 {
 		t.Fatalf("all: %+v, %+v", p, r.Ranges)
 	}
@@ -56,7 +56,7 @@ func TestAnswer(t *testing.T) {
 	}
 	a.python(e.File)
 
-	hour := answer.Query{Kind: "input", Model: "m1", Since: h.Add(time.Hour + time.Minute), Until: h.Add(2*time.Hour + time.Minute)}
+	hour := rangeproof.Query{Kind: "input", Model: "m1", Since: h.Add(time.Hour + time.Minute), Until: h.Add(2*time.Hour + time.Minute)}
 	p, _, r = a.answer(hour, false)
 	if x := r.Ranges[0]; p.Segments != 2 || x.First != 4 || x.Leaves != 6 || len(x.Matches) != 3 || !r.Whole() || r.Answer.Signed != 3 {
 		t.Errorf("an hour: %+v, %+v", p, x)
@@ -74,15 +74,15 @@ func TestAnswer(t *testing.T) {
 	if x := r.Ranges[0]; p.Segments != 5 || x.First != 0 || x.Leaves != 14 || len(x.Matches) != 3 || !r.Whole() {
 		t.Errorf("an hour in the whole log: %+v, %+v", p, x)
 	}
-	if _, _, r = a.answer(answer.Query{Kind: "error"}, false); len(r.Ranges[0].Matches) != 0 || !r.Whole() {
+	if _, _, r = a.answer(rangeproof.Query{Kind: "error"}, false); len(r.Ranges[0].Matches) != 0 || !r.Whole() {
 		t.Errorf("no errors: %+v", r.Ranges)
 	}
 	refused := errors.New("too much")
-	if _, err := a.open().Answer(t.Context(), answer.Query{}, false, func(answer.Cost) error { return refused }); !errors.Is(err, refused) {
+	if _, err := a.open().Answer(t.Context(), rangeproof.Query{}, false, func(rangeproof.Cost) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("who refuses gets %v", err)
 	}
-	for _, q := range []answer.Query{{Since: h.Add(-time.Hour), Until: h}, {Kind: "thought"}, {Model: "gpt 4"}} {
-		if _, err := a.open().Answer(t.Context(), q, false, func(answer.Cost) error { return nil }); err == nil {
+	for _, q := range []rangeproof.Query{{Since: h.Add(-time.Hour), Until: h}, {Kind: "thought"}, {Model: "gpt 4"}} {
+		if _, err := a.open().Answer(t.Context(), q, false, func(rangeproof.Cost) error { return nil }); err == nil {
 			t.Errorf("%+v: answered", q)
 		}
 	}
@@ -106,7 +106,7 @@ func (a *testArchive) python(file []byte) {
 // What was altered is not proved.
 func TestAnswerFromAlteredArchive(t *testing.T) {
 	a, store, _, _ := built(t)
-	p, _, r := a.answer(answer.Query{}, false)
+	p, _, r := a.answer(rangeproof.Query{}, false)
 	if p.Leaves != r.Ranges[0].Size {
 		t.Fatalf("%+v", p)
 	}
@@ -117,10 +117,10 @@ func TestAnswerFromAlteredArchive(t *testing.T) {
 		data := read(t, store, key)
 		for at := 0; at < len(data); at += len(data)/2 + 1 {
 			replace(t, store, key, flip(data, 8*at))
-			e, err := a.open().Answer(t.Context(), answer.Query{}, false, func(answer.Cost) error { return nil })
+			e, err := a.open().Answer(t.Context(), rangeproof.Query{}, false, func(rangeproof.Cost) error { return nil })
 			if err == nil {
 				got, unsound := evidence.Check(a.trust(), e.File)
-				if unsound != nil || !slices.EqualFunc(got.Ranges, r.Ranges, func(x, y answer.Range) bool { return len(x.Matches) == len(y.Matches) && x.First == y.First }) {
+				if unsound != nil || !slices.EqualFunc(got.Ranges, r.Ranges, func(x, y rangeproof.Range) bool { return len(x.Matches) == len(y.Matches) && x.First == y.First }) {
 					t.Errorf("%s with byte %d changed: %v", key, at, unsound)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
@@ -36,7 +36,7 @@ func says(v verdict, what, part string) bool {
 // that there is not.
 func TestNothingIsSaidOfLooseRanges(t *testing.T) {
 	w := newRangeWorld(t)
-	parts := w.whole(answer.Query{})
+	parts := w.whole(rangeproof.Query{})
 	v, _ := agreed(t, "whole", w.trust(), w.file(parts))
 	if v.Err != "" || !says(v, whatSigned, "range "+logA) {
 		t.Fatalf("%+v", v)

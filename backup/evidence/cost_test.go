@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/record"
@@ -40,7 +40,7 @@ func manyRanges(t testing.TB, n int) (trust, file []byte) {
 	w.say(control.TypePolicy, "acme/root", w.policy)
 	w.logHeads(honest)
 	w.list()
-	q := answer.Query{Until: time.Unix(0, -1).UTC()}
+	q := rangeproof.Query{Until: time.Unix(0, -1).UTC()}
 	var parts []Part
 	for i := range n {
 		parts = append(parts, w.part(logA, 2*i, 2*i+1, q))
@@ -48,7 +48,7 @@ func manyRanges(t testing.TB, n int) (trust, file []byte) {
 	parts = append(parts, w.part(logB, 0, 1, q), w.times(logA, nil))
 	for i, p := range w.world.parts() {
 		if parts = append(parts, p); i == 5 {
-			parts = append(parts, Part{answer.KindLogs, []byte(strings.Join(w.lines(), "\n") + "\n")})
+			parts = append(parts, Part{rangeproof.KindLogs, []byte(strings.Join(w.lines(), "\n") + "\n")})
 		}
 	}
 	return w.trust(), w.file(parts)
@@ -134,7 +134,7 @@ func TestChecksHoldLittle(t *testing.T) {
 
 // heavy are files of what takes most memory for its bytes.
 func heavy(w *rangeWorld, size int) map[string][]Part {
-	q := answer.Query{}
+	q := rangeproof.Query{}
 	one := w.part(logA, 0, 77, q)
 	file, _ := w.commitOf(logA, honest, nil)
 	spans := append(binary.AppendUvarint(nil, uint64(len(file))), file...)
@@ -173,7 +173,7 @@ func heavy(w *rangeWorld, size int) map[string][]Part {
 	all := w.world.parts()
 	roster := slices.IndexFunc(all, func(p Part) bool { return p.Kind == KindNames })
 	w.t.Helper()
-	return map[string][]Part{"spans": {one, {answer.KindTimes, spans}}, "texts": {{answer.KindLeaves, texts}}, "names": append(slices.Clone(all[:roster]), Part{KindNames, names}),
+	return map[string][]Part{"spans": {one, {rangeproof.KindTimes, spans}}, "texts": {{rangeproof.KindLeaves, texts}}, "names": append(slices.Clone(all[:roster]), Part{KindNames, names}),
 		"parts": append([]Part{one}, small...), "entries": entries, "losses": manyLosses(w, size), "records": manyRecords(w, size), "nodes": smallNodes(w, size)}
 }
 
@@ -201,14 +201,14 @@ func manyLeaves(w *rangeWorld, leaves []record.Leaf) []Part {
 	}
 	head, err := merkle.Checkpoint{Origin: logA, Size: uint64(len(leaves)), Root: f.Root()}.Sign(w.signers[honest])
 	w.must(err)
-	x, err := answer.NewLeaves(head, answer.Query{}, 0)
+	x, err := rangeproof.NewLeaves(head, rangeproof.Query{}, 0)
 	w.must(err)
 	for i := range leaves {
 		w.must(x.Add(leaves[i].Append(nil)))
 	}
 	data, err := x.Marshal(func([]merkle.Node, []merkle.Hash) error { return nil })
 	w.must(err)
-	return []Part{{answer.KindLeaves, data}}
+	return []Part{{rangeproof.KindLeaves, data}}
 }
 
 // smallNodes is a proof of nodes that are none.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -44,12 +44,12 @@ func seeds(t testing.TB) (all []*seed) {
 	f := newForgotten(t)
 	add("forgotten", f.world, f.trust(), f.forgotten(), nil)
 	r := newRangeWorld(t)
-	q := answer.Query{Model: "m-1"}
+	q := rangeproof.Query{Model: "m-1"}
 	add("answer", r.world, r.trust(), r.whole(q), nil)
 	_, timed := r.timed()
 	add("answer about a time", r.world, r.trust(), timed, nil)
 	one := rosterWorld{r}
-	add("answer with a record", r.world, r.trust(), slices.Insert(r.whole(answer.Query{}), 6, one.record()[0]), nil)
+	add("answer with a record", r.world, r.trust(), slices.Insert(r.whole(rangeproof.Query{}), 6, one.record()[0]), nil)
 	n := newRosterWorld(t)
 	roster, names := n.roster(honestRoot, honest)
 	n.put(roster)
@@ -211,7 +211,7 @@ func (s *seed) mutate(r *rand.Rand, others []Part) (m *mutant, keyless, alone bo
 		case k < 7:
 			w = otherSignature(r, parts)
 		case k < 8:
-			if i := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == answer.KindLeaves }); i >= 0 {
+			if i := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == rangeproof.KindLeaves }); i >= 0 {
 				parts[i].Data, w = changeColumn(r, parts[i].Data)
 			}
 		default:

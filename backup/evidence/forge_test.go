@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
 )
@@ -57,7 +57,7 @@ func noteIn(p Part) (before, file, behind []byte) {
 	switch p.Kind {
 	case KindEntry, KindRoot:
 		return nil, p.Data, nil
-	case answer.KindTimes, answer.KindLeaves:
+	case rangeproof.KindTimes, rangeproof.KindLeaves:
 		c := cursor{b: p.Data}
 		file := c.bytes(c.uv())
 		return nil, file, c.b
@@ -72,17 +72,17 @@ func noteIn(p Part) (before, file, behind []byte) {
 func (f *forger) setNote(i int, file []byte) {
 	p := &f.parts[i]
 	before, was, behind := noteIn(*p)
-	if p.Kind == answer.KindTimes || p.Kind == answer.KindLeaves {
+	if p.Kind == rangeproof.KindTimes || p.Kind == rangeproof.KindLeaves {
 		before = binary.AppendUvarint(nil, uint64(len(file)))
 	}
 	p.Data = slices.Concat(before, file, behind)
-	if p.Kind == KindLog || p.Kind == answer.KindLeaves { // a head stands in several parts, and within an entry
+	if p.Kind == KindLog || p.Kind == rangeproof.KindLeaves { // a head stands in several parts, and within an entry
 		f.replace(jsonText(was), jsonText(file))
 		for k, q := range f.parts {
 			if _, theirs, _ := noteIn(q); k != i && q.Kind == KindLog && bytes.Equal(theirs, was) {
 				head, _, _ := noteIn(q)
 				f.parts[k].Data = slices.Concat(head, file)
-			} else if k != i && q.Kind == answer.KindLeaves && bytes.Equal(theirs, was) {
+			} else if k != i && q.Kind == rangeproof.KindLeaves && bytes.Equal(theirs, was) {
 				_, _, rest := noteIn(q)
 				f.parts[k].Data = slices.Concat(binary.AppendUvarint(nil, uint64(len(file))), file, rest)
 			}
@@ -111,7 +111,7 @@ func (f *forger) replace(was, is string) {
 		return
 	}
 	for i, p := range f.parts {
-		if p.Kind != KindEntry && p.Kind != KindRoot && p.Kind != answer.KindTimes {
+		if p.Kind != KindEntry && p.Kind != KindRoot && p.Kind != rangeproof.KindTimes {
 			continue
 		}
 		_, file, _ := noteIn(p)
@@ -145,13 +145,13 @@ func (f *forger) forge() (what string) {
 	for range 20 {
 		switch f.r.IntN(14) {
 		case 0, 1, 2, 3, 4, 5:
-			what = f.forgeLine(f.one(KindEntry, KindEntry, KindRoot, answer.KindTimes))
+			what = f.forgeLine(f.one(KindEntry, KindEntry, KindRoot, rangeproof.KindTimes))
 		case 6:
-			what = f.forgeHead(f.one(KindLog, answer.KindLeaves))
+			what = f.forgeHead(f.one(KindLog, rangeproof.KindLeaves))
 		case 7:
 			what = f.forgeLines(f.one(KindNames))
 		case 8:
-			what = f.forgeLines(f.one(answer.KindLogs))
+			what = f.forgeLines(f.one(rangeproof.KindLogs))
 		case 9:
 			what = f.forgeHashed(f.one(KindSelect, KindErased))
 		case 10:

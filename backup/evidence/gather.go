@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/seal"
@@ -68,17 +68,17 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 	if len(c.entries) > 0 {
 		e = c.entries[len(c.entries)-1]
 	}
-	if len(c.vouches) > 0 && (p.Kind < KindCosigned || p.Kind > KindAnchored && p.Kind <= answer.KindTimes) {
+	if len(c.vouches) > 0 && (p.Kind < KindCosigned || p.Kind > KindAnchored && p.Kind <= rangeproof.KindTimes) {
 		return errMisplaced
 	}
 	switch p.Kind {
 	case KindRecord:
 		return c.takeRecord(n, p, r, seen)
-	case answer.KindLeaves:
+	case rangeproof.KindLeaves:
 		return c.takeRange(n, p)
-	case answer.KindSigned:
+	case rangeproof.KindSigned:
 		return c.takeSigned(p)
-	case answer.KindTimes:
+	case rangeproof.KindTimes:
 		return c.takeTimes(n, p)
 	case KindLog, KindFields, KindScope:
 		if r == nil {
@@ -98,7 +98,7 @@ func (c *checker) take(n int, p Part, seen map[merkle.Hash]bool) error {
 		return c.takeEntry(n, p, seen)
 	case KindCosigned, KindAnchored:
 		return c.takeVouch(n, p)
-	case KindControl, KindNames, KindRoot, KindErased, KindTries, KindSelect, KindRemoved, answer.KindLogs:
+	case KindControl, KindNames, KindRoot, KindErased, KindTries, KindSelect, KindRemoved, rangeproof.KindLogs:
 		if e == nil {
 			return errMisplaced
 		}
@@ -174,7 +174,7 @@ func (g *entryGroup) take(n int, p Part) (err error) {
 		return err
 	}
 	g.more = true
-	if p.Kind == answer.KindLogs {
+	if p.Kind == rangeproof.KindLogs {
 		if g.entry.Type != control.TypeLogs || g.logs != nil {
 			return errMisplaced
 		}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/merkle"
 )
 
@@ -161,7 +161,7 @@ func changeParts(r *rand.Rand, parts, others []Part) (changed []Part, what strin
 
 // changeColumn changes one column of a range, and writes the lengths anew.
 func changeColumn(r *rand.Rand, data []byte) (changed []byte, what string) {
-	x, err := answer.Parse(data)
+	x, err := rangeproof.Parse(data)
 	if err != nil {
 		return data, ""
 	}

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keyscope"
@@ -104,9 +104,9 @@ func (w *rangeWorld) frame(origin string, at int) (first int, signed []byte) {
 }
 
 // signed is the part of the frames of the matches of leaves [first, end).
-func (w *rangeWorld) signed(origin string, first, end int, q answer.Query) Part {
+func (w *rangeWorld) signed(origin string, first, end int, q rangeproof.Query) Part {
 	w.t.Helper()
-	run, err := answer.Parse(w.part(origin, first, end, q).Data)
+	run, err := rangeproof.Parse(w.part(origin, first, end, q).Data)
 	w.must(err)
 	var at []uint64
 	var frames [][]byte
@@ -117,13 +117,13 @@ func (w *rangeWorld) signed(origin string, first, end int, q answer.Query) Part 
 		}
 		at, frames = append(at, uint64(from)), append(frames, signed)
 	}
-	data, err := answer.Frames(uint64(first), at, frames)
+	data, err := rangeproof.Frames(uint64(first), at, frames)
 	w.must(err)
-	return Part{answer.KindSigned, data}
+	return Part{rangeproof.KindSigned, data}
 }
 
 // whole are the parts of an answer over both logs, with all that belongs to it.
-func (w *rangeWorld) whole(q answer.Query) (parts []Part) {
+func (w *rangeWorld) whole(q rangeproof.Query) (parts []Part) {
 	for _, origin := range []string{logA, logB} {
 		n := len(w.logs[origin])
 		parts = append(parts, w.part(origin, 0, n, q), w.signed(origin, 0, n, q), Part{KindStream, w.certs[origin].Bytes()})
@@ -171,17 +171,17 @@ func someLeaves(seed uint64, n int) (leaves []record.Leaf) {
 }
 
 // part shows leaves [first, end) of a log.
-func (w *rangeWorld) part(origin string, first, end int, q answer.Query) Part {
+func (w *rangeWorld) part(origin string, first, end int, q rangeproof.Query) Part {
 	w.t.Helper()
 	leaves := w.logs[origin]
-	x, err := answer.NewLeaves(w.heads[origin], q, uint64(first))
+	x, err := rangeproof.NewLeaves(w.heads[origin], q, uint64(first))
 	w.must(err)
 	for i := first; i < end; i++ {
 		w.must(x.Add(leaves[i].Append(nil)))
 	}
 	data, err := x.Marshal(w.nodes(origin))
 	w.must(err)
-	return Part{answer.KindLeaves, data}
+	return Part{rangeproof.KindLeaves, data}
 }
 
 func (w *rangeWorld) nodes(origin string) merkle.NodeReader {
@@ -207,7 +207,7 @@ func (w *rangeWorld) keep(roles ...string) (parts []Part) {
 			parts = append(parts, all[i], all[i+1])
 		}
 		if entry.Type == control.TypeLogs {
-			parts = append(parts, Part{answer.KindLogs, []byte(strings.Join(w.lines(), "\n") + "\n")})
+			parts = append(parts, Part{rangeproof.KindLogs, []byte(strings.Join(w.lines(), "\n") + "\n")})
 		}
 		if i+2 < len(all) && all[i+2].Kind == KindNames {
 			parts = append(parts, all[i+2])
@@ -225,7 +225,7 @@ func (w *rangeWorld) judge(parts ...Part) (verdict, *Report) {
 }
 
 // truth is what a query selects among leaves, computed from the log.
-func (w *rangeWorld) truth(r *answer.Range) (want []merkle.Hash) {
+func (w *rangeWorld) truth(r *rangeproof.Range) (want []merkle.Hash) {
 	for _, l := range w.logs[r.Log][r.First:][:r.Leaves] {
 		if l.Type == record.Plain && (r.Query.Kind == "" || r.Query.Kind == record.KindNames()[l.Kind]) && (r.Query.Model == "" || r.Query.Model == l.Clear[record.Model]) &&
 			(r.Query.Since.IsZero() || l.Time >= r.Query.Since.UnixNano()) && (r.Query.Until.IsZero() || l.Time < r.Query.Until.UnixNano()) {
@@ -267,7 +267,7 @@ func (w *rangeWorld) true(t testing.TB, name string, r *Report) {
 // A byte that is changed makes a file that is refused, or shows less, or answers another question truly. 500 files; 12,000 with STELE_LONG.
 func TestRangeAnyByteCounts(t *testing.T) {
 	w := newRangeWorld(t)
-	q := answer.Query{Model: "m-1"}
+	q := rangeproof.Query{Model: "m-1"}
 	parts := w.whole(q)
 	was, report := w.judge(parts...)
 	if was.Err != "" || !report.Whole() || len(report.Ranges) != 2 || len(report.Ranges[0].Matches) == 0 {
@@ -308,7 +308,7 @@ func TestRangeAnyByteCounts(t *testing.T) {
 // What an operator could put together from other answers.
 func TestRangeLies(t *testing.T) {
 	w := newRangeWorld(t)
-	q := answer.Query{Model: "m-1"}
+	q := rangeproof.Query{Model: "m-1"}
 	if v, r := w.judge(append([]Part{w.part(logA, 5, 70, q), w.part(logB, 0, 32, q)}, w.around()...)...); v.Err != "" || r.Whole() || len(r.Ranges) != 2 {
 		t.Fatalf("unchanged: %+v", v)
 	} else {
@@ -322,7 +322,7 @@ func TestRangeLies(t *testing.T) {
 	for name, parts := range map[string][]Part{
 		"ranges out of order": {w.part(logB, 0, 32, q), w.part(logA, 5, 70, q)},
 		"ranges that overlap": {w.part(logA, 5, 70, q), w.part(logA, 69, 77, q)},
-		"two questions":       {w.part(logA, 5, 70, q), w.part(logB, 0, 32, answer.Query{})},
+		"two questions":       {w.part(logA, 5, 70, q), w.part(logB, 0, 32, rangeproof.Query{})},
 	} {
 		if v, _ := w.judge(append(parts, w.around()...)...); v.Err != "failed" {
 			t.Errorf("%s: accepted: %+v", name, v)
@@ -338,7 +338,7 @@ func TestRangeLies(t *testing.T) {
 }
 
 // withoutKeys takes away who vouches for the heads.
-func (w *rangeWorld) withoutKeys(t *testing.T, q answer.Query) {
+func (w *rangeWorld) withoutKeys(t *testing.T, q rangeproof.Query) {
 	r, around := w.part(logA, 0, 77, q), w.around()
 	isHeads := func(p Part) bool { return p.Kind == KindEntry && bytes.Contains(p.Data, []byte(`"type":"heads"`)) }
 	at := slices.IndexFunc(around, isHeads)
@@ -365,7 +365,7 @@ func (w *rangeWorld) withoutKeys(t *testing.T, q answer.Query) {
 // A range that was cut holds, and what is missing of it is said; so is that nobody's signature stands behind its matches.
 func TestRangeIsCut(t *testing.T) {
 	w := newRangeWorld(t)
-	q := answer.Query{}
+	q := rangeproof.Query{}
 	for name, c := range map[string]struct {
 		parts   []Part
 		outside []string

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/frame"
@@ -44,7 +44,7 @@ func (w *rangeWorld) frames(p Part, first uint64) (at []uint64, signed [][]byte)
 }
 
 // edited are what somebody can make of a whole answer who has it and the archive, and no key.
-func (w *rangeWorld) edited(q answer.Query) (all []rangeAttack) {
+func (w *rangeWorld) edited(q rangeproof.Query) (all []rangeAttack) {
 	whole := w.whole(q)
 	put := func(name string, parts ...Part) { all = append(all, rangeAttack{name, parts, false}) }
 	for i := range whole {
@@ -78,12 +78,12 @@ func (w *rangeWorld) edited(q answer.Query) (all []rangeAttack) {
 	put("the frames of the other log", slices.Concat(whole[:1], whole[4:5], whole[2:])...)
 	put("the other log's certificate", slices.Concat(whole[:2], whole[5:6], whole[3:])...)
 	lines := w.lines()
-	list := slices.IndexFunc(whole, func(p Part) bool { return p.Kind == answer.KindLogs })
+	list := slices.IndexFunc(whole, func(p Part) bool { return p.Kind == rangeproof.KindLogs })
 	for name, text := range map[string]string{"one line": lines[0] + "\n", "none": "", "no newline": strings.Join(lines, "\n"), "other order": lines[1] + "\n" + lines[0] + "\n",
 		"a line more": strings.Join(append(slices.Clone(lines), lines[1]), "\n") + "\n", "another size": strings.Replace(strings.Join(lines, "\n")+"\n", " 32 ", " 33 ", 1)} {
-		put("list of logs: "+name, slices.Replace(slices.Clone(whole), list, list+1, Part{answer.KindLogs, []byte(text)})...)
+		put("list of logs: "+name, slices.Replace(slices.Clone(whole), list, list+1, Part{rangeproof.KindLogs, []byte(text)})...)
 	}
-	for name, other := range map[string]answer.Query{"another kind": {Kind: "input", Model: q.Model}, "all": {}, "an earlier end": {Model: q.Model, Until: time.Unix(0, 20*int64(time.Minute)).UTC()},
+	for name, other := range map[string]rangeproof.Query{"another kind": {Kind: "input", Model: q.Model}, "all": {}, "an earlier end": {Model: q.Model, Until: time.Unix(0, 20*int64(time.Minute)).UTC()},
 		"a later begin": {Model: q.Model, Since: time.Unix(0, 20*int64(time.Minute)).UTC()}} {
 		parts := slices.Clone(whole)
 		parts[0], parts[3] = w.part(logA, 0, 77, other), w.part(logB, 0, 32, other)
@@ -105,11 +105,11 @@ func rawFrames(at []uint64, signed [][]byte) Part {
 		h, _ := frame.ParseHeader(s)
 		next = at[i] + uint64(h.Count)
 	}
-	return Part{answer.KindSigned, data}
+	return Part{rangeproof.KindSigned, data}
 }
 
 // needless adds a frame to others that is there and holds no match.
-func (w *rangeWorld) needless(q answer.Query, at []uint64, signed [][]byte) Part {
+func (w *rangeWorld) needless(q rangeproof.Query, at []uint64, signed [][]byte) Part {
 	for first := 0; first < len(w.logs[logA]); first += frameLeaves {
 		if i, found := slices.BinarySearch(at, uint64(first)); !found {
 			_, raw := w.frame(logA, first)
@@ -121,7 +121,7 @@ func (w *rangeWorld) needless(q answer.Query, at []uint64, signed [][]byte) Part
 }
 
 // operator are what the compactor and whoever holds the key of the control log can make besides: lies that they sign, about the same leaves.
-func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
+func operator(t *testing.T, q rangeproof.Query) (all []rangeAttack) {
 	// Two heads of one log: an older one, which is logged, too.
 	w := newRangeWorld(t)
 	older := &rangeWorld{world: w.world, logs: map[string][]record.Leaf{logA: w.logs[logA][:42], logB: w.logs[logB]}, heads: map[string][]byte{}, certs: w.certs, streams: w.streams}
@@ -139,7 +139,7 @@ func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
 	put("an older head", slices.Concat(olderA, whole[3:])...)
 	// With the older list, the newer head is one that the list does not have.
 	without := slices.Clone(around)
-	last := slices.IndexFunc(without, func(p Part) bool { return p.Kind == answer.KindLogs })
+	last := slices.IndexFunc(without, func(p Part) bool { return p.Kind == rangeproof.KindLogs })
 	newest := len(without) - 3
 	if last == newest {
 		t.Fatal("one list")
@@ -158,7 +158,7 @@ func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
 		x.entries = x.entries[:3]
 		x.say(control.TypeLogs, "acme/compactor/c1", control.NewLogs(3, lines))
 		parts := x.whole(q)
-		at := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == answer.KindLogs })
+		at := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == rangeproof.KindLogs })
 		parts[at].Data = []byte(strings.Join(lines, "\n") + "\n")
 		put("a false list: "+name, parts...)
 	}
@@ -186,7 +186,7 @@ func operator(t *testing.T, q answer.Query) (all []rangeAttack) {
 }
 
 // oldToday is an answer under a list that is true of an earlier size, and signed today: it lacks the leaves that came since.
-func oldToday(t *testing.T, q answer.Query) []Part {
+func oldToday(t *testing.T, q rangeproof.Query) []Part {
 	w := newRangeWorld(t)
 	w.entries = w.entries[:2]
 	now := w.logs[logA]
@@ -205,7 +205,7 @@ func oldToday(t *testing.T, q answer.Query) []Part {
 }
 
 // forged are the parts of an answer with a record that the compactor made up, in the place of one that was written.
-func (w *rangeWorld) forged(q answer.Query) []Part {
+func (w *rangeWorld) forged(q rangeproof.Query) []Part {
 	w.entries = w.entries[:2]
 	n := len(w.logs[logA])
 	honest := w.signed(logA, 0, n, q)
@@ -255,12 +255,12 @@ func (w *rangeWorld) commitOf(origin, by string, lie func([]commit.Times)) (file
 // times is the part that says of what times the commits of a log are.
 func (w *rangeWorld) times(origin string, lie func([]commit.Times)) Part {
 	file, all := w.commitOf(origin, "acme/compactor/c1", lie)
-	return Part{answer.KindTimes, answer.MarshalTimes(file, all)}
+	return Part{rangeproof.KindTimes, rangeproof.MarshalTimes(file, all)}
 }
 
 // timed are the parts of an answer about minutes 30 to 40, which does not show the rest, but of what times that is.
-func (w *rangeWorld) timed() (q answer.Query, parts []Part) {
-	q = answer.Query{Since: time.Unix(0, 30*int64(time.Minute)).UTC(), Until: time.Unix(0, 40*int64(time.Minute)).UTC()}
+func (w *rangeWorld) timed() (q rangeproof.Query, parts []Part) {
+	q = rangeproof.Query{Since: time.Unix(0, 30*int64(time.Minute)).UTC(), Until: time.Unix(0, 40*int64(time.Minute)).UTC()}
 	parts = []Part{w.part(logA, 24, 48, q), w.signed(logA, 24, 48, q), {KindStream, w.certs[logA].Bytes()}, w.part(logB, 24, 32, q), w.signed(logB, 24, 32, q), {KindStream, w.certs[logB].Bytes()},
 		w.times(logA, nil), w.times(logB, nil)}
 	return q, append(parts, w.keep("compactor ", "writer ")...)
@@ -284,9 +284,9 @@ func timedAttacks(t testing.TB) (all []rangeAttack) {
 	for i, edit := range [][2]int{{1, 200}, {2, 3}, {len(whole[6].Data), 1}} {
 		x := bytes.Clone(whole[6].Data)
 		x[len(x)-edit[0]] ^= byte(edit[1])
-		put(fmt.Sprintf("timed: another time %d", i), slices.Replace(slices.Clone(whole), 6, 7, Part{answer.KindTimes, x})...)
+		put(fmt.Sprintf("timed: another time %d", i), slices.Replace(slices.Clone(whole), 6, 7, Part{rangeproof.KindTimes, x})...)
 	}
-	put("timed: a time less", slices.Replace(slices.Clone(whole), 6, 7, Part{answer.KindTimes, whole[6].Data[:len(whole[6].Data)-8]})...)
+	put("timed: a time less", slices.Replace(slices.Clone(whole), 6, 7, Part{rangeproof.KindTimes, whole[6].Data[:len(whole[6].Data)-8]})...)
 	other := newRangeWorld(t)
 	other.logs[logA] = other.logs[logA][:60]
 	put("timed: an older commit", slices.Replace(slices.Clone(whole), 6, 7, other.times(logA, nil))...)
@@ -298,7 +298,7 @@ func timedAttacks(t testing.TB) (all []rangeAttack) {
 	lie := w.times(logA, func(all []commit.Times) { all[2].From, all[2].Until = 0, 1 })
 	put("timed: a commit that is in no head", slices.Concat([]Part{w.part(logA, 36, 48, q), w.signed(logA, 36, 48, q)}, whole[2:6], []Part{lie}, whole[7:])...)
 	put("timed: a commit that is in no head, where nothing is missing", slices.Concat([]Part{w.part(logA, 0, 77, q), w.signed(logA, 0, 77, q)}, whole[2:6], []Part{lie}, whole[7:])...)
-	earlier := answer.Query{Since: q.Since.Add(-20 * time.Minute), Until: q.Until}
+	earlier := rangeproof.Query{Since: q.Since.Add(-20 * time.Minute), Until: q.Until}
 	put("timed: an earlier begin", slices.Concat([]Part{w.part(logA, 24, 48, earlier), w.signed(logA, 24, 48, earlier), whole[2], w.part(logB, 24, 32, earlier), w.signed(logB, 24, 32, earlier)}, whole[5:])...)
 	return all
 }
@@ -306,7 +306,7 @@ func timedAttacks(t testing.TB) (all []rangeAttack) {
 // Whatever is made of an answer is refused, or shows less and says so in its exit code, or answers another question truly.
 func TestRangeAttacks(t *testing.T) {
 	w := newRangeWorld(t)
-	q := answer.Query{Model: "m-1"}
+	q := rangeproof.Query{Model: "m-1"}
 	v, was := w.judge(w.whole(q)...)
 	if v.Err != "" || !was.Whole() || was.Answer.Signed != was.Answer.Matches || was.Answer.Matches == 0 || len(was.Answer.Logs) != 2 || was.Answer.AsOf.IsZero() {
 		t.Fatalf("an honest answer: %+v, %+v", v, was)
@@ -341,7 +341,7 @@ func TestRangeAttacks(t *testing.T) {
 	x.entries = x.entries[:3]
 	x.say(control.TypeLogs, "acme/compactor/c1", control.NewLogs(3, x.lines()[:1]))
 	parts := x.whole(q)
-	at := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == answer.KindLogs })
+	at := slices.IndexFunc(parts, func(p Part) bool { return p.Kind == rangeproof.KindLogs })
 	parts[at].Data = []byte(x.lines()[0] + "\n")
 	if v, r := x.judge(slices.Delete(parts, 3, 6)...); v.Err != "" || !slices.ContainsFunc(r.Holds, func(s Statement) bool {
 		return s.What == whatLogs && s.By == keyName(x.signers["acme/compactor/c1"].(note.Verifier)) && strings.HasPrefix(s.Detail, "1 log at size 3")
@@ -357,7 +357,7 @@ func TestRangeAttacks(t *testing.T) {
 // The second verifier finds the same matches, and refuses the same files. 300 changed bytes; 12,000 with STELE_LONG.
 func TestPythonAgreesOnRanges(t *testing.T) {
 	w := newRangeWorld(t)
-	q := answer.Query{Model: "m-1", Since: time.Unix(0, 5).UTC(), Until: time.Unix(0, 60*int64(time.Minute)).UTC()}
+	q := rangeproof.Query{Model: "m-1", Since: time.Unix(0, 5).UTC(), Until: time.Unix(0, 60*int64(time.Minute)).UTC()}
 	parts := w.whole(q)
 	all := []*mutant{{name: "whole", trust: w.trust(), file: w.file(parts)}, {name: "cut", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 5, 70, q), w.part(logB, 0, 32, q)}, w.around()...))}}
 	_, timed := w.timed()
@@ -365,7 +365,7 @@ func TestPythonAgreesOnRanges(t *testing.T) {
 	for _, a := range slices.Concat(w.edited(q), operator(t, q), timedAttacks(t), rangeSpellings(t)) {
 		all = append(all, &mutant{name: a.name, trust: w.trust(), file: w.file(a.parts)})
 	}
-	for _, other := range []answer.Query{{}, {Kind: "input"}, {Model: "~"}, {Until: q.Since}} {
+	for _, other := range []rangeproof.Query{{}, {Kind: "input"}, {Model: "~"}, {Until: q.Since}} {
 		all = append(all, &mutant{name: "another question", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 0, 77, other)}, w.around()...))},
 			&mutant{name: "two questions", trust: w.trust(), file: w.file(append([]Part{w.part(logA, 0, 77, other), w.part(logB, 0, 32, q)}, w.around()...))})
 	}

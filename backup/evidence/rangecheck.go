@@ -10,14 +10,14 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/merkle"
 )
 
 // rangePart is a part of kind 14.
 type rangePart struct {
 	number int
-	*answer.Run
+	*rangeproof.Run
 
 	origin string // from here on once it is known who vouches for it
 	logKey note.Verifier
@@ -47,7 +47,7 @@ type leafPlace struct {
 
 // takeRange takes a part of kind 14.
 func (c *checker) takeRange(n int, p Part) error {
-	r, err := answer.Parse(p.Data)
+	r, err := rangeproof.Parse(p.Data)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (c *checker) completeness() error {
 		return nil
 	}
 	c.report.Limits = append(c.rangeLimits(), c.report.Limits[1:]...)
-	c.report.Answer = &answer.Summary{Query: c.ranges[0].Query, Logs: []answer.Log{}}
+	c.report.Answer = &rangeproof.Summary{Query: c.ranges[0].Query, Logs: []rangeproof.Log{}}
 	for _, g := range c.records {
 		c.places[leafOf{g.header.Partition, merkle.LeafHash(g.leafdata)}] = leafPlace{}
 	}
@@ -120,9 +120,9 @@ func (c *checker) complete(r *rangePart) error {
 	}
 	r.origin, r.partition, r.logKey, r.entry, r.commit = head.Log, partition, key, e, head.Commit
 	if r.Matches == nil {
-		r.Matches = []answer.Match{}
+		r.Matches = []rangeproof.Match{}
 	}
-	c.report.Ranges = append(c.report.Ranges, answer.Range{Log: head.Log, First: r.First, Leaves: r.Leaves, Size: at.Size, Records: r.Records,
+	c.report.Ranges = append(c.report.Ranges, rangeproof.Range{Log: head.Log, First: r.First, Leaves: r.Leaves, Size: at.Size, Records: r.Records,
 		Query: r.Query, Matches: r.Matches})
 	matches := "match"
 	if len(r.Matches) == 1 {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
 )
@@ -151,6 +151,6 @@ func (c *checker) gaps(l merkle.Checkpoint, ranges []*rangePart, before uint64) 
 		shown += r.Leaves
 	}
 	gap(l.Size)
-	c.report.Answer.Logs = append(c.report.Answer.Logs, answer.Log{Log: l.Origin, Size: l.Size, Shown: shown})
+	c.report.Answer.Logs = append(c.report.Answer.Logs, rangeproof.Log{Log: l.Origin, Size: l.Size, Shown: shown})
 	return nil
 }

@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/merkle"
 )
 
 // loose shows all leaves of the first log and those of the second, and looks at none of them: what our own writer would refuse.
-func (w *rangeWorld) loose(q answer.Query) []Part {
+func (w *rangeWorld) loose(q rangeproof.Query) []Part {
 	leaves := w.logs[logA]
 	uv := binary.AppendUvarint
 	data := uv(nil, uint64(len(w.heads[logA])))
@@ -21,7 +21,7 @@ func (w *rangeWorld) loose(q answer.Query) []Part {
 		data = append(uv(data, uint64(len(c))), c...)
 	}
 	n := len(w.logs[logB])
-	return append([]Part{{answer.KindLeaves, data}, w.part(logB, 0, n, q)}, w.around()...)
+	return append([]Part{{rangeproof.KindLeaves, data}, w.part(logB, 0, n, q)}, w.around()...)
 }
 
 func looseColumns(leaves []record.Leaf) (col [17][]byte) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/merkle"
@@ -16,7 +16,7 @@ import (
 type signedFrame struct {
 	header  frame.Header
 	signed  []byte
-	matches []answer.Match // among its leaves
+	matches []rangeproof.Match // among its leaves
 }
 
 // takeSigned takes a part of kind 15.

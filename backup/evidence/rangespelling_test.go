@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/record"
 )
 
@@ -122,7 +122,7 @@ func headSpellings(t testing.TB) (all []rangeAttack) {
 		w.logHeads("acme/compactor/c1")
 		w.list()
 		w.editHead = nil
-		put("head: "+name, w.loose(answer.Query{})...)
+		put("head: "+name, w.loose(rangeproof.Query{})...)
 	}
 	return all
 }
@@ -157,7 +157,7 @@ func leafSpellings(t testing.TB) (all []rangeAttack) {
 		edit(&w.logs[logA][31])
 		w.logHeads("acme/compactor/c1")
 		w.list()
-		put("leaf: "+name, w.loose(answer.Query{})...)
+		put("leaf: "+name, w.loose(rangeproof.Query{})...)
 	}
 	w := newRangeWorld(t)
 	w.entries = w.entries[:2]
@@ -165,7 +165,7 @@ func leafSpellings(t testing.TB) (all []rangeAttack) {
 	w.logs[logA][31] = w.logs[logA][30]
 	w.logHeads("acme/compactor/c1")
 	w.list()
-	put("leaf: twice", w.loose(answer.Query{})...)
+	put("leaf: twice", w.loose(rangeproof.Query{})...)
 	return all
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/merkle"
@@ -18,7 +18,7 @@ type timesPart struct {
 	number int
 	file   []byte
 	commit *commit.Commit // unverified
-	open   []answer.Open
+	open   []rangeproof.Open
 	used   bool
 }
 
@@ -27,7 +27,7 @@ func (c *checker) takeTimes(n int, p Part) error {
 	if len(c.ranges) == 0 || len(c.records)+len(c.entries) > 0 {
 		return errMisplaced
 	}
-	file, open, size, spans, err := answer.ParseTimes(p.Data, &c.ranges[0].Query)
+	file, open, size, spans, err := rangeproof.ParseTimes(p.Data, &c.ranges[0].Query)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *checker) elsewhere(l merkle.Checkpoint, t *timesPart, key note.Verifier
 	if t != nil && key == nil {
 		t.used = true // who could say so is missing
 	}
-	if t == nil || key == nil || !answer.Closed(t.open, first, end) {
+	if t == nil || key == nil || !rangeproof.Closed(t.open, first, end) {
 		return false
 	}
 	t.used = true

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/internal/frame"
 	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/record"
@@ -59,8 +59,8 @@ func allocatedFor(t *testing.T, n int) uint64 {
 	w.logHeads("acme/compactor/c1")
 	w.list()
 	m := len(w.logs[logB])
-	parts = append(parts, w.part(logA, 0, n, answer.Query{}), Part{answer.KindSigned, frames})
-	parts = append(append(parts, certs...), w.part(logB, 0, m, answer.Query{}))
+	parts = append(parts, w.part(logA, 0, n, rangeproof.Query{}), Part{rangeproof.KindSigned, frames})
+	parts = append(append(parts, certs...), w.part(logB, 0, m, rangeproof.Query{}))
 	file, trust := w.file(append(parts, w.around()...)), w.trust()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -5,20 +5,20 @@ import (
 	"slices"
 	"time"
 
-	"github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 )
 
 // Report is what an evidence file shows.
 type Report struct {
-	Stele   string          `json:"stele"`   // "check/v1"
-	Archive string          `json:"archive"` // id, hex
-	Name    string          `json:"name"`    // of the archive
-	Records []Record        `json:"records"`
-	Ranges  []answer.Range  `json:"ranges,omitempty"` // answers with nothing left out
-	Answer  *answer.Summary `json:"answer,omitempty"` // how far they answer their query
-	Holds   []Statement     `json:"holds"`            // what the file shows
-	Missing []Statement     `json:"missing"`          // what it could show and does not
-	Limits  []string        `json:"limits"`           // what no file of this kind shows
+	Stele   string              `json:"stele"`   // "check/v1"
+	Archive string              `json:"archive"` // id, hex
+	Name    string              `json:"name"`    // of the archive
+	Records []Record            `json:"records"`
+	Ranges  []rangeproof.Range  `json:"ranges,omitempty"` // answers with nothing left out
+	Answer  *rangeproof.Summary `json:"answer,omitempty"` // how far they answer their query
+	Holds   []Statement         `json:"holds"`            // what the file shows
+	Missing []Statement         `json:"missing"`          // what it could show and does not
+	Limits  []string            `json:"limits"`           // what no file of this kind shows
 }
 
 // Statement is one thing that is shown, or is not.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	ask "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 )
 
 func (a *app) checkCommand() *cobra.Command {
@@ -117,7 +117,7 @@ func failedHint(err error, trust string) string {
 }
 
 // expected is the question that was asked, nil for any, and since when an answer to it counts.
-func (f *filter) expected(asked bool, asOf string) (q *ask.Query, since time.Time, err error) {
+func (f *filter) expected(asked bool, asOf string) (q *rangeproof.Query, since time.Time, err error) {
 	now := time.Now()
 	query, err := f.query(now)
 	if err == nil && asked {

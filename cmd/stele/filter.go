@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stelelog/stele/backup"
-	ask "github.com/stelelog/stele/backup/answer"
+	"github.com/stelelog/stele/backup/rangeproof"
 	"github.com/stelelog/stele/logpipe/event"
 )
 
@@ -44,8 +44,8 @@ func (f *filter) addClear(flags *pflag.FlagSet) {
 }
 
 // clear is the part of a query that can be proved complete.
-func (f *filter) clear(q backup.Query) ask.Query {
-	return ask.Query{Model: q.Model, Since: q.Since.UTC(), Until: q.Until.UTC(), Kind: f.Kind}
+func (f *filter) clear(q backup.Query) rangeproof.Query {
+	return rangeproof.Query{Model: q.Model, Since: q.Since.UTC(), Until: q.Until.UTC(), Kind: f.Kind}
 }
 
 func (f *filter) query(now time.Time) (q backup.Query, err error) {

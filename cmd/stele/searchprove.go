@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	whole "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/evidence"
+	"github.com/stelelog/stele/backup/rangeproof"
 )
 
 // Beyond so much, a proof of a search is not begun without a yes.
@@ -51,15 +51,15 @@ func (f *proveFlags) check() error {
 
 // searchProof says what was written.
 type searchProof struct {
-	Path    string        `json:"path"`
-	Bytes   int           `json:"bytes"`
-	Matches int           `json:"matches"`
-	Signed  int           `json:"signed"` // matches that are shown with their writers' signatures
-	Cost    whole.Cost    `json:"cost"`
-	Ranges  []whole.Range `json:"ranges"`
-	Answer  whole.Summary `json:"answer"`
-	Whole   bool          `json:"whole"`   // nothing is missing: 'stele check' ends with 0, or with 12
-	Missing []string      `json:"missing"` // what is
+	Path    string             `json:"path"`
+	Bytes   int                `json:"bytes"`
+	Matches int                `json:"matches"`
+	Signed  int                `json:"signed"` // matches that are shown with their writers' signatures
+	Cost    rangeproof.Cost    `json:"cost"`
+	Ranges  []rangeproof.Range `json:"ranges"`
+	Answer  rangeproof.Summary `json:"answer"`
+	Whole   bool               `json:"whole"`   // nothing is missing: 'stele check' ends with 0, or with 12
+	Missing []string           `json:"missing"` // what is
 }
 
 func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited bool) (answer, error) {
@@ -90,7 +90,7 @@ func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited b
 		return nil, err
 	}
 	ans := &searchProof{Path: p.out}
-	made, err := archive.Answer(ctx, query, p.whole, func(c whole.Cost) error {
+	made, err := archive.Answer(ctx, query, p.whole, func(c rangeproof.Cost) error {
 		ans.Cost = c
 		return a.agree(c, p.yes)
 	})
@@ -117,7 +117,7 @@ func (a *app) searchProve(ctx context.Context, f filter, p proveFlags, limited b
 }
 
 // agree says what a proof takes, and asks if that is much.
-func (a *app) agree(p whole.Cost, yes bool) error {
+func (a *app) agree(p rangeproof.Cost, yes bool) error {
 	cost := fmt.Sprintf("the proof shows %s of %s; it reads %s in %s and makes a file of up to %s",
 		count(p.Leaves, "leaf"), count(len(p.Logs), "log"), size(p.Read), count(p.Segments, "segment"), size(p.File))
 	if yes || p.Leaves <= proveLeaves && p.File <= proveBytes {
@@ -159,7 +159,7 @@ func (p *searchProof) print(w io.Writer) {
 }
 
 // printAnswer says how far a file answers its question.
-func printAnswer(w io.Writer, a *whole.Summary) {
+func printAnswer(w io.Writer, a *rangeproof.Summary) {
 	as := "of a time that nobody signed"
 	if !a.AsOf.IsZero() {
 		as = "as of " + a.AsOf.UTC().Format(time.RFC3339) + ", by the clock of the compactor"
@@ -171,7 +171,7 @@ func printAnswer(w io.Writer, a *whole.Summary) {
 }
 
 // printRange prints an answer with nothing left out.
-func printRange(w io.Writer, r *whole.Range) {
+func printRange(w io.Writer, r *rangeproof.Range) {
 	match := "match"
 	if len(r.Matches) == 1 {
 		match = "matches"

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/stelelog/stele/backup"
-	whole "github.com/stelelog/stele/backup/answer"
 	"github.com/stelelog/stele/backup/erase"
+	"github.com/stelelog/stele/backup/rangeproof"
 )
 
 func TestNumbersForPeople(t *testing.T) {
@@ -156,7 +156,7 @@ func TestFailedVerdictsAreAllListed(t *testing.T) {
 func TestMatchesAreCapped(t *testing.T) {
 	for n, want := range map[int]string{100: "", 101: "… and 1 more, all of them in the file", 3000: "… and 2,900 more"} {
 		var out strings.Builder
-		printRange(&out, &whole.Range{Matches: make([]whole.Match, n), Records: uint64(n)})
+		printRange(&out, &rangeproof.Range{Matches: make([]rangeproof.Match, n), Records: uint64(n)})
 		if lines := strings.Count(out.String(), "  leaf "); lines != min(n, 100) || strings.Contains(out.String(), "more") != (want != "") || !strings.Contains(out.String(), want) {
 			t.Errorf("%d matches: %d lines, %q not at the end", n, lines, want)
 		}

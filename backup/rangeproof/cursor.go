@@ -1,6 +1,6 @@
-// Package answer is a query answered with nothing left out: all leaves of a run of a log, among which whoever reads them finds
+// Package rangeproof is a query answered with nothing left out: all leaves of a run of a log, among which whoever reads them finds
 // the matches himself. The format is docs/formats/range.md; package evidence says who vouches for the log. Pure: no I/O, no clock.
-package answer
+package rangeproof
 
 import (
 	"encoding/binary"
