@@ -111,7 +111,7 @@ func (r requestAnswer) print(w io.Writer) {
 
 // problemWords say what a request waits for.
 var problemWords = map[string]string{
-	"custodian": "a custodian of the keys cannot be reached; nothing is half done",
+	"custodian": "a custodian of the keys cannot be reached, or its disk is full or read-only: the log of the key service names it and says why; nothing is half done",
 	"replica":   "the replica of the key store cannot be reached, or lacks something; nothing is half done",
 	"selection": "the key service cannot open what it selects; reject it and ask again",
 }

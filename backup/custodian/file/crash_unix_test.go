@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,6 +149,30 @@ func TestStepFails(t *testing.T) {
 			t.Errorf("%s: the fault was not reported", step)
 		}
 		t.Run(step, func(t *testing.T) { resumes(t, dir, l) })
+	}
+}
+
+// TestDiskRefuses: what a disk refuses, a full one for example, is worth another try at each step, and says what to do.
+func TestDiskRefuses(t *testing.T) {
+	for refusal, remedy := range map[syscall.Errno]string{
+		syscall.ENOSPC: "make room", syscall.EDQUOT: "quota", syscall.EROFS: "mount it writable", syscall.EIO: "replace it",
+	} {
+		n, refused := 1, true
+		for ; refused; n++ {
+			refused = false
+			fail := func(string) error {
+				refused = true
+				return &fs.PathError{Op: "write", Path: "x", Err: refusal}
+			}
+			c, err := open(filepath.Join(t.TempDir(), "keys"), testID(), disk{fs: counting(n, fail), now: time.Now})
+			if err == nil {
+				err = live(t, c, func(life) {})
+			}
+			if refused && (!errors.Is(err, custodian.ErrUnavailable) || !errors.Is(err, refusal) || !strings.Contains(err.Error(), remedy)) {
+				t.Errorf("step %d: %v", n, err)
+			}
+		}
+		enough(t, n)
 	}
 }
 

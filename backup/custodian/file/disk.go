@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stelelog/stele/backup/custodian"
@@ -191,4 +192,24 @@ func (d disk) wipeTemp(dir string) error {
 		}
 	}
 	return nil
+}
+
+// refused marks what a disk refuses now, and need not later: until then its custodian is like one that is away.
+func refused(err error) error {
+	remedy := ""
+	switch {
+	case errors.Is(err, custodian.ErrUnavailable): // which says why
+	case errors.Is(err, syscall.ENOSPC):
+		remedy = "its disk is full, make room"
+	case errors.Is(err, syscall.EDQUOT):
+		remedy = "the quota is used up, make room or have it raised"
+	case errors.Is(err, syscall.EROFS):
+		remedy = "its disk is read-only, mount it writable"
+	case errors.Is(err, syscall.EIO):
+		remedy = "its disk fails, replace it and put the folder back from a backup"
+	}
+	if remedy == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", custodian.ErrUnavailable, remedy, err)
 }

@@ -54,7 +54,7 @@ func OpenExisting(dir string, id custodian.Identity) (*Custodian, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return &Custodian{dir: path, id: id, disk: disk{now: time.Now}}, id.Check()
 	case err != nil:
-		return nil, &custodian.Error{Custodian: id.Name, Op: "open", Err: err}
+		return nil, &custodian.Error{Custodian: id.Name, Op: "open", Err: refused(err)}
 	}
 	return Open(dir, id)
 }
@@ -83,7 +83,7 @@ func open(dir string, id custodian.Identity, d disk) (*Custodian, error) {
 		return c.private()
 	}()
 	if err != nil {
-		return nil, &custodian.Error{Custodian: id.Name, Op: "open", Err: err}
+		return nil, &custodian.Error{Custodian: id.Name, Op: "open", Err: refused(err)}
 	}
 	return c, nil
 }
@@ -312,5 +312,5 @@ func (c *Custodian) failed(op string, generation uint64, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &custodian.Error{Custodian: c.id.Name, Op: op, Generation: generation, Err: err}
+	return &custodian.Error{Custodian: c.id.Name, Op: op, Generation: generation, Err: refused(err)}
 }
