@@ -28,6 +28,8 @@ type Damage struct {
 	Missing uint64      // scopes that the newest record that is known had more than StandIn
 	Weeks   []time.Time // first days of weeks, whose public intake keys were announced and whose private halves StandIn does not have
 	Older   error       // not nil if the live generation is gone: an older one may not take its place
+	Away    error       // what those of the custodians say that were asked and do not give their shares of the live generation
+	Closed  bool        // custodians were asked, and no authorised set of them opens it
 }
 
 // Whole reports whether nothing is missing.
@@ -44,6 +46,10 @@ func Inspect(ctx context.Context, cfg Config) (*Damage, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	d, _, err := s.damage(ctx)
+	if last, _ := s.depot.State().Last(); err == nil && d.Older == nil && len(s.custody.members) > 0 {
+		tops, away := s.custody.tops(ctx, last)
+		d.Away, d.Closed = away, len(tops) == 0
+	}
 	return d, errors.Join(err, s.Close())
 }
 

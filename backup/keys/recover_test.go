@@ -87,6 +87,36 @@ func recoverable(t *testing.T) (w *world, ada, bob, cleo [][16]byte) {
 	return w, ada, bob, cleo
 }
 
+// TestInspectAsksCustodians: who looks for damage hears which custodians are away, and whether the others are enough.
+func TestInspectAsksCustodians(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.open(w.config()).Close())
+	for _, test := range []struct {
+		down   string
+		away   []string
+		closed bool
+	}{{"", nil, false}, {"a", []string{"a"}, false}, {"ab", []string{"a", "b"}, true}} {
+		for name, m := range w.devices {
+			m.Down(strings.Contains(test.down, name))
+		}
+		d, err := keys.Inspect(t.Context(), w.config())
+		w.must(err)
+		if !d.Whole() || d.Closed != test.closed || (d.Away == nil) != (test.away == nil) {
+			t.Errorf("without %q: %+v", test.down, d)
+		}
+		for _, name := range test.away {
+			if !strings.Contains(d.Away.Error(), "custodian "+name) {
+				t.Errorf("without %q: %v", test.down, d.Away)
+			}
+		}
+	}
+	cfg := w.config()
+	cfg.Custodians = keys.Custodians{}
+	if d, err := keys.Inspect(t.Context(), cfg); err != nil || d.Away != nil || d.Closed {
+		t.Errorf("none is asked: %+v, %v", d, err)
+	}
+}
+
 // TestRecover: the newest root record is lost. The key service stops, two approvers let the one before stand in, and what was
 // erased stays so.
 func TestRecover(t *testing.T) {

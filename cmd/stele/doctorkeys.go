@@ -37,17 +37,17 @@ func (e *exam) keyService(ctx context.Context) {
 		e.keyStore(ctx)
 	case e.archive == nil: // which is told already
 	case e.keyStore(ctx):
-		e.openKeys(ctx, none, folder, died)
-		e.custodians()
+		e.custodians(e.openKeys(ctx, none, folder, died))
 	}
 }
 
-// custodians looks for the folders of custodians on files, of which one that is new has none yet.
-func (e *exam) custodians() {
+// custodians looks for the folders of custodians on files, of which one that is new has none yet. Those that told names are
+// told already.
+func (e *exam) custodians(told error) {
 	all := e.site.KeyCustodians(e.site.beside("keys", "")).URLs
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		path, isFile := strings.CutPrefix(all[name], "file://")
-		if _, err := os.Stat(path); !isFile || !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(path); !isFile || !errors.Is(err, fs.ErrNotExist) || told != nil && strings.Contains(told.Error(), path) {
 			continue
 		}
 		hint := "mount the disk of the folder, or put the folder back from its backup: without its custodians nothing in an archive can be read"
@@ -88,18 +88,18 @@ func (e *exam) keyStore(ctx context.Context) bool {
 	return true
 }
 
-// openKeys opens the key store as a reader on this machine does while no key service runs.
-func (e *exam) openKeys(ctx context.Context, none string, folder, died bool) {
+// openKeys opens the key store as a reader on this machine does while no key service runs, and returns why it does not open.
+func (e *exam) openKeys(ctx context.Context, none string, folder, died bool) error {
 	store, trust, err := e.site.open(ctx)
 	if err != nil {
 		e.bad("key service", "", err)
-		return
+		return err
 	}
 	service, err := keys.Open(ctx, keys.Config{Store: store, Trust: trust, Custodians: e.site.KeyCustodians(e.site.beside("keys", ""))})
 	if err != nil {
 		e.bad("key service", cmp.Or(advice.For(err, e.site.Settings), "mend what it names, or put it back from its backup; a compactor that runs goes on by itself, and commits without. docs/OPERATIONS.md, A lost key store"),
 			fmt.Errorf("%s, and the key store does not open here: %w", none, err))
-		return
+		return err
 	}
 	defer service.Close()
 	_, err = os.Stat(e.site.beside("keys", "keyservice.stele"))
@@ -112,6 +112,7 @@ func (e *exam) openKeys(ctx context.Context, none string, folder, died bool) {
 	default:
 		e.ok("key service", "none runs; its folder is here, so readers on this machine open it by themselves")
 	}
+	return nil
 }
 
 // compactor asks the compactor of this machine, where one belongs, how it gets on.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stelelog/stele/backup/erase"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/cmd/internal/advice"
 )
 
 func (a *app) recoverCommand() *cobra.Command {
@@ -33,7 +34,8 @@ destroyed does not come back: records of older generations open with nothing.`,
 			Use:   "status",
 			Short: "Say what the key store lacks, and what could stand in",
 			Long: `Say which root records and packs are missing, by what the control log knows, and which older record could stand
-in for them. Changes nothing. Needs the trust file; where the custodians can be asked, it says more.`,
+in for them. Changes nothing. Needs the trust file. Where the keys folder or the setting custodians is, it asks the
+custodians, too, and says which of them are away.`,
 			Example: "  stele recover status",
 			Args:    takes(),
 			RunE:    a.verb(func(cmd *cobra.Command, _ []string) (answer, error) { return a.recoverStatus(cmd.Context()) }),
@@ -70,6 +72,9 @@ type damageAnswer struct {
 	Missing uint64     `json:"missing,omitempty"`
 	Weeks   []string   `json:"weeks,omitempty"` // first days
 	Refused string     `json:"refused,omitempty"`
+	Away    string     `json:"away,omitempty"`   // why custodians that were asked do not open it
+	Closed  bool       `json:"closed,omitempty"` // and the others are not enough
+	advice  string     // about those that are away
 	done    bool
 }
 
@@ -101,6 +106,9 @@ func damageOf(d *keys.Damage) *damageAnswer {
 	if d.Older != nil {
 		out.Refused = d.Older.Error()
 	}
+	if d.Away != nil {
+		out.Away, out.Closed = redact(d.Away.Error()), d.Closed
+	}
 	return out
 }
 
@@ -108,6 +116,15 @@ func (d *damageAnswer) print(w io.Writer) {
 	fmt.Fprintf(w, "newest    record %d, generation %d\n", d.Newest.N, d.Newest.Generation)
 	for _, key := range append(d.Lost, d.Packs...) {
 		fmt.Fprintf(w, "missing   %s\n", key)
+	}
+	switch {
+	case d.Closed:
+		fmt.Fprintf(w, "closed    no authorised set of custodians opens it: %s\n", d.Away)
+	case d.Away != "":
+		fmt.Fprintf(w, "away      %s; the others open it\n", d.Away)
+	}
+	if d.advice != "" {
+		fmt.Fprintf(w, "          → %s\n", d.advice)
 	}
 	switch {
 	case d.Whole:
@@ -155,7 +172,8 @@ func (a *app) recoverStatus(ctx context.Context) (answer, error) {
 		return nil, err
 	}
 	ans := damageOf(d)
-	if !d.Whole() {
+	ans.advice = advice.For(d.Away, s.Settings)
+	if !d.Whole() || d.Closed {
 		return ans, exit(exitUnreadable)
 	}
 	return ans, nil
