@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stelelog/stele/internal/control"
@@ -33,9 +34,9 @@ func (m marks) sort() {
 // is missed.
 type lostKeys struct {
 	done    bool
-	allowed []listed // whose lists count
-	erased  marks    // by approved requests, or because their day was over
-	ended   marks    // by policy, as it may at the end of a session
+	allowed []listed          // whose lists count
+	erased  marks             // by approved requests
+	policy  map[string]*marks // of what went without one, by the class that it must have
 	buried  marks
 	weeks   map[uint16]bool // whose intake keys were erased
 }
@@ -44,7 +45,18 @@ type lostKeys struct {
 type listed struct {
 	keyroot.Erased
 	requested bool
+	classes   string    // of which policy lets keys go without a request, by this cause, then: see classesOf
 	over      time.Time // of the record, as far as others vouch for it; zero if nobody does
+}
+
+// byPolicy reports whether a key of a class went by a policy that lets go keys of that class.
+func (l *lostKeys) byPolicy(class string, mark [16]byte) bool {
+	for classes, m := range l.policy {
+		if slices.Contains(strings.Split(classes, "\x00"), class) && m.has(mark) {
+			return true
+		}
+	}
+	return false
 }
 
 // past reports whether a day was over.
@@ -69,7 +81,7 @@ func (k *keyCheck) erasures(ctx context.Context) error {
 			continue
 		}
 		k.approved = k.approved || e.Scopes > 0
-		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.over(e.Time)})
+		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.classesOf(&e), k.over(e.Time)})
 	}
 	k.v.a.control.View(func(s *control.State) {
 		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
@@ -131,7 +143,7 @@ func (l *lostKeys) read(ctx context.Context, k *keyCheck) error {
 	if l.done {
 		return nil
 	}
-	l.done, l.weeks = true, map[uint16]bool{}
+	l.done, l.weeks, l.policy = true, map[uint16]bool{}, map[string]*marks{}
 	for i := range l.allowed {
 		e := &l.allowed[i]
 		list, err := k.depot.List(ctx, &e.Erased)
@@ -153,18 +165,25 @@ func (l *lostKeys) read(ctx context.Context, k *keyCheck) error {
 	}
 	err := k.ring.Buried(ctx, func(id, check [16]byte) { l.buried = append(l.buried, keyMark(id, check)) })
 	l.erased.sort()
-	l.ended.sort()
+	for _, m := range l.policy {
+		m.sort()
+	}
 	l.buried.sort()
 	return k.unread(err)
 }
 
 func (l *lostKeys) take(path []byte, e *listed) {
 	if keyring.IsScope(path) {
-		mark := keyMark([16]byte(path[3:]), [16]byte(path[19:]))
-		if day, expires := keyring.ExpiryDay(path); e.requested || expires && e.past(day) {
+		id := [16]byte(path[3:])
+		mark := keyMark(id, [16]byte(path[19:]))
+		switch day, expires := keyring.ExpiryDay(path); {
+		case e.requested:
 			l.erased = append(l.erased, mark)
-		} else {
-			l.ended = append(l.ended, mark)
+		case e.Cause != string(control.CauseTTL) || expires && e.past(day) && day >= keyscope.ScopeDay(id):
+			if l.policy[e.classes] == nil {
+				l.policy[e.classes] = new(marks)
+			}
+			*l.policy[e.classes] = append(*l.policy[e.classes], mark)
 		}
 	} else if id, check, ok := keyring.SpentScope(path); ok {
 		l.buried = append(l.buried, keyMark(id, check))

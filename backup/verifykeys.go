@@ -52,8 +52,8 @@ type keyCheck struct {
 
 	waiting  []seenScope
 	lost     lostKeys
-	approved bool            // there are approved erasures
-	session  map[string]bool // classes that the policy erases when a session ends
+	approved bool              // there are approved erasures
+	classes  map[string]string // of scopes, each once
 	counts   ScopeCounts
 
 	carriedOut map[commit.Hex32]bool // requests of which a record says that nothing is left
@@ -63,7 +63,7 @@ type keyCheck struct {
 type seenScope struct {
 	id, check [16]byte
 	start     int64
-	session   bool // its class is erased when a session ends
+	class     string
 	stream    [16]byte
 	first     uint64 // seqs of the frame
 	next      uint64
@@ -72,7 +72,7 @@ type seenScope struct {
 
 // startKeys reads the root records and checks that nothing is missing of what they name.
 func (v *verifier) startKeys(ctx context.Context) error {
-	k := &keyCheck{v: v, session: map[string]bool{}, carriedOut: map[commit.Hex32]bool{}}
+	k := &keyCheck{v: v, classes: map[string]string{}, carriedOut: map[commit.Hex32]bool{}}
 	v.keys = k
 	if v.a.unfounded != nil {
 		return nil
@@ -82,11 +82,6 @@ func (v *verifier) startKeys(ctx context.Context) error {
 	var erased []control.LoggedErasure
 	v.a.control.View(func(s *control.State) {
 		known, late, erased = keydepot.KnownBy(s), slices.Clone(s.Supplements), slices.Clone(s.Erasures)
-		if e := s.Policy().Erasure; e != nil {
-			for _, class := range e.Session {
-				k.session[class] = true
-			}
-		}
 	})
 	k.depot = keydepot.Open(keydepot.Config{Store: v.a.store, Archive: v.a.trust.Archive, Keys: keydepot.Keepers(v.a.control)})
 	if err := k.depot.Refresh(ctx); err != nil {
@@ -216,8 +211,13 @@ func (k *keyCheck) see(c *logCommit, f *segment.FrameAt, entries []byte) error {
 		return nil
 	}
 	return k.v.mem.entries.Each(entries, func(e []byte) {
-		if id, start, kcv, class, ok := frame.PeekScope(e); ok {
-			k.waiting = append(k.waiting, seenScope{id, [16]byte(kcv[:16]), start, k.session[string(class)], f.Stream, f.First, f.First + uint64(f.Count), c})
+		if id, start, kcv, name, ok := frame.PeekScope(e); ok {
+			class, known := k.classes[string(name)]
+			if !known {
+				class = string(name)
+				k.classes[class] = class
+			}
+			k.waiting = append(k.waiting, seenScope{id, [16]byte(kcv[:16]), start, class, f.Stream, f.First, f.First + uint64(f.Count), c})
 		}
 	})
 }
@@ -279,7 +279,7 @@ func (k *keyCheck) absent(ctx context.Context, s *seenScope) error {
 	}
 	folds := k.depot.Folds()
 	switch mark := keyMark(s.id, s.check); {
-	case k.lost.erased.has(mark), s.session && k.lost.ended.has(mark):
+	case k.lost.erased.has(mark), k.lost.byPolicy(s.class, mark):
 		k.counts.Erased++
 	case k.pending(s.c):
 		k.counts.Pending++

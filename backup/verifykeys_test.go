@@ -191,8 +191,86 @@ func TestErasedBeforeItsTime(t *testing.T) {
 	})
 }
 
+// TestExpiredThatDoesNotExpire: a key service that says of keys of a class which lives for ever that their day is over erases
+// nothing by policy.
+func TestExpiredThatDoesNotExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAged(t)
+		a.capture("mine")
+		a.compact()
+		lying := &aged{t, a.dir, a.store.Clone()} // by a policy that nobody else has
+		lying.expires("default", 1)
+		service := lying.keys()
+		defer service.Close()
+		lying.fold(service)
+		for day := range 4 {
+			time.Sleep(24 * time.Hour)
+			a.expires("state", control.Days(31+day))
+			a.expires("state", control.Days(41+day))
+			lying.compact()
+			if err := service.EraseDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lying.copyTo(a, "keys/")
+		if r := lying.verified(a.file("trust.stele")); r.Scopes.Erased != 1 {
+			t.Errorf("%+v", r.Scopes)
+		}
+		r := a.verified(a.file("trust.stele"))
+		wantExit(t, r, 14, "erasure")
+		wantFault(t, r.Faults, "erasure", "commits/", "no approved erasure lists it")
+	})
+}
+
+// TestPolicyThatWas: what went by a policy went by it, also when it is another one since.
+func TestPolicyThatWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAged(t)
+		a.expires("default", 1)
+		service := a.keys()
+		defer service.Close()
+		a.capture("mine")
+		a.fold(service)
+		for range 4 {
+			time.Sleep(24 * time.Hour)
+			a.compact()
+			if err := service.EraseDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.changes(func(p *control.Policy) { p.Erasure = nil })
+		r := a.verified(a.file("trust.stele"))
+		wantExit(t, r, 0, "integrity", "erasure")
+		if r.Scopes.Erased != 1 {
+			t.Errorf("%+v", r.Scopes)
+		}
+	})
+}
+
+// copyTo copies what another archive lacks.
+func (a *aged) copyTo(b *aged, prefix string) {
+	a.t.Helper()
+	for _, key := range keysOf(a.t, a.store, prefix) {
+		if !slices.Contains(keysOf(a.t, b.store, prefix), key) {
+			b.store.Overwrite(key, read(a.t, a.store, key))
+		}
+	}
+}
+
 // expires has the policy root say that keys of a class die after some days.
 func (a *aged) expires(class string, days control.Days) {
+	a.t.Helper()
+	a.changes(func(p *control.Policy) {
+		for i := range p.Classes {
+			if p.Classes[i].Name == class {
+				p.Classes[i].TTL = days
+			}
+		}
+	})
+}
+
+// changes has the policy root change the policy.
+func (a *aged) changes(change func(*control.Policy)) {
 	a.t.Helper()
 	var trust identity.Trust
 	var root identity.Root
@@ -207,11 +285,7 @@ func (a *aged) expires(class string, days control.Days) {
 	next := *log.Policy()
 	next.Version++
 	next.Classes = slices.Clone(next.Classes)
-	for i := range next.Classes {
-		if next.Classes[i].Name == class {
-			next.Classes[i].TTL = days
-		}
-	}
+	change(&next)
 	a.drop(control.TypePolicy, next, signer(a.t, identity.RootName("acme"), root.Key))
 	a.compact()
 }

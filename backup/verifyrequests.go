@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/keydepot"
@@ -12,12 +13,10 @@ import (
 // allowed reports whether the control log holds approved requests for an erasure, or a policy that erases without one. An
 // approval counts until a record says that nothing is left of its request.
 func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
+	if len(e.Requests) == 0 {
+		return k.classesOf(e) != "", false
+	}
 	k.v.a.control.View(func(s *control.State) {
-		if requested = len(e.Requests) > 0; !requested {
-			p := s.Policy().Erasure
-			ok = p != nil && (p.TTL || len(p.Session) > 0)
-			return
-		}
 		ok = !slices.ContainsFunc(e.Requests, func(o keyroot.Outcome) bool {
 			r := s.Request(o.Request)
 			if r == nil || r.What != control.WhatErase || k.carriedOut[o.Request] {
@@ -32,7 +31,25 @@ func (k *keyCheck) allowed(e *keydepot.Erasure) (ok, requested bool) {
 			k.carriedOut[o.Request] = true
 		}
 	}
-	return ok, requested
+	return ok, true
+}
+
+// classesOf are the classes of which the policy at the size of the control log that an erasure names lets keys go by its cause, without
+// a request, with zeros between them; of one by request none.
+func (k *keyCheck) classesOf(e *keydepot.Erasure) string {
+	var names []string
+	k.v.a.control.View(func(s *control.State) {
+		p := s.PolicyAt(e.Control)
+		if p == nil {
+			return
+		}
+		for _, c := range p.Classes {
+			if p.Allows(c, control.Cause(e.Cause)) {
+				names = append(names, c.Name)
+			}
+		}
+	})
+	return strings.Join(names, "\x00")
 }
 
 // otherwise is an entry about an erasure that says something else than its record, nil if there is none.

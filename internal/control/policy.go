@@ -311,15 +311,18 @@ func (p *Policy) Erasable(class string, start, now time.Time, held bool, cause C
 		return Verdict{Why: "held"}
 	case c.Min > 0 && now.Before(kept):
 		return Verdict{Why: "retained", Until: kept}
-	case cause != CauseRequest && !p.allows(c, cause):
+	case cause != CauseRequest && !p.Allows(c, cause):
 		return Verdict{Why: "policy"}
 	}
 	return Verdict{Erase: true}
 }
 
-func (p *Policy) allows(c Class, cause Cause) bool {
+// Allows reports whether keys of a class go by a cause other than a request.
+func (p *Policy) Allows(c Class, cause Cause) bool {
 	return cause == CauseTTL && p.Erasure != nil && p.Erasure.TTL && c.TTL > 0 || cause == CauseSession && p.Ends(c.Name)
 }
 
 // Ends reports whether scopes of a class are erased when their session ends.
-func (p *Policy) Ends(class string) bool { return p.Erasure != nil && slices.Contains(p.Erasure.Session, class) }
+func (p *Policy) Ends(class string) bool {
+	return p.Erasure != nil && slices.Contains(p.Erasure.Session, class)
+}
