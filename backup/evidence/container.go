@@ -1,5 +1,3 @@
-// Package evidence is one file that shows what an archive holds, to somebody who has the trust file and nothing else: no
-// archive, no network, no account. The format is docs/formats/evidence.md. Pure: no I/O, no clock.
 package evidence
 
 import (
@@ -107,8 +105,10 @@ func Parse(file []byte) (archive [16]byte, parts []Part, err error) {
 	switch {
 	case len(file) < headerLen || string(file[:magicLen]) != magic[:magicLen]:
 		return archive, nil, badFile("it does not start like one")
-	case string(file[:len(magic)]) != magic:
+	case file[magicLen] > magic[magicLen] && string(file[magicLen+1:len(magic)]) == magic[magicLen+1:]:
 		return archive, nil, badFile("it is of version %d; a newer stele may read it", file[magicLen])
+	case string(file[:len(magic)]) != magic:
+		return archive, nil, badFile("it is damaged: its first bytes are of no version")
 	case len(file) > maxPacked:
 		return archive, nil, badFile("it has %d bytes", len(file))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,8 @@ func TestBadInput(t *testing.T) {
 		"half":                    {trust, whole[:len(whole)/2], true, "damaged"},
 		"with something behind":   {trust, append(bytes.Clone(whole), '\n'), true, "damaged"},
 		"version 9":               {trust, version, true, "version 9"},
+		"no version":              {trust, slices.Concat(whole[:5], []byte{1}, whole[6:]), true, "damaged"},
+		"version 0":               {trust, slices.Concat(whole[:4], []byte{0}, whole[5:]), true, "damaged"},
 		"larger than any":         {trust, append(bytes.Clone(whole), make([]byte, maxPacked)...), true, "bytes"},
 		"no parts":                {trust, literally(fileArchive(whole), nil), false, "no record and no entry"},
 		"too many parts":          {trust, literally(fileArchive(whole), many), true, "parts"},
