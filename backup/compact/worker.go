@@ -258,7 +258,7 @@ func (w *worker) nextPeriod() (string, bool) {
 		w.log.Error("this log goes on, whatever the time", "err", err)
 		return "", false
 	}
-	return next, commit.ComparePeriods(w.period, next) < 0
+	return next, commit.StartsLater(w.period, next)
 }
 
 // dirty reports whether there is anything that a commit would add: leaves, beats, things set aside, positions.

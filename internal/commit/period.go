@@ -68,12 +68,18 @@ func SplitOrigin(origin string) (partition, period string) {
 	return origin[:i+1], origin[i+1:]
 }
 
+// StartsLater reports whether the period next starts later than another: whether a log may go on in it.
+func StartsLater(period, next string) bool {
+	x, okX := PeriodStart(period)
+	y, okY := PeriodStart(next)
+	return okX && okY && y.After(x)
+}
+
 // later reports whether the log next may follow the log origin: the same partition, in a period that starts later.
 func later(origin, next string) bool {
 	p, period := SplitOrigin(origin)
 	q, nextPeriod := SplitOrigin(next)
-	_, ok := PeriodStart(nextPeriod)
-	return p == q && ok && ComparePeriods(period, nextPeriod) < 0
+	return p == q && StartsLater(period, nextPeriod)
 }
 
 // Repeats checks that c, the first commit of a log, names all lanes and streams of the log before, where they were or
