@@ -22,7 +22,7 @@ func TestPeriodNames(t *testing.T) {
 			t.Errorf("%q: %s", length, got)
 		}
 	}
-	for _, name := range []string{"", "2026Q0", "2026Q5", "2026q1", "2026Q11", "x026Q1", "2026-13", "2026-1", "2026-02-30", "2026-01-01T24", "2026-01-01T2360", "20266", "zz", "2026Q", "2026/1"} {
+	for _, name := range []string{"", "2026Q0", "2026Q5", "2026q1", "2026Q11", "x026Q1", "2026-13", "2026-1", "2026-02-30", "2026-01-01T24", "2026-01-01T2360", "2026-01-01T5", "20266", "zz", "2026Q", "2026/1"} {
 		if start, ok := commit.PeriodStart(name); ok {
 			t.Errorf("%q starts at %s", name, start)
 		}

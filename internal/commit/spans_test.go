@@ -47,3 +47,17 @@ func TestSpans(t *testing.T) {
 		t.Error("a log that is older than the member is refused")
 	}
 }
+
+// A commit that has one time alone has none.
+func TestHalfATime(t *testing.T) {
+	at := time.Unix(9, 0)
+	for _, c := range []Commit{{}, {From: &at}, {Until: &at}} {
+		if got := c.Times(); got.From != NoFrom || got.Until != NoUntil {
+			t.Errorf("%v %v: %+v", c.From, c.Until, got)
+		}
+	}
+	both := Commit{From: &at, Until: &at}
+	if got := both.Times(); got.From != at.UnixNano() || got.Until != at.UnixNano() {
+		t.Errorf("%+v", got)
+	}
+}
