@@ -23,8 +23,8 @@ func For(err error, s *settings.Settings) string {
 	case len(lost(err)) > 0:
 		return custody(lost(err))
 	case dead(err):
-		return "this key store is older than an erasure that was carried out since, as in a copy or a backup: its keys are dead, on purpose. Put in control/ and keys/ as they are today; " +
-			"logs/ can be the copy's. docs/OPERATIONS.md, 'A copy from before an erasure'"
+		return "this key store is older than an erasure that was carried out since, as in a copy or a backup: its keys are dead, on purpose. Use the archive as it is today, or put in its keys/ " +
+			"of today, from a replica say. docs/OPERATIONS.md, 'A copy from before an erasure'"
 	case errors.Is(err, fs.ErrPermission) && pathOf(err) != "":
 		return "check the owner and the mode of " + pathOf(err) + ": " + owner(pathOf(err))
 	case errors.Is(err, fs.ErrPermission):

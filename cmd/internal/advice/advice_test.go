@@ -51,7 +51,7 @@ func TestFor(t *testing.T) {
 		{err: dial("10.0.0.1", 9092), want: []string{"10.0.0.1:9092", "stele env"}},
 		{err: errors.Join(gone("a", "/srv/a"), gone("b", "/srv/b"), gone("a", "/srv/a")), want: []string{"custodian a in /srv/a, custodian b in /srv/b: mount", "backup", "nothing in the archive can be read"}},
 		{err: fmt.Errorf("key store: %w", gone("a", "/srv/a")), want: []string{"custodian a in /srv/a: mount"}},
-		{err: fmt.Errorf("key store: %w", &custodian.Error{Custodian: "a", Op: "unwrap", Generation: 2, Err: custodian.ErrDestroyed}), want: []string{"older than an erasure", "control/ and keys/"}},
+		{err: fmt.Errorf("key store: %w", &custodian.Error{Custodian: "a", Op: "unwrap", Generation: 2, Err: custodian.ErrDestroyed}), want: []string{"older than an erasure", "keys/ of today"}},
 		{err: &custodian.Error{Custodian: "a", Op: "create", Generation: 2, Err: custodian.ErrDestroyed}, not: "older"},
 		{err: &custodian.Error{Custodian: "v", Op: "unwrap", Err: fmt.Errorf("%w: %w", custodian.ErrUnavailable, syscall.ECONNREFUSED)}, want: []string{"nothing listens"}, not: "folder"},
 	} {
