@@ -333,7 +333,7 @@ func TestMachine(t *testing.T) {
 		}
 		m.begin(t, approvers)
 		t.Repeat(m.actions())
-		t.Repeat(m.actions()) // much comes of what came before
+		t.Repeat(m.actions())                             // much comes of what came before
 		if rapid.IntRange(0, 3).Draw(t, "restart") == 0 { // that takes most of the time
 			m.restart(t)
 		}

@@ -24,7 +24,7 @@ func (c *cursor) open(d *Dir, id [16]byte, kind Kind, first uint64) error {
 	c.close()
 	f, err := os.Open(d.filePath(id, kind, first))
 	if err != nil {
-		return &Error{Lane: id, Kind: kind, Pos: first, Err: err}
+		return &Error{Lane: id, Kind: kind, Pos: first, Err: unreadable(err)}
 	}
 	c.codec = newCodec(id, kind)
 	c.file, c.first, c.pos, c.off = f, first, first, fileHeader
@@ -34,7 +34,7 @@ func (c *cursor) open(d *Dir, id [16]byte, kind Kind, first uint64) error {
 		err = c.codec.checkHeader(header[:n], first)
 	}
 	if err != nil {
-		err = &Error{Lane: id, Kind: kind, File: f.Name(), Pos: first, Err: err}
+		err = &Error{Lane: id, Kind: kind, File: f.Name(), Pos: first, Err: unreadable(err)}
 		c.close()
 	}
 	return err
@@ -164,5 +164,5 @@ func (c *cursor) zeroTail(size int64) (int64, error) {
 
 // fail wraps err with the place of the cursor.
 func (c *cursor) fail(err error) error {
-	return &Error{Lane: c.codec.lane, Kind: c.codec.kind, File: c.file.Name(), Offset: c.off, Pos: c.pos, Err: err}
+	return &Error{Lane: c.codec.lane, Kind: c.codec.kind, File: c.file.Name(), Offset: c.off, Pos: c.pos, Err: unreadable(err)}
 }

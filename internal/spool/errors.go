@@ -4,8 +4,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 var (
@@ -14,7 +16,7 @@ var (
 	// and the same append may pass after a trim.
 	ErrFull = errors.New("spool is full")
 
-	// ErrDamaged says that bytes in the middle of a log are not what was written there, or are missing.
+	// ErrDamaged says that bytes in the middle of a log are not what was written there, are missing, or cannot be read.
 	// The [Error] around it names file and offset.
 	ErrDamaged = errors.New("damaged")
 
@@ -26,6 +28,16 @@ var (
 	// messages, or it was not ended.
 	ErrBusy = errors.New("lane is in use")
 )
+
+// unreadable makes damage of what an error says of one lane: that its disk, or somebody, does not let it be read.
+func unreadable(err error) error {
+	for _, why := range []error{syscall.EIO, syscall.EISDIR, syscall.ENOTDIR, fs.ErrPermission} {
+		if errors.Is(err, why) && !errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	return err
+}
 
 // Error says where in a spool something went wrong.
 type Error struct {

@@ -62,8 +62,11 @@ func (h *Hold) recover(d *Dir, id [16]byte) error {
 	}
 	if l.ended {
 		mark, err := d.readMark(id)
+		if err != nil {
+			return err
+		}
 		h.Frames, h.Grants = mark.Frames, mark.Grants
-		return err
+		return errors.Join(d.checkEnd(id, Grants, l, mark), d.checkEnd(id, Frames, l, mark))
 	}
 	// Both logs are looked at before either is touched.
 	var tails [len(kinds)]tail
@@ -81,6 +84,23 @@ func (h *Hold) recover(d *Dir, id [16]byte) error {
 	}
 	h.Frames, h.Grants = tails[Frames.index()].end, tails[Grants.index()].end
 	return d.mark(id, ends{h.Frames, h.Grants}, true)
+}
+
+// checkEnd holds the end mark, of which nothing else says whether it is what was written, against what is left of a log: what
+// lies behind an end that is too low would be removed unread.
+func (d *Dir) checkEnd(id [16]byte, kind Kind, l listing, mark endMark) error {
+	files := l.files(kind)
+	if len(files) == 0 {
+		return nil // all of it was consumed
+	}
+	t, err := d.walk(id, kind, files[len(files)-1])
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // trimmed meanwhile
+	}
+	if end := mark.end(kind); err == nil && t.end != end {
+		err = &Error{Lane: id, Kind: kind, File: d.markPath(id), Pos: t.end, Err: fmt.Errorf("%w: the lane was ended at %d", ErrDamaged, end)}
+	}
+	return err
 }
 
 // End returns the position behind the last message of a log. The lane may still be written.

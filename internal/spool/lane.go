@@ -33,6 +33,12 @@ func (d *Dir) Lanes() ([]Lane, error) {
 	return lanes, err
 }
 
+// Bytes is the size of the log files of a lane. It takes no lock.
+func (d *Dir) Bytes(lane [16]byte) (int64, error) {
+	l, err := d.lane(lane, false)
+	return l.FrameBytes + l.GrantBytes, err
+}
+
 // bytes returns the size of all log files.
 func (d *Dir) bytes() (int64, error) {
 	lanes, err := d.lanes(false)
@@ -60,7 +66,7 @@ func (d *Dir) lanes(probe bool) ([]Lane, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrDamaged) { // whoever reads it meets the damage
 			return nil, err
 		}
 		lanes = append(lanes, lane)
@@ -96,7 +102,7 @@ func (d *Dir) lane(id [16]byte, probe bool) (Lane, error) {
 func (d *Dir) tryLane(id [16]byte) (lock *os.File, free bool, err error) {
 	lock, err = openLock(filepath.Join(d.lanePath(id), lockName))
 	if err != nil {
-		return nil, false, &Error{Lane: id, Err: err}
+		return nil, false, &Error{Lane: id, Err: unreadable(err)}
 	}
 	free, err = flock.Try(lock)
 	if err != nil {
@@ -123,7 +129,7 @@ func (d *Dir) list(id [16]byte) (listing, error) {
 	var l listing
 	entries, err := os.ReadDir(d.lanePath(id)) // sorted, and so are the 20-digit positions
 	if err != nil {
-		return l, &Error{Lane: id, Err: err}
+		return l, &Error{Lane: id, Err: unreadable(err)}
 	}
 	for _, e := range entries {
 		if e.Name() == markName {
@@ -145,7 +151,7 @@ func (d *Dir) logBytes(id [16]byte, kind Kind, l listing) (int64, error) {
 			continue // trimmed meanwhile
 		}
 		if err != nil {
-			return 0, &Error{Lane: id, Kind: kind, Pos: first, Err: err}
+			return 0, &Error{Lane: id, Kind: kind, Pos: first, Err: unreadable(err)}
 		}
 		sum += info.Size()
 	}
@@ -198,7 +204,7 @@ func (d *Dir) readMark(id [16]byte) (endMark, error) {
 	var m endMark
 	path := d.markPath(id)
 	if err := readJSON(path, &m); err != nil {
-		return m, &Error{Lane: id, File: path, Err: err}
+		return m, &Error{Lane: id, File: path, Err: unreadable(err)}
 	}
 	if m.Stele != markFormat || m.Lane != hex.EncodeToString(id[:]) {
 		return m, &Error{Lane: id, File: path, Err: fmt.Errorf("%w: format %q of lane %s, want %q of this lane", ErrDamaged, m.Stele, m.Lane, markFormat)}

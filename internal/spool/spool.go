@@ -11,6 +11,8 @@
 package spool
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -37,6 +39,7 @@ const (
 	fileMode fs.FileMode = 0o600
 
 	defaultFileBytes = 16 << 20
+	defaultWait      = 15 * time.Second
 )
 
 // Options configures [Open]. The zero Options is ready to use.
@@ -48,6 +51,9 @@ type Options struct {
 
 	// FileBytes is the size at which a log goes on in a new file, 16 MiB if 0. Trimming frees whole files.
 	FileBytes int64
+
+	// Wait bounds how long a call waits for the lock of the directory, which others hold for moments only; 15 s if 0.
+	Wait time.Duration
 
 	// Now is the clock for arrival times, time.Now if nil. It must be safe for concurrent use.
 	Now func() time.Time
@@ -70,6 +76,7 @@ type Dir struct {
 	archive   [16]byte // that the spool names; zero if none
 	fileBytes int64
 	now       func() time.Time
+	wait      time.Duration
 	quota     *quota
 
 	// Seams for tests: how files are created, and what stands between a writer and its log files.
@@ -80,7 +87,7 @@ type Dir struct {
 // Open opens the spool directory dir, or makes it and its missing parents. When it returns nil the
 // identity of the spool is durable.
 func Open(dir string, opts Options) (*Dir, error) {
-	d := &Dir{path: dir, fileBytes: opts.FileBytes, now: opts.Now}
+	d := &Dir{path: dir, fileBytes: opts.FileBytes, now: opts.Now, wait: cmp.Or(opts.Wait, defaultWait)}
 	if d.fileBytes <= 0 {
 		d.fileBytes = defaultFileBytes
 	}
@@ -230,10 +237,26 @@ func (d *Dir) locked(do func() error) error {
 		return err
 	}
 	defer lock.Close()
-	if err := flock.Wait(lock); err != nil {
+	if err := d.waitFor(lock); err != nil {
 		return err
 	}
 	return do()
+}
+
+// waitFor takes the lock, and gives up after a time: a process that was stopped while it had it must stop nobody else.
+func (d *Dir) waitFor(lock *os.File) error {
+	pause, start := time.Millisecond, time.Now()
+	for {
+		held, err := flock.Try(lock)
+		if held || err != nil {
+			return err
+		}
+		if time.Since(start) > d.wait {
+			return fmt.Errorf("another process has had the lock %s for %v; is it stopped, or does its disk hang?", lock.Name(), d.wait)
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, 20*time.Millisecond)
+	}
 }
 
 func (d *Dir) lanesPath() string { return filepath.Join(d.path, lanesName) }
@@ -265,8 +288,10 @@ func readJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	return nil
 }

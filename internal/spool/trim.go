@@ -30,6 +30,9 @@ func (d *Dir) Trim(lane [16]byte, kind Kind, before uint64) error {
 			return err
 		}
 		if mark.end(kind) <= before {
+			if err := d.checkEnd(lane, kind, l, mark); err != nil {
+				return err
+			}
 			n++
 		}
 	}

@@ -57,6 +57,8 @@ type Writer struct {
 type writeLog struct {
 	codec codec
 	file  logFile
+	first uint64      // position of the first record of file
+	info  fs.FileInfo // of file
 	size  int64
 	buf   []byte
 }
@@ -141,7 +143,11 @@ func (w *Writer) startFile(kind Kind, path string, first uint64) error {
 	if err != nil {
 		return err
 	}
-	l.file, l.size = osLogFile{f}, fileHeader
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.file, l.info, l.first, l.size = osLogFile{f}, info, first, fileHeader
 	if w.dir.wrap != nil {
 		l.file = w.dir.wrap(kind, l.file)
 	}
@@ -233,7 +239,7 @@ func (w *Writer) rotate(kind Kind) error {
 	defer w.syncMu.Unlock()
 	l, end := &w.logs[kind.index()], w.end[kind.index()]
 	old := l.file
-	if err := old.Sync(); err != nil {
+	if err := w.sync(kind); err != nil {
 		return w.fail(kind, "sync", err)
 	}
 	if err := w.startFile(kind, w.dir.filePath(w.id, kind, end), end); err != nil {
@@ -288,7 +294,7 @@ func (w *Writer) commit() {
 	w.mu.Unlock()
 	for _, kind := range kinds {
 		if i := kind.index(); err == nil && end[i] > durable[i] {
-			if err = w.logs[i].file.Sync(); err != nil {
+			if err = w.sync(kind); err != nil {
 				err = w.fail(kind, "sync", err)
 			}
 		}
@@ -300,6 +306,23 @@ func (w *Writer) commit() {
 	}
 	close(w.round)
 	w.round = nil
+}
+
+// sync brings the file of a log to stable storage, where readers find it under its name: what was written to a file that somebody
+// has removed is in no spool. The caller has syncMu.
+func (w *Writer) sync(kind Kind) error {
+	l := &w.logs[kind.index()]
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	now, err := os.Lstat(w.dir.filePath(w.id, kind, l.first))
+	if err == nil && !os.SameFile(now, l.info) {
+		err = fs.ErrNotExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the file was removed, or replaced, while it was written; what it held is lost: %w", err)
+	}
+	return nil // whoever may not look is not told that anything is gone
 }
 
 // Close syncs the lane, marks it as ended and gives up its lock. After a failure, also one of Close
