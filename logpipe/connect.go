@@ -3,6 +3,7 @@ package logpipe
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/sealhook"
@@ -16,7 +17,11 @@ func (p *Pipe) open(ctx context.Context) (err error) {
 		path = p.set.SpoolDir
 	}
 	if path != "" {
-		if p.spool, err = spool.Open(path, p.set.spoolOptions()); err != nil {
+		opts := p.set.spoolOptions()
+		if end, bounded := ctx.Deadline(); bounded {
+			opts.Wait = max(time.Until(end), time.Nanosecond)
+		}
+		if p.spool, err = spool.Open(path, opts); err != nil {
 			return &OpError{"open", "spool directory", err}
 		}
 	}

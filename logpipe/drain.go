@@ -130,7 +130,11 @@ func adopt(dir *spool.Dir, archive [16]byte, b *brokers) (out []*drain, err erro
 	}
 	var errs []error
 	for _, l := range lanes {
-		if l.Held || !ofArchive(dir, l.ID, archive) {
+		if l.Held {
+			continue
+		}
+		if mine, err := ofArchive(dir, l.ID, archive); err != nil || !mine {
+			errs = append(errs, err)
 			continue
 		}
 		hold, err := dir.OpenLane(l.ID)
@@ -147,16 +151,19 @@ func adopt(dir *spool.Dir, archive [16]byte, b *brokers) (out []*drain, err erro
 
 // ofArchive says whether the first frame that a lane still has is of the archive. A lane without frames holds nothing
 // that matters, and belongs to everybody.
-func ofArchive(dir *spool.Dir, lane, archive [16]byte) bool {
+func ofArchive(dir *spool.Dir, lane, archive [16]byte) (bool, error) {
 	message, err := firstMessage(dir, lane)
+	if errors.Is(err, fs.ErrNotExist) { // sent meanwhile
+		return false, nil
+	}
 	if err != nil || message == nil {
-		return err == nil
+		return err == nil, err
 	}
 	if b, err := frame.ParseBeat(message); err == nil {
-		return b.Archive == archive
+		return b.Archive == archive, nil
 	}
 	h, err := frame.ParseHeader(message)
-	return err == nil && h.Archive == archive
+	return err == nil && h.Archive == archive, nil
 }
 
 // firstMessage is the first frame or beat that a lane still has, nil if there is none.

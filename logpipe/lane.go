@@ -138,14 +138,20 @@ func (l *laneWriter) fault(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	l.full.Store(errors.Is(err, spool.ErrFull))
+	full := errors.Is(err, spool.ErrFull)
+	kept := full && l.lane != nil && l.sync(ctx) == nil // nothing of the append was written, and what was before it waits for nothing
+	l.full.Store(full)
 	l.s.log.Error("the spool does not take messages; they are kept in memory and tried again", "error", err)
 	l.s.out.refuse(&OpError{"capture", "spool", err})
-	if l.full.Load() && l.lane != nil && l.lane.Sync(ctx) == nil {
-		return // nothing of the append was written
+	if !kept {
+		l.giveUp()
 	}
+}
+
+// giveUp leaves the lane to others. What was not synced goes elsewhere.
+func (l *laneWriter) giveUp() {
 	if l.lane != nil {
-		l.lane.Close() // without an end mark
+		l.lane.Close() // without an end mark, after a fault
 	}
 	l.lane, l.places, l.grants = nil, nil, false
 }

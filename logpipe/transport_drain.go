@@ -3,6 +3,7 @@ package logpipe
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 
 	"github.com/stelelog/stele/internal/spool"
@@ -24,7 +25,7 @@ func (t *kafkaTransport) drain(ctx context.Context) {
 		t.arrived(d)
 		switch {
 		case ctx.Err() != nil:
-		case errors.Is(err, spool.ErrDamaged) && t.leave(d, err):
+		case (errors.Is(err, spool.ErrDamaged) || errors.Is(err, fs.ErrNotExist)) && t.leave(d, err):
 		case err != nil:
 			t.s.log.Error("the spool could not be sent; it is tried again", "error", err)
 			sleep(ctx, faultPause)
@@ -87,11 +88,12 @@ func (t *kafkaTransport) pop(d *drain) bool {
 	return true
 }
 
-// leave gives up a lane that is damaged and that nothing is appended to, with what lies behind the damage: the lanes after it
-// must not wait for somebody who mends it. It stays where it is.
+// leave gives up a lane that is damaged, or that somebody has removed, with what lies behind the damage: what comes after it
+// must not wait for somebody who mends it. It stays where it is. The stream's own goes later, when nothing is appended to it any more.
 func (t *kafkaTransport) leave(d *drain, why error) bool {
 	t.mu.Lock()
 	if d == t.own {
+		t.spoilt = d
 		t.mu.Unlock()
 		return false
 	}
@@ -104,9 +106,24 @@ func (t *kafkaTransport) leave(d *drain, why error) bool {
 		return a.lane == d.lane
 	})
 	t.mu.Unlock()
-	t.s.log.Error("a lane in the spool is damaged; what could not be sent is left there", "error", errors.Join(why, d.finish(false)))
+	t.s.log.Error("a lane in the spool is damaged, or gone; what could not be sent is left there", "error", errors.Join(why, d.finish(false)))
 	t.s.out.fail(lost, &OpError{"capture", "spool", why})
 	return true
+}
+
+// renew makes an end of the stream's own lane where what it holds cannot be read: what comes from now on goes elsewhere.
+func (t *kafkaTransport) renew() {
+	t.mu.Lock()
+	spoilt := t.spoilt != nil && t.spoilt == t.own
+	if spoilt {
+		t.own.retired = true
+		t.own = nil
+	}
+	t.spoilt = nil
+	t.mu.Unlock()
+	if spoilt {
+		t.giveUp()
+	}
 }
 
 // remove deletes a lane that has no writer and of which everything was sent.

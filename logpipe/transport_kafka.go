@@ -32,6 +32,8 @@ type kafkaTransport struct {
 	lanes []*drain // to be sent, in order
 	own   *drain   // of the stream's newest lane; not among lanes while nothing is left in it
 	acks  awaited  // items in the stream's lanes that the brokers have not acknowledged
+
+	spoilt *drain // what cannot be read: to be given up if it is own
 }
 
 // awaiting is an item in a lane, and stands for those of its log before it that nobody waits for: in a long outage there
@@ -88,6 +90,7 @@ func (t *kafkaTransport) run(ctx context.Context) {
 	t.stop = stop
 	go t.drain(draining)
 	for ctx.Err() == nil {
+		t.renew()
 		items, urgent, closed := t.s.out.from(len(t.places))
 		var err error
 		if t.live() && !t.overflowing() {
@@ -251,17 +254,9 @@ func (t *kafkaTransport) spooled() (bytes int64) {
 		held[d.lane] = true
 	}
 	t.mu.Unlock()
-	if len(held) == 0 {
-		return 0
-	}
-	lanes, err := t.dir.Lanes()
-	if err != nil {
-		return 0
-	}
-	for _, l := range lanes {
-		if held[l.ID] {
-			bytes += l.FrameBytes + l.GrantBytes
-		}
+	for id := range held {
+		n, _ := t.dir.Bytes(id) // one that was sent meanwhile has none
+		bytes += n
 	}
 	return bytes
 }

@@ -52,7 +52,8 @@ type Options struct {
 	// FileBytes is the size at which a log goes on in a new file, 16 MiB if 0. Trimming frees whole files.
 	FileBytes int64
 
-	// Wait bounds how long a call waits for the lock of the directory, which others hold for moments only; 15 s if 0.
+	// Wait bounds how long Open waits for the lock of the directory, which others hold for moments only; 15 s if 0, as all that
+	// comes after it.
 	Wait time.Duration
 
 	// Now is the clock for arrival times, time.Now if nil. It must be safe for concurrent use.
@@ -104,6 +105,7 @@ func Open(dir string, opts Options) (*Dir, error) {
 	if err := d.locked(func() error { return d.settle(&opts) }); err != nil {
 		return nil, fmt.Errorf("spool: open %s: %w", dir, err)
 	}
+	d.wait = defaultWait
 	return d, nil
 }
 

@@ -55,7 +55,8 @@ func TestGoneUnderTheWriter(t *testing.T) {
 
 // TestLockHeldForLong: a process that is stopped with the lock of the directory keeps nobody waiting for ever.
 func TestLockHeldForLong(t *testing.T) {
-	d := open(t, Options{Wait: 20 * time.Millisecond})
+	d := open(t, Options{})
+	d.wait = 20 * time.Millisecond
 	check0(t, create(t, d, laneA).Close())
 	lock, err := openLock(filepath.Join(d.path, lockName))
 	check0(t, err)
