@@ -9,6 +9,7 @@ import (
 
 	"github.com/stelelog/stele/backup/admin"
 	"github.com/stelelog/stele/backup/keys"
+	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/control"
 	"github.com/stelelog/stele/internal/identity"
 	"github.com/stelelog/stele/internal/keydepot"
@@ -233,5 +234,33 @@ func TestEncapsulationOfAnother(t *testing.T) {
 			t.Errorf("together %v: a key is lost", together)
 		}
 		w.must(s.Close())
+	}
+}
+
+// TestRecordBeforeItsApproval: a record that names a request which was not approved keeps nobody from carrying it out once it is: no log
+// ever takes an entry about that record.
+func TestRecordBeforeItsApproval(t *testing.T) {
+	w := newWorld(t)
+	s := w.open(w.config())
+	g := w.granter()
+	hers, his := g.grant(2, "ada"), g.grant(3, "bob")
+	filed, err := w.desk().Request(t.Context(), subject("bob"))
+	w.must(err)
+	w.sequence()
+	var id commit.Hex32
+	w.must(id.UnmarshalText([]byte(filed.ID)))
+	_, err = s.Erase(t.Context(), keys.Erasure{Requests: [][32]byte{id}, Tags: w.tag("ada")})
+	w.must(err)
+	_, err = w.desk().Approve(t.Context(), filed.ID)
+	w.must(err)
+	w.sequence()
+	for range 2 {
+		_, err = s.CarryOut(t.Context())
+		w.must(err)
+		w.sequence()
+	}
+	w.all(s, "erased", hers, his)
+	if n := w.live(s); n != 0 || w.standing(filed.ID).Standing != control.Done {
+		t.Errorf("%d keys are there, and the request is %s", n, w.standing(filed.ID).Standing)
 	}
 }

@@ -130,16 +130,24 @@ func (s *Service) waiting(ctx context.Context) (waits []*ask, unopened map[commi
 	return waits, unopened, nil
 }
 
-// unlogged are the requests of erasures of which the control log does not have the entry yet. Requires mu.
+// unlogged are the requests of erasures of which the control log does not have the entry yet: those that were approved then, as it
+// takes no entry about others. Requires mu.
 func (s *Service) unlogged() map[commit.Hex32]bool {
 	out, logged := map[commit.Hex32]bool{}, s.logged()
-	for _, d := range s.depot.Erasures() {
-		for i := range d.Requests {
-			if !logged[d.Hash] {
-				out[d.Requests[i].Request] = true
+	all := slices.DeleteFunc(slices.Clone(s.depot.Erasures()), func(d keydepot.Erasure) bool { return logged[d.Hash] })
+	s.control.View(func(c *control.State) {
+		for _, d := range all {
+			for i := range d.Requests {
+				r := c.Request(d.Requests[i].Request)
+				if r == nil {
+					continue
+				}
+				if _, approved := r.ApprovedAt(d.Control); approved {
+					out[r.ID] = true
+				}
 			}
 		}
-	}
+	})
 	return out
 }
 
