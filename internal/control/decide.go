@@ -131,6 +131,9 @@ func (s *State) planDecision(l *Listed, at time.Time) (func(), error) {
 		if heard(r.Yes, l.By, s.keyNow(l.By)) {
 			return refuse(whyTwice, "request %[2]v was approved by %[1]s already, or by the same key under another name: another person must approve it", l.By, d.Request)
 		}
+		if rejected(r.No, l.By, s.keyNow(l.By)).After(l.Time) { // whoever may remove objects can have kept it back
+			return refuse(whyTwice, "%[1]s, or the same key under another name, has rejected request %[2]v since: approve it anew", l.By, d.Request)
+		}
 		return nil
 	}, func(*Decision) {
 		v := Voice{l.By, l.Hash, l.Time, s.keyNow(l.By)}
@@ -166,6 +169,16 @@ func keyBytes(vkey string) string {
 
 func heard(voices []Voice, by, key string) bool {
 	return slices.ContainsFunc(voices, func(v Voice) bool { return v.By == by || v.key == key })
+}
+
+// rejected is when a person did, last.
+func rejected(voices []Voice, by, key string) (at time.Time) {
+	for _, v := range voices {
+		if (v.By == by || v.key == key) && v.Time.After(at) {
+			at = v.Time
+		}
+	}
+	return at
 }
 
 func without(voices []Voice, out Voice) []Voice {

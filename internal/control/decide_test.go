@@ -294,6 +294,25 @@ func TestReject(t *testing.T) {
 	w.stands(id, Pending)
 }
 
+// TestHeldBack: an approval that was taken back is not had again by one of before, which somebody who can remove objects of the inbox
+// has kept.
+func TestHeldBack(t *testing.T) {
+	w := newWorld(t).dual()
+	id := w.must(w.sign("reader/reader", TypeRequest, w.erase()))
+	word := func(kind string) string {
+		w.now = w.now.Add(time.Second)
+		return w.sign(anna, kind, Decision{Request: id})
+	}
+	kept := word(TypeApprove)
+	w.must(word(TypeApprove))
+	w.must(word(TypeReject))
+	w.wrong("twice", kept)
+	w.must(w.approve(bert, id))
+	w.stands(id, Pending)
+	w.must(word(TypeApprove))
+	w.stands(id, Approved)
+}
+
 // TestBootstrap: the policy root alone, until there are two approvers, and single control as long as init made their keys.
 func TestBootstrap(t *testing.T) {
 	w := newWorld(t)

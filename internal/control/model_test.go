@@ -46,6 +46,7 @@ type asked struct {
 	said
 	standing Standing
 	yes, no  []voice
+	noAt     map[voice]time.Time // dates of no
 	single   bool
 }
 
@@ -155,9 +156,9 @@ func (m *model) judge(s *said, at time.Time) bool {
 			return false
 		}
 		if s.kind == TypeReject {
-			return m.reject(r, s.voice)
+			return m.reject(r, s.voice, s.at)
 		}
-		return !s.at.After(r.until) && !at.After(r.until) && m.approve(r, s.voice)
+		return !s.at.After(r.until) && !at.After(r.until) && m.approve(r, s.voice, s.at)
 	case TypeIntake:
 		for i, w := range s.weeks {
 			if slices.Contains(m.weeks, w) || i > 0 && w <= s.weeks[i-1] {
@@ -257,8 +258,8 @@ func (m *model) enough(r *asked) bool {
 	return slices.Contains(r.yes, voice{"root", "root"})
 }
 
-func (m *model) approve(r *asked, v voice) bool {
-	if slices.ContainsFunc(r.yes, same(v)) {
+func (m *model) approve(r *asked, v voice, at time.Time) bool {
+	if slices.ContainsFunc(r.yes, same(v)) || slices.ContainsFunc(r.no, func(o voice) bool { return same(v)(o) && r.noAt[o].After(at) }) {
 		return false
 	}
 	r.no = slices.DeleteFunc(r.no, same(v))
@@ -286,7 +287,7 @@ func (m *model) approve(r *asked, v voice) bool {
 	return true
 }
 
-func (m *model) reject(r *asked, v voice) bool {
+func (m *model) reject(r *asked, v voice, at time.Time) bool {
 	approver := m.rules.approvers[v.name] == v.key || v.name == "root" && !m.rules.dual()
 	author := v.name == r.name
 	withdrawn := author && r.standing == Pending
@@ -295,6 +296,10 @@ func (m *model) reject(r *asked, v voice) bool {
 	}
 	r.yes = slices.DeleteFunc(r.yes, same(v))
 	r.no = append(slices.DeleteFunc(r.no, same(v)), v)
+	if r.noAt == nil {
+		r.noAt = map[voice]time.Time{}
+	}
+	r.noAt[v] = at
 	switch n, _ := m.persons(r.no); {
 	case withdrawn, m.rules.dual() && n >= 2, !m.rules.dual() && v.name == "root":
 		r.standing = Rejected
