@@ -1,10 +1,6 @@
 package main
 
 import (
-	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/json"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,10 +9,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/stelelog/stele/backup/admin"
-	"github.com/stelelog/stele/backup/dirstore"
-	"github.com/stelelog/stele/backup/keys"
 )
 
 // cmdCrash captures a file and kills the capturing process when everything is in the spool, before it can close its
@@ -62,26 +54,4 @@ func sizeOf(ts *testscript.TestScript, dir string) (size int64) {
 		return nil
 	}))
 	return size
-}
-
-// cmdErase erases a subject in the key store of the archive in the current directory: erase SUBJECT
-func cmdErase(ts *testscript.TestScript, neg bool, args []string) {
-	ctx := context.Background()
-	store, err := dirstore.Open(ts.MkAbs("archive"), dirstore.Options{})
-	ts.Check(err)
-	service, err := keys.Open(ctx, keys.Config{
-		Store: store, Trust: []byte(ts.ReadFile("trust.stele")), Identity: []byte(ts.ReadFile("keys/keyservice.stele")),
-		Custodians: keys.Custodians{URLs: map[string]string{"default": admin.DefaultCustodian(ts.MkAbs("."))}}, From: "file://" + ts.MkAbs("spool"),
-	})
-	ts.Check(err)
-	defer service.Close()
-	var reader struct{ Pepper []byte }
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("reader/reader.stele")), &reader))
-	tag := hmac.New(sha256.New, reader.Pepper)
-	tag.Write(append([]byte{2}, args[0]...)) // docs/formats/grant.md
-	done, err := service.Erase(ctx, keys.Erasure{Tags: [][16]byte{[16]byte(tag.Sum(nil))}})
-	ts.Check(err)
-	if done.Scopes == 0 {
-		ts.Fatalf("nothing to erase of %s", args[0])
-	}
 }

@@ -43,7 +43,6 @@ func TestScripts(t *testing.T) {
 			"json":   cmdJSON,
 			"let":    cmdLet,
 			"crash":  cmdCrash,
-			"erase":  cmdErase,
 			"broker": cmdBroker, "topic": cmdTopic, "consume": cmdConsume, "truncate": cmdTruncate,
 		},
 	})
