@@ -134,6 +134,34 @@ func TestLateUnderAHoldInTheArchive(t *testing.T) {
 	}
 }
 
+// A key service that destroys on arrival what nobody asked for does not pass for one that got it too late, whoever else was erased
+// before it began.
+func TestBuriedWithoutARequest(t *testing.T) {
+	a := newTestArchive(t, storetest.NewMemory())
+	svc := a.keys()
+	early := a.stream(keyscope.Link{})
+	early.send(testRecord{subject: "subject-2", session: "x", body: "asked for"})
+	early.close()
+	a.once(svc)
+	a.asked("subject-2")
+	a.once(svc)
+	a.carriedOut(svc)
+	late := a.stream(keyscope.Link{})
+	var held [][]byte
+	late.grants = func(msg []byte) []byte { held = append(held, msg); return nil }
+	frame := late.encode(late.draft(testRecord{subject: "subject-1", session: "x", body: "another's"}))
+	a.erase(svc, late.cred.Pepper, "subject-1")
+	for _, msg := range held {
+		late.append(spool.Grants, msg)
+	}
+	late.append(spool.Frames, frame)
+	late.close()
+	a.once(svc)
+	r := a.verify(VerifyOptions{Now: time.Now().Add(25 * time.Hour)})
+	wantExit(t, r, 14, "erasure")
+	wantFault(t, r.Faults, "erasure", "commits/", "no approved erasure lists it")
+}
+
 // What comes too late of a class that must be kept for some time is kept and denied. That is no lie of the key service's before
 // that time is over.
 func TestLateUnderMinimumRetentionInTheArchive(t *testing.T) {

@@ -80,11 +80,17 @@ func (k *keyCheck) erasures(ctx context.Context) error {
 				e.Generation, number(e.Scopes, "scope"))
 			continue
 		}
-		k.approved = k.approved || e.Scopes > 0
 		k.lost.allowed = append(k.lost.allowed, listed{e.Erased, requested, k.classesOf(&e), k.over(e.Time)})
 	}
 	k.v.a.control.View(func(s *control.State) {
-		k.approved = k.approved || slices.ContainsFunc(s.Requests, func(r *control.Request) bool { return r.What == control.WhatErase && r.Effect > 0 })
+		for _, r := range s.Requests {
+			if r.What == control.WhatErase && r.WasApproved() && r.Time.After(k.asked) {
+				switch r.Select.Kind {
+				case control.KindTenant, control.KindSubject, control.KindSession:
+					k.asked = r.Time
+				}
+			}
+		}
 	})
 	return nil
 }

@@ -50,11 +50,11 @@ type keyCheck struct {
 	others control.Clock // how late it is by others than key services
 	broken bool
 
-	waiting  []seenScope
-	lost     lostKeys
-	approved bool              // there are approved erasures
-	classes  map[string]string // of scopes, each once
-	counts   ScopeCounts
+	waiting []seenScope
+	lost    lostKeys
+	asked   time.Time         // of the newest request that was approved of those that leave a tombstone
+	classes map[string]string // of scopes, each once
+	counts  ScopeCounts
 
 	carriedOut map[commit.Hex32]bool // requests of which a record says that nothing is left
 }
@@ -283,7 +283,7 @@ func (k *keyCheck) absent(ctx context.Context, s *seenScope) error {
 		k.counts.Erased++
 	case k.pending(s.c):
 		k.counts.Pending++
-	case k.lost.buried.has(mark) && k.approved && k.counts.Buried < folds.Buried:
+	case k.lost.buried.has(mark) && !time.Unix(0, s.start).After(k.asked) && k.counts.Buried < folds.Buried:
 		k.counts.Buried++
 	case k.lost.weeks[keyscope.Week(time.Unix(0, s.start))] && k.counts.Dead < folds.Dead:
 		k.counts.Dead++

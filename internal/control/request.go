@@ -211,6 +211,9 @@ func (r *Request) ApprovedAt(size uint64) (single, ok bool) {
 	return false, false
 }
 
+// WasApproved reports whether the request is, or ever was, approved.
+func (r *Request) WasApproved() bool { return r.Effect > 0 || len(r.lapsed) > 0 }
+
 // lapse takes the approval back in the entry that makes the log as long as size.
 func (r *Request) lapse(standing Standing, size uint64) {
 	if r.Effect > 0 {
