@@ -28,6 +28,7 @@ type spoolSource struct {
 	since   map[[16]byte]time.Time // of its first message
 	readers map[string]*spool.Reader
 	broken  map[string]error // damaged lanes
+	tried   time.Time        // when those were looked at again that could not be read
 	buf     []message
 }
 
@@ -51,6 +52,7 @@ func (s *spoolSource) lanes(ctx context.Context) ([]string, error) {
 		since time.Time // of its first message
 	}
 	s.forget(all)
+	s.retry()
 	var mine []lane
 	for _, l := range all {
 		id := hex.EncodeToString(l.ID[:])
@@ -95,6 +97,27 @@ func (s *spoolSource) forget(all []spool.Lane) {
 		if id, err := transport.LaneID(strings.TrimSuffix(lane, grantsOf)); err == nil && !there[id] {
 			delete(s.broken, lane)
 		}
+	}
+}
+
+// retryUnreadable is how often a lane is tried again that the disk, or its rights, did not let be read.
+const retryUnreadable = time.Minute
+
+// retry forgets of lanes that they could not be read: unlike bytes that are not what was written, that may mend.
+func (s *spoolSource) retry() {
+	if time.Since(s.tried) < retryUnreadable {
+		return
+	}
+	s.tried = time.Now()
+	for lane, err := range s.broken {
+		if !spool.Unreadable(err) {
+			continue
+		}
+		if r := s.readers[lane]; r != nil {
+			r.Close()
+		}
+		delete(s.readers, lane)
+		delete(s.broken, lane)
 	}
 }
 

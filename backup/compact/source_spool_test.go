@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -129,3 +131,89 @@ func TestRemovedLanesAreForgotten(t *testing.T) {
 		}
 	}
 }
+
+// A lane that the disk does not let be read is reported, and keeps no other one from the archive.
+func TestUnreadableLane(t *testing.T) {
+	for name, spoil := range map[string]func(lane string) error{
+		"a file for a lane":   func(lane string) error { return errors.Join(os.RemoveAll(lane), os.WriteFile(lane, nil, 0o600)) },
+		"a folder for frames": func(lane string) error { return folder(filepath.Join(lane, "frames-00000000000000000000.log")) },
+		"a folder for grants": func(lane string) error { return folder(filepath.Join(lane, "grants-00000000000000000000.log")) },
+	} {
+		root := t.TempDir()
+		dir, err := spool.Open(root, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range byte(2) {
+			w, err := dir.CreateLane([16]byte{i})
+			if err == nil {
+				_, err = w.Append(spool.Frames, laneMessage(t, [16]byte{9}, 0, false))
+			}
+			if err := errors.Join(err, w.Sync(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+		}
+		bad, good := hex.EncodeToString(make([]byte, 16)), hex.EncodeToString(append([]byte{1}, make([]byte, 15)...))
+		if err := spoil(filepath.Join(root, "lanes", bad)); err != nil {
+			t.Fatal(err)
+		}
+		src := newSpoolSource(dir, [16]byte{}, 0, slog.New(slog.DiscardHandler))
+		lanes, err := src.lanes(t.Context())
+		if err != nil || !slices.Contains(lanes, good) {
+			t.Errorf("%s: lanes %v (%v)", name, lanes, err)
+		}
+		if ends, err := src.grantsEnd(t.Context()); err != nil || len(ends) != 2 {
+			t.Errorf("%s: ends of grants %v (%v)", name, ends, err)
+		}
+		if got, err := src.read(t.Context(), good, 0, 0); err != nil || len(got) != 1 {
+			t.Errorf("%s: %d messages of the other lane (%v)", name, len(got), err)
+		}
+		if len(src.damaged()) == 0 {
+			t.Errorf("%s: no word of it", name)
+		}
+	}
+}
+
+// A lane that may be read again, because somebody has given it to the right user, is read again.
+func TestLaneIsReadAgain(t *testing.T) {
+	root := t.TempDir()
+	dir, err := spool.Open(root, spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := dir.CreateLane([16]byte{})
+	if err == nil {
+		_, err = w.Append(spool.Frames, laneMessage(t, [16]byte{9}, 0, false))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	lane := filepath.Join(root, "lanes", hex.EncodeToString(make([]byte, 16)))
+	if err := errors.Join(os.Rename(lane, lane+".away"), os.WriteFile(lane, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	src := newSpoolSource(dir, [16]byte{}, 0, slog.New(slog.DiscardHandler))
+	look := func() int {
+		lanes, err := src.lanes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(lanes)
+	}
+	if n := look(); n != 0 || len(src.damaged()) != 1 {
+		t.Errorf("%d lanes, damaged %v", n, src.damaged())
+	}
+	if err := errors.Join(os.Remove(lane), os.Rename(lane+".away", lane)); err != nil {
+		t.Fatal(err)
+	}
+	if look() != 0 {
+		t.Error("it is looked at again at once")
+	}
+	src.tried = src.tried.Add(-retryUnreadable)
+	if n := look(); n != 1 || len(src.damaged()) != 0 {
+		t.Errorf("%d lanes, damaged %v", n, src.damaged())
+	}
+}
+
+func folder(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }

@@ -31,12 +31,20 @@ var (
 
 // unreadable makes damage of what an error says of one lane: that its disk, or somebody, does not let it be read.
 func unreadable(err error) error {
-	for _, why := range []error{syscall.EIO, syscall.EISDIR, syscall.ENOTDIR, fs.ErrPermission} {
-		if errors.Is(err, why) && !errors.Is(err, ErrDamaged) {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+	if Unreadable(err) && !errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
+}
+
+// Unreadable reports whether an error with ErrDamaged is not of bytes, but of the disk or of rights, which may mend.
+func Unreadable(err error) bool {
+	for _, why := range []error{syscall.EIO, syscall.EISDIR, syscall.ENOTDIR, fs.ErrPermission} {
+		if errors.Is(err, why) {
+			return true
+		}
+	}
+	return false
 }
 
 // Error says where in a spool something went wrong.
