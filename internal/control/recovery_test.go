@@ -90,3 +90,41 @@ func TestRecoveryUndoes(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoveryBehind: a generation that was left is not asked for again, whether a root record or an erasure says that it was;
+// the word of a key service that was revoked counts up to the record that the revocation names.
+func TestRecoveryBehind(t *testing.T) {
+	const other = "keyservice/second"
+	for what, says := range map[string]func(w *world){
+		"a record": func(w *world) {
+			w.must(w.sign(other, TypeKeyRoot, KeyRoot{N: 4, Hash: commit.Hex32{4}, Generation: 2}))
+		},
+		"an erasure": func(w *world) {
+			w.must(w.sign(other, TypeErased, Erased{Cause: CauseTTL, Requests: []Outcome{}, From: 1, To: 2, Control: w.state.Size(), Before: RootRef{N: 3},
+				Root: RootRef{N: 4, Hash: commit.Hex32{7}}, Scopes: 1, Removed: 1, Single: true, Transport: w.now}))
+		},
+	} {
+		for last, stands := range map[uint64]bool{3: true, 4: false} {
+			w := newWorld(t)
+			p := w.policy(2)
+			p.KeyServices, p.Erasure = w.named("keyservice", "default", "second"), &Erasure{TTL: true}
+			w.must(w.sign("root", TypePolicy, p))
+			asked := func() string {
+				return w.sign("root", TypeRequest, RequestBody{What: WhatRecovery, Until: w.now.Add(time.Hour), Recovery: w.recovery()})
+			}
+			w.must(asked())
+			says(w)
+			w.now = w.now.Add(time.Second)
+			w.wrong("invalid", asked())
+			if err := p.Revoke(RoleKeyService, "second", map[string]uint64{RootsLog("test"): last}); err != nil {
+				t.Fatal(err)
+			}
+			p.Version = 3
+			w.must(w.sign("root", TypePolicy, p))
+			w.now = w.now.Add(time.Second)
+			if err := w.add(asked()); (err == nil) != stands {
+				t.Errorf("%s by a key service that is revoked from record %d on: %v", what, last, err)
+			}
+		}
+	}
+}
