@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -62,7 +63,9 @@ func (f *unsureFile) Sync() error {
 
 func (u *unsure) begin(dir string) {
 	var err error
-	if u.d, err = Open(dir, Options{FileBytes: 300}); err != nil {
+	backward := clock
+	now := func() time.Time { backward = backward.Add(-time.Hour); return backward }
+	if u.d, err = Open(dir, Options{FileBytes: 300, Now: now}); err != nil {
 		u.t.Fatal(err)
 	}
 	u.files, u.want, u.acked, u.trimmed = map[Kind][]*unsureFile{}, map[Kind][][]byte{}, map[Kind]int{}, map[Kind]uint64{}
