@@ -126,6 +126,9 @@ func (s *searchAnswer) print(w io.Writer) {
 		table(w, rows)
 	}
 	fmt.Fprintf(w, "%s found", count(len(s.Found), "record"))
+	if len(s.Found)+len(s.Unreadable) == 0 {
+		fmt.Fprint(w, "; what was captured just now is there when a compactor has committed it")
+	}
 	if s.More {
 		fmt.Fprint(w, ", and there are more: raise --limit")
 	}
