@@ -121,8 +121,7 @@ func (w *callWay) end(ctx context.Context, failed error) (err error) {
 	defer w.mu.Unlock()
 	w.decided = true
 	if failed == nil {
-		w.count()
-		return nil
+		return w.count()
 	}
 	for i := range w.held {
 		h := &w.held[i]
@@ -139,8 +138,8 @@ func (w *callWay) end(ctx context.Context, failed error) (err error) {
 	return err
 }
 
-// count declares the call as left out by sampling. Requires mu.
-func (w *callWay) count() {
+// count declares the call as left out by sampling. It returns ErrClosed if nobody does any more. Requires mu.
+func (w *callWay) count() error {
 	all := w.over.take()
 	for i := range w.held {
 		h := &w.held[i]
@@ -150,11 +149,11 @@ func (w *callWay) count() {
 	}
 	w.held = nil
 	if len(all) == 0 {
-		return
+		return nil
 	}
 	sum := all[0].lossSum
 	for _, d := range all[1:] {
 		sum.add(d.lossSum)
 	}
-	w.pipe.shardOf(&Record{}, w.order).stream.sampled.add(sum.count, sum.from, sum.until)
+	return w.pipe.shardOf(&Record{}, w.order).leaveOut(sum)
 }

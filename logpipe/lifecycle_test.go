@@ -314,6 +314,33 @@ func TestClosedPipe(t *testing.T) {
 	}
 }
 
+// TestSampledCallEndsAfterClose: a call that sampling would leave out is counted, or refused when nobody counts it any more.
+func TestSampledCallEndsAfterClose(t *testing.T) {
+	a, dir, cfg := fileArchive(t)
+	cfg.Sample = func(*Record) bool { return false }
+	p := mustOpen(t, cfg)
+	before, after := p.Begin(t.Context(), Record{}), p.Begin(t.Context(), Record{})
+	if err := errors.Join(after.Input(t.Context(), Record{Body: []byte("x")}), before.End(t.Context(), nil)); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, p)
+	if err := after.End(t.Context(), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if used := p.Stats().Memory; used != 0 {
+		t.Errorf("memory in use is %d", used)
+	}
+	for _, l := range only(t, a.spooled(t, dir)).leaves {
+		if l.Type == record.Sampled {
+			if d, err := record.ParseSampled(l.Detail); err != nil || d.Calls != 1 {
+				t.Errorf("sampled says %+v (%v)", d, err)
+			}
+			return
+		}
+	}
+	t.Error("no leaf counts the call before Close")
+}
+
 // Close ends in time when the transport takes nothing, and what could not be sealed is in the last frame as a loss.
 func TestCloseAtTheDeadline(t *testing.T) { synctest.Test(t, testCloseAtTheDeadline) }
 

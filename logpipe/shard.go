@@ -87,6 +87,17 @@ func (s *shard) dropAll(d declared) error {
 	return nil
 }
 
+// leaveOut declares the records of a call as left out by sampling. It returns ErrClosed if the stream declares nothing any more.
+func (s *shard) leaveOut(sum lossSum) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.stream.sampled.add(sum.count, sum.from, sum.until)
+	return nil
+}
+
 // next makes room for size bytes. Requires mu.
 func (s *shard) next(size int) (*arena, error) {
 	a := s.memory.arena(size)
