@@ -89,15 +89,20 @@ func (s *Service) foldAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.readTail(ctx); err != nil {
-			return err
+		unread := s.readTail(ctx)
+		if unread != nil && !(errors.Is(unread, errOther) && s.pending.moved) { // of a topic that was made anew, what was read is in memory only
+			return unread
 		}
-		again := s.pending.full()
+		again := unread == nil && s.pending.full()
 		lost, err := s.persist(ctx, holds.control, keyring.Batch{})
 		if err != nil {
-			return err
+			return errors.Join(unread, err)
 		}
-		if !lost && !again {
+		switch {
+		case lost || again:
+		case unread != nil:
+			return unread
+		default:
 			return s.settle(ctx)
 		}
 	}

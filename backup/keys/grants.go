@@ -155,20 +155,25 @@ func (g *spoolGrants) close() {}
 type kafkaGrants struct {
 	client  *kafka.Client
 	archive string // hex
-	topic   kafka.Topic
+	checked bool
 }
 
 // roleGroup shares the role of folding among key services: the one that has the topic's single partition has it.
 // It is the archive's: another one that was given the same topic by mistake must be able to save its grants.
 const roleGroup = "stele-keys-"
 
+// identity asks each time: a topic can be deleted and made anew while this runs.
 func (g *kafkaGrants) identity(ctx context.Context) (cluster, topic string, err error) {
-	if g.topic.Cluster == "" {
-		if g.topic, err = g.client.Check(ctx); err != nil {
-			return "", "", err
-		}
+	ask := g.client.Present
+	if !g.checked {
+		ask = g.client.Check
 	}
-	return g.topic.Cluster, hex.EncodeToString(g.topic.ID[:]), nil
+	t, err := ask(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	g.checked = true
+	return t.Cluster, hex.EncodeToString(t.ID[:]), nil
 }
 
 func (g *kafkaGrants) ends(ctx context.Context) (map[string]int64, error) {

@@ -61,6 +61,16 @@ func (c *Client) Describe(ctx context.Context) (Topic, error) {
 	return topic, err
 }
 
+// Present is Describe without the settings: one request, to see that the topic is the one that it was.
+func (c *Client) Present(ctx context.Context) (topic Topic, err error) {
+	op := c.topicOp("describe")
+	err = c.retry(ctx, op, func(ctx context.Context) (err error) {
+		topic, err = c.existing(ctx, op)
+		return err
+	})
+	return topic, err
+}
+
 // existing is metadata with the difference that a missing topic is final.
 func (c *Client) existing(ctx context.Context, op operation) (Topic, error) {
 	topic, err := c.metadata(ctx)
