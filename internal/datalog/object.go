@@ -31,8 +31,11 @@ func FetchSpan(ctx context.Context, store worm.Store, obj *commit.Object, span c
 	return FetchRange(ctx, store, obj, worm.Range{Off: span.Off, Len: span.Len}, func(data []byte) bool { return commit.Hash(data) == span.SHA256 })
 }
 
-// FetchRange reads a range of an object, of the first version in which the range fits.
+// FetchRange reads a range of an object, of the first version in which the range fits. obj is nil where a commit names none.
 func FetchRange(ctx context.Context, store worm.Store, obj *commit.Object, r worm.Range, fits func([]byte) bool) (data []byte, relocated bool, err error) {
+	if obj == nil {
+		return nil, false, fmt.Errorf("%w: the commit names none", ErrNoObject)
+	}
 	if r.Off < 0 || r.Len <= 0 || r.Len > obj.Size || r.Off > obj.Size-r.Len {
 		return nil, false, fmt.Errorf("%s: %w: a range of %d bytes at %d lies outside it", obj.Key, ErrAltered, r.Len, r.Off)
 	}
@@ -85,13 +88,22 @@ func TryVersions(ctx context.Context, store worm.Store, obj *commit.Object, try 
 	return false, fmt.Errorf("%s: %w", obj.Key, ErrNoObject)
 }
 
+// FetchSection reads a section of the proof object of a commit, whose author may have named less than there should be.
+func FetchSection(ctx context.Context, store worm.Store, c *commit.Commit, number int) ([]byte, error) {
+	obj := c.Object(commit.KindProof, "")
+	if obj == nil || len(c.Proof) != segment.Sections {
+		return nil, fmt.Errorf("commit %d of %s names no proof with its %d sections: %w", c.N, c.Log, segment.Sections, ErrNoObject)
+	}
+	data, _, err := FetchSpan(ctx, store, obj, c.Proof[number])
+	return data, err
+}
+
 // Frames reads the headers and signatures of the frames of a commit.
 func Frames(ctx context.Context, store worm.Store, c *commit.Commit) ([][]byte, error) {
-	obj := c.Object(commit.KindProof, "")
-	if obj == nil {
+	if c.Object(commit.KindProof, "") == nil {
 		return nil, nil
 	}
-	data, _, err := FetchSpan(ctx, store, obj, c.Proof[segment.SectionFrames])
+	data, err := FetchSection(ctx, store, c, segment.SectionFrames)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +120,7 @@ func Frames(ctx context.Context, store worm.Store, c *commit.Commit) ([][]byte, 
 
 // Encaps reads the encapsulations that a commit repeats.
 func Encaps(ctx context.Context, store worm.Store, c *commit.Commit) ([]segment.Encap, error) {
-	obj := c.Object(commit.KindProof, "")
-	if obj == nil || len(c.Proof) < segment.Sections {
-		return nil, fmt.Errorf("commit %d of %s repeats no encapsulations", c.N, c.Log)
-	}
-	data, _, err := FetchSpan(ctx, store, obj, c.Proof[segment.SectionEncaps])
+	data, err := FetchSection(ctx, store, c, segment.SectionEncaps)
 	if err != nil {
 		return nil, err
 	}
