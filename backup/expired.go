@@ -41,8 +41,11 @@ func (e *expiries) take(s *control.State) {
 	}
 }
 
-// expired reports whether the control log says that an object of a commit is gone because its time was over.
+// expired reports whether the control log says that an object of a commit is gone because its time was over. o is nil where the commit names none.
 func (a *Archive) expired(c *commit.Commit, o *commit.Object) bool {
+	if o == nil {
+		return false
+	}
 	a.expiries.mu.Lock()
 	defer a.expiries.mu.Unlock()
 	g, ok := a.expiries.gone[o.SHA256]

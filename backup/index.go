@@ -46,6 +46,9 @@ func (a *Archive) batches(ctx context.Context, c *logCommit) iter.Seq2[indexBatc
 
 // indexHead reads what the index of a commit says of itself.
 func (a *Archive) indexHead(ctx context.Context, c *logCommit) (*segment.Head, error) {
+	if c.Index == nil {
+		return nil, fmt.Errorf("%s names no ranges of its index: %w", c.key, datalog.ErrNoObject)
+	}
 	head, _, err := datalog.FetchSpan(ctx, a.store, c.Object(commit.KindIndex, ""), c.Index.Head)
 	if err != nil {
 		return nil, err

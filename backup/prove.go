@@ -10,7 +10,6 @@ import (
 	"sort"
 
 	"github.com/stelelog/stele/backup/evidence"
-	"github.com/stelelog/stele/internal/commit"
 	"github.com/stelelog/stele/internal/datalog"
 	"github.com/stelelog/stele/internal/record"
 	"github.com/stelelog/stele/internal/seal"
@@ -261,7 +260,7 @@ func (p *prover) readFrames(ctx context.Context, c *logCommit) error {
 	if err != nil {
 		return err
 	}
-	raw, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionLeaves])
+	raw, err := datalog.FetchSection(ctx, p.a.store, c.Commit, segment.SectionLeaves)
 	if err != nil {
 		return err
 	}
@@ -273,7 +272,7 @@ func (p *prover) readFrames(ctx context.Context, c *logCommit) error {
 }
 
 func (p *prover) frames(ctx context.Context, c *logCommit) ([]segment.FrameAt, error) {
-	data, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionFrames])
+	data, err := datalog.FetchSection(ctx, p.a.store, c.Commit, segment.SectionFrames)
 	if err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func (p *prover) scopeIn(ctx context.Context, c *logCommit, f *provable, names [
 	if err != nil {
 		return part, nil, err
 	}
-	section, _, err := datalog.FetchSpan(ctx, p.a.store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionEntries])
+	section, err := datalog.FetchSection(ctx, p.a.store, c.Commit, segment.SectionEntries)
 	if err != nil {
 		return part, nil, err
 	}

@@ -141,12 +141,13 @@ func (p *answering) reach(r *leafRun) bool {
 	streams := map[commit.Hex16]bool{}
 	for i := range segments {
 		c := segments[i].Commit
-		if c.Index == nil || len(c.Proof) < segment.Sections {
+		index := c.Object(commit.KindIndex, "")
+		if index == nil || len(c.Proof) < segment.Sections {
 			continue
 		}
 		frames := c.Proof[segment.SectionFrames].Len
 		p.cost.Segments++
-		p.cost.Read += c.Object(commit.KindIndex, "").Size + frames
+		p.cost.Read += index.Size + frames
 		p.cost.File += frames
 		for _, tip := range c.Streams {
 			streams[tip.ID] = true

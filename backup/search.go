@@ -131,7 +131,7 @@ func (s *search) closed() bool {
 
 // commit yields what one commit holds.
 func (s *search) commit(ctx context.Context, l *openLog, c *logCommit) error {
-	if c.Index == nil || c.From == nil || c.Tree.Size <= s.q.From[l.chain.Origin] ||
+	if c.Index == nil || c.From == nil || c.Until == nil || c.Tree.Size <= s.q.From[l.chain.Origin] ||
 		!s.q.Since.IsZero() && c.Until.Before(s.q.Since) || !s.q.Until.IsZero() && !c.From.Before(s.q.Until) {
 		return nil
 	}

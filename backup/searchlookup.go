@@ -77,7 +77,7 @@ type run struct {
 }
 
 func openLookup(ctx context.Context, store worm.Store, c *logCommit) (*lookup, error) {
-	data, _, err := datalog.FetchSpan(ctx, store, c.Object(commit.KindProof, ""), c.Proof[segment.SectionScopes])
+	data, err := datalog.FetchSection(ctx, store, c.Commit, segment.SectionScopes)
 	if err != nil {
 		return nil, err
 	}
