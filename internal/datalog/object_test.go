@@ -47,6 +47,7 @@ func TestFetch(t *testing.T) {
 		{"gone while it was read", "a", []version{{id: "a", data: []byte("good"), err: gone}}, false, ErrAltered, "a a"},
 		{"not to be read", "a", []version{{id: "a", data: []byte("good"), err: errDown}}, false, errDown, "a a"},
 		{"another not to be read", "a", []version{{id: "a", data: []byte("evil")}, {id: "b", data: []byte("good"), err: errDown}}, false, errDown, "a b"},
+		{"one not to be read, another altered", "z", []version{{id: "a", data: []byte("good"), err: errDown}, {id: "b", data: []byte("evil")}}, false, errDown, "z a b"},
 		{"one not to be read, another right", "a", []version{{id: "a", data: []byte("good"), err: errDown}, {id: "b", data: []byte("good")}}, true, nil, "a a b"},
 	} {
 		s := newStore()
@@ -113,6 +114,11 @@ func TestFetchSpan(t *testing.T) {
 			}
 		}
 	}
+	absurd := named("a", data)
+	absurd.Size = -1 << 63
+	if _, _, err := FetchSpan(t.Context(), s, absurd, commit.Span{Len: 1, SHA256: commit.Hash([]byte("0"))}); err == nil || !strings.Contains(err.Error(), outside) {
+		t.Errorf("of an object of no size: %v", err)
+	}
 	// A range is that of an object of the size that the commit names, and the whole is never less.
 	s.add("k", version{id: "b", data: []byte(data[:9])})
 	if _, _, err := FetchRange(t.Context(), s, named("b", data), worm.Range{Len: 10}, func(b []byte) bool { return len(b) == 9 }); !errors.Is(err, ErrAltered) {
@@ -130,6 +136,21 @@ func proved(s *store, frames, encaps []byte) *commit.Commit {
 	c.Proof[segment.SectionFrames] = commit.Span{Len: int64(len(frames)), SHA256: commit.Hash(frames)}
 	c.Proof[segment.SectionEncaps] = commit.Span{Off: int64(len(frames)), Len: int64(len(encaps)), SHA256: commit.Hash(encaps)}
 	return c
+}
+
+// TestFrames: what frames have signed is read, without what the section says beside it.
+func TestFrames(t *testing.T) {
+	signed := make([]byte, frame.SignedLen)
+	copy(signed, "STLF\x01")
+	signed[28] = 1 // leaf
+	second := slices.Clone(signed)
+	second[48] = 1
+	s := newStore()
+	at := make([]byte, 16)
+	frames, err := Frames(t.Context(), s, proved(s, slices.Concat(signed, at, second, at), nil))
+	if err != nil || len(frames) != 2 || string(frames[0]) != string(signed) || string(frames[1]) != string(second) {
+		t.Errorf("%x, %v", frames, err)
+	}
 }
 
 func TestSections(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/stelelog/stele/internal/chain"
@@ -118,6 +119,35 @@ func TestVouchedFor(t *testing.T) {
 	w.revoke("one")
 	w.reads(w.chain(q3), 0, key(q3, 0)+wasRevoked, "")
 
+	for name, lie := range map[string]func(w *world, second *link) (file []byte, at uint64){ // a child of the second that is not where, or what, its head says
+		"of another number": func(w *world, second *link) ([]byte, uint64) {
+			c := w.child(q3, second)
+			c.N = 7
+			return w.sign(c, one).file, 2
+		},
+		"elsewhere": func(w *world, second *link) ([]byte, uint64) {
+			return w.sign(w.child(q3, second), one).file, 3
+		},
+		"of another form": func(w *world, second *link) ([]byte, uint64) {
+			c := w.child(q3, second)
+			c.Stele = "commit/v1"
+			line, err := commit.MarshalLine(&c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.noted(strings.TrimSuffix(string(line), "}\n")+`,"more":1}`+"\n", one), 2
+		},
+	} {
+		w := newWorld(t)
+		first := w.extend(q3, nil, one, 1)
+		second := w.extend(q3, first, one, 1)
+		file, at := lie(w, second)
+		l := w.putAt(q3, at, &link{file: file})
+		w.heads(two, control.Head{Log: first.c.Log, Commit: 2, Hash: l.hash()})
+		w.revoke("one")
+		t.Run(name, func(t *testing.T) { w.T = t; w.reads(w.chain(q3), 0, key(q3, 0)+wasRevoked, "") })
+	}
+
 	w = newWorld(t)
 	second := w.extend(q3, nil, one, 2)
 	w.heads(two, second.head())
@@ -131,6 +161,23 @@ func TestVouchedFor(t *testing.T) {
 	w.reads(w.chain(q3), 2, "", "")
 }
 
+// TestVouchesWithoutReading: what cannot be read matters where a head names it, and where its author was revoked.
+func TestVouchesWithoutReading(t *testing.T) {
+	w := newWorld(t)
+	last := w.extend(q3, nil, one, 3)
+	w.heads(two, last.head())
+	w.store.objects[key(q3, 2)][0].err = errDown
+	w.reads(w.chain(q3), 2, "", "chain: reading "+key(q3, 2)+": "+errDown.Error())
+
+	w = newWorld(t)
+	first := w.extend(q3, nil, one, 1)
+	second := w.sign(w.child(q3, first), one)
+	w.heads(two, second.head())
+	w.store.add(key(q3, 2), version{data: second.file, err: errDown})
+	w.revoke("one")
+	w.reads(w.chain(q3), 0, key(q3, 0)+wasRevoked, "chain: reading "+key(q3, 2))
+}
+
 // TestBound: what a revocation says of a key is the highest commit of each log of which a head by it is so.
 func TestBound(t *testing.T) {
 	w := newWorld(t)
@@ -141,6 +188,7 @@ func TestBound(t *testing.T) {
 	lie := c.head()
 	lie.Hash[0]++
 	at := func(log string) control.Head { h := c.head(); h.Log = log; return h }
+	w.putAt("none", 2, c)
 	w.heads(one, b.head(), a.head(), lie)
 	w.heads(two, c.head(), other.head())
 	w.heads(one, at("acme/0/none"), at("acme/00/2026Q3"), at("acme/x/2026Q3"), at("other/0/2026Q3"), at("acme/4294967296/2026Q3"), at("acme/1/2026Q3"), at("2026Q3"))
