@@ -216,6 +216,9 @@ func TestAgrees(t *testing.T) {
 			t.Errorf("%s: %s", x.name, says)
 		}
 	}
+	if err := w.chain(q4).Agrees(); err != nil {
+		t.Errorf("an empty log without a head: %v", err)
+	}
 	empty := w.chain(q4)
 	empty.Head = control.Head{Log: empty.Origin}
 	if err := empty.Agrees(); err == nil {
@@ -254,6 +257,12 @@ func TestContinues(t *testing.T) {
 			s.objects[key(q3, 2)] = s.objects[key(q3, 1)]
 			delete(s.objects, key(q3, 1))
 		}), noFinal, ""},
+		{"the final one is another, behind it", func(w *world, c *commit.Commit) {
+			delete(w.store.objects, key(q3, 1))
+			final := w.closing(q3, q4, nil)
+			final.N = 2
+			c.Prev = commit.Hash(w.put(q3, w.sign(final, one)).file)
+		}, noFinal, ""},
 		{"the final one was replaced", lies(func(s *store) { s.objects[key(q3, 1)][0].data = []byte("rubbish") }), noFinal, ""},
 		{"the final one is gone while it is read", lies(broken(fmt.Errorf("reading: %w", errGone))), noFinal, ""},
 		{"the final one is not to be read", lies(broken(errDown)), "", undecided + errDown.Error()},
