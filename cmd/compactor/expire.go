@@ -19,14 +19,25 @@ func (c *config) expire(ctx context.Context, store worm.Store, log *slog.Logger)
 	}
 	tick := time.NewTicker(c.ExpireEvery)
 	defer tick.Stop()
+	fails := "" // why the last round failed: it is said when it changes
 	for {
 		e, err := backup.Expire(ctx, backup.ExpireConfig{Store: store, Deleter: deleter, Trust: c.trust, Identity: c.identity})
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		why := ""
+		if err != nil {
+			why = err.Error()
+		}
+		switch {
+		case why == fails:
 		case err != nil:
-			log.Error("expiry", "err", err)
-		case len(e.Objects) > 0 || e.Kept > 0:
+			log.Error("nothing expires; it is tried again", "every", c.ExpireEvery, "err", err)
+		default:
+			log.Info("expiry works again")
+		}
+		fails = why
+		if err == nil && (len(e.Objects) > 0 || e.Kept > 0) {
 			log.Info("expired", "objects", len(e.Objects), "bytes", e.Bytes, "kept", e.Kept, "time", e.Time)
 		}
 		select {

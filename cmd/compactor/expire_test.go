@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/stelelog/stele/backup/compact"
 	"github.com/stelelog/stele/backup/location"
 	"github.com/stelelog/stele/backup/worm"
+	"github.com/stelelog/stele/cmd/internal/settings"
 	"github.com/stelelog/stele/internal/testbed"
 	"github.com/stelelog/stele/logpipe"
 )
@@ -103,6 +105,45 @@ func TestExpiresWhileItRuns(t *testing.T) {
 	if r := report(); r.Expired != uint64(all) || r.ExitCode("integrity", "completeness") != 0 || !strings.Contains(r.Verdicts["integrity"].Detail, "expired by policy") {
 		t.Errorf("%d of %d objects have expired: %+v", r.Expired, all, r.Verdicts)
 	}
+}
+
+// TestExpiryThatFailsIsSaidOnce: why nothing expires is said when it begins and when the reason changes, not on each round.
+func TestExpiryThatFailsIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		url := "file://" + filepath.Join(dir, "archive")
+		if err := longAgo(t.Context(), dir, url); err != nil {
+			t.Fatal(err)
+		}
+		trust, err := os.ReadFile(filepath.Join(dir, "trust.stele"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := location.Open(t.Context(), url, location.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &config{Settings: &settings.Settings{Archive: url, ExpireEvery: time.Hour}, trust: trust}
+		ctx, stop := context.WithCancel(t.Context())
+		var said lockedBuffer
+		ended := make(chan error, 1)
+		go func() { ended <- c.expire(ctx, store, slog.New(slog.NewTextHandler(&said, nil))) }()
+		time.Sleep(5*time.Hour + time.Minute)
+		if n := strings.Count(said.String(), "level=ERROR"); n != 1 || !strings.Contains(said.String(), "the trust file wants no witness") {
+			t.Errorf("said %d times:\n%s", n, &said)
+		}
+		if err := os.Rename(filepath.Join(dir, "archive"), filepath.Join(dir, "away")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Hour)
+		if n := strings.Count(said.String(), "level=ERROR"); n != 2 {
+			t.Errorf("with another reason it is said %d times:\n%s", n, &said)
+		}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
 
 // longAgo makes an archive with a record in it and locks for a day.
