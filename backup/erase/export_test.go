@@ -9,6 +9,9 @@ import (
 	"github.com/stelelog/stele/internal/identity"
 )
 
+// Lasting is what keeps a proposal from stopping an archive for good.
+func Lasting(now, next *control.Policy) error { return lasting(now, next) }
+
 // Sequence takes the inbox into the log, as a compactor would.
 func (d *Desk) Sequence(ctx context.Context) error { return d.sequence(ctx) }
 

@@ -13,7 +13,7 @@ import (
 // lasting reports what in a proposed policy would stop the archive for good, though two approvers may write it: no entry could
 // come into the control log any more that takes it back, or records would wait where no compactor looks.
 func lasting(now, next *control.Policy) error {
-	if next.Partitions != now.Partitions {
+	if next.Partitions != now.Partitions && now.Partitions > 0 { // none can be mended: it is an earlier mistake
 		return fmt.Errorf("partitions: an archive has as many as it was made with, %d, because streams are bound to them; make another archive", now.Partitions)
 	}
 	if next.Period != now.Period && !slices.Contains(commit.Periods(), next.Period) {

@@ -101,6 +101,18 @@ func TestLastingIsApproved(t *testing.T) {
 	}
 }
 
+// TestPartitionsComeBack: a policy without partitions, which an older program let through, can be mended; others keep theirs.
+func TestPartitionsComeBack(t *testing.T) {
+	for _, c := range []struct {
+		now, next uint32
+		good      bool
+	}{{0, 3, true}, {0, 0, true}, {3, 3, true}, {3, 2, false}, {3, 0, false}} {
+		if err := Lasting(&control.Policy{Partitions: c.now}, &control.Policy{Partitions: c.next}); (err == nil) != c.good {
+			t.Errorf("%d to %d partitions: %v", c.now, c.next, err)
+		}
+	}
+}
+
 // TestBootstrap: the policy root alone, and it says so.
 func TestBootstrap(t *testing.T) {
 	p := newPlace(t)

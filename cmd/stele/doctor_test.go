@@ -50,3 +50,17 @@ func TestIntakeKeysRunOut(t *testing.T) {
 		want(stele("doctor"), "ok     intake keys: the archive has them for 26 weeks", "ok     writer: default has intake keys for 26 weeks")
 	})
 }
+
+// Doctor says that a policy has no partitions, and is silent of one that has.
+func TestPolicyWithoutPartitions(t *testing.T) {
+	for draft, want := range map[string]int{
+		`{"stele":"policy/v1","policy":{"partitions":0,"period":"quarter"}}`: 1,
+		`{"stele":"policy/v1","policy":{"partitions":3,"period":"quarter"}}`: 0,
+	} {
+		e := &exam{app: new(app), answer: new(doctorAnswer)}
+		e.partitions([]byte(draft))
+		if got := e.answer.Checks; len(got) != want || want > 0 && (got[0].OK || got[0].Warning || !strings.Contains(got[0].Hint, "policy propose")) {
+			t.Errorf("%s: %+v", draft, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -200,6 +201,16 @@ func (e *exam) overdue(ctx context.Context, desk *erase.Desk) {
 	e.ok("erasures", "no approved request waits for more than a day")
 }
 
+// partitions looks for a policy that lost the number of partitions, which older programs let through.
+func (e *exam) partitions(draft []byte) {
+	var t policyText
+	if json.Unmarshal(draft, &t) != nil || t.Policy.Partitions > 0 {
+		return
+	}
+	e.bad("partitions", "'stele policy show --draft >FILE', enter the number that the archive was made with, which stands in its credentials, and 'stele policy propose FILE'; then start the compactors again",
+		errors.New("the access policy has none, which compactors read as one: what writers send to others than partition 0 waits in the transport"))
+}
+
 // clock checks the second clock of erasures that nobody asked for.
 func (e *exam) clock(ctx context.Context) {
 	store, trust, err := e.site.open(ctx)
@@ -211,6 +222,9 @@ func (e *exam) clock(ctx context.Context) {
 		return
 	}
 	e.overdue(ctx, desk)
+	if policy, err := desk.Policy(ctx); err == nil {
+		e.partitions(policy.JSON)
+	}
 	c, err := desk.Clock(ctx)
 	if err != nil {
 		e.bad("clock", "", err)
