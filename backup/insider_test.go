@@ -230,6 +230,7 @@ func TestInsiderLies(t *testing.T) {
 		{"invents a recovery", tip(func(t *commit.Tip) { t.Recovered = &commit.Recovered{Seq: t.Next - 1} }), "what it recovered"},
 		{"invents a predecessor", tip(func(t *commit.Tip) { t.Prev = &commit.Prev{} }), "its predecessor"},
 		{"lies about the key", tip(func(t *commit.Tip) { t.Key[0]++ }), "its key"},
+		{"cuts a key short", tip(func(t *commit.Tip) { t.Key = t.Key[:31] }), "its key"},
 		{"omits a stream", edit(func(in *insider, c *commit.Commit) { c.Streams = nil }), "does not name it"},
 		{"invents a stream", edit(func(in *insider, c *commit.Commit) {
 			c.Streams = append(c.Streams, commit.Tip{ID: commit.Hex16{1}, Next: 9})

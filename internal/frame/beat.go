@@ -62,7 +62,7 @@ func ParseBeat(raw []byte) (b Beat, err error) {
 
 // VerifyBeat reports whether raw is signed by the stream key.
 func VerifyBeat(raw []byte, key ed25519.PublicKey) bool {
-	if len(raw) != BeatLen {
+	if len(raw) != BeatLen || len(key) != ed25519.PublicKeySize {
 		return false
 	}
 	msg := append([]byte(beatContext), raw[:beatLen]...)

@@ -106,7 +106,7 @@ func Head(raw []byte) merkle.Hash { return sha256.Sum256(raw[:headerLen]) }
 
 // Verify reports whether raw, at least SignedLen bytes of a frame, is signed by the stream key.
 func Verify(raw []byte, key ed25519.PublicKey) bool {
-	if len(raw) < SignedLen {
+	if len(raw) < SignedLen || len(key) != ed25519.PublicKeySize {
 		return false
 	}
 	msg := append(make([]byte, 0, len(context)+headerLen), context...)
