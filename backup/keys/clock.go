@@ -41,10 +41,15 @@ func (s *Service) clock(ctx context.Context) (time.Time, error) {
 		}
 		s.clocks.heard = own
 	}
-	if s.clocks.others.Before(own) {
-		return s.clocks.others, nil
+	return s.lastHeard(), nil
+}
+
+// lastHeard is how late it is by both clocks, as others were heard last. Requires mu.
+func (s *Service) lastHeard() time.Time {
+	if own := s.now(); !s.clocks.others.Before(own) {
+		return own
 	}
-	return own, nil
+	return s.clocks.others
 }
 
 // beat makes an entry of the control log where none has come for long: whoever sequences it, and witnesses, say with it how

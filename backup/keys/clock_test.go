@@ -281,6 +281,29 @@ func (s *unread) Read(ctx context.Context, key, version string, r worm.Range) ([
 	return s.Memory.Read(ctx, key, version, r)
 }
 
+// An answer is not kept waiting by what witnesses have said: that is looked up where it is folded.
+func TestAnswerAsksNoWitness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		key, vkey := witnessKey()
+		cfg, store := w.config(), &unread{Memory: w.store}
+		cfg.Trust, cfg.Store = fmt.Appendf(cfg.Trust, "witness W %s\nquorum W\n", vkey), store
+		w.cosign(key, vkey)
+		s := w.open(cfg)
+		defer s.Close()
+		g := w.granter()
+		all := g.grant(2, "ada")
+		w.must(s.Fold(t.Context()))
+		before := store.reads.Load()
+		time.Sleep(3 * time.Hour)
+		all = append(all, g.grant(2, "ada")...)
+		w.all(s, "live", all)
+		if n := store.reads.Load() - before; n > 0 || before == 0 {
+			t.Errorf("cosigned heads were read %d times to fold, and %d times to answer", before, n)
+		}
+	})
+}
+
 // A clock that was ten years ahead for one fold, or stays so, keeps nobody from having intake keys of the weeks that come.
 func TestIntakeAfterAClockAhead(t *testing.T) {
 	for name, now := range map[string]func() time.Time{"once": time.Now, "for good": ahead(tenYears)} {

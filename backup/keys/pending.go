@@ -93,10 +93,7 @@ func (s *Service) readTail(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnread, err)
 	}
-	now, err := s.clock(ctx)
-	if err != nil {
-		return err
-	}
+	now := s.lastHeard() // an answer waits for nobody's clock
 	p.judge.Retained = func(x *keyring.Scope) bool {
 		return !p.policy.Erasable(x.Class, time.Unix(0, x.Start), now, false, control.CauseRequest).Erase
 	}
