@@ -15,7 +15,7 @@ import (
 func (a *app) auditAckCommand() *cobra.Command {
 	var f ackFlags
 	cmd := &cobra.Command{
-		Use:   "ack STREAM",
+		Use:   "ack [STREAM]",
 		Short: "Take note of what a stream lost, or an hour lacks",
 		Long: `Take note of what a stream lost, with a reason. The loss stays visible for ever and stops failing. It is
 signed with the reader identity and logged; new loss of the same stream fails again. The entry is in

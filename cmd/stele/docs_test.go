@@ -67,6 +67,16 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 }
 
+// The page of help about settings has a line for each flag that all verbs take and that is a setting.
+func TestHelpOfSettings(t *testing.T) {
+	flags := new(app).root().PersistentFlags()
+	for _, f := range settings.Fields() {
+		if flags.Lookup(f.Name) != nil && !strings.Contains(helpSettings, "\n  --"+f.Name+" ") {
+			t.Errorf("'stele help settings' lacks --%s", f.Name)
+		}
+	}
+}
+
 // verbs calls see for every command that does something.
 func verbs(cmd *cobra.Command, see func(*cobra.Command)) {
 	if cmd.Runnable() && cmd.Annotations[isGroup] == "" {

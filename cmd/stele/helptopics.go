@@ -12,6 +12,7 @@ const helpSettings = `A setting comes from, in this order: its flag, its environ
   --trust     STELE_TRUST     trust        the trust file: public keys, all that an auditor needs
   --writer    STELE_WRITER    writer       a writer credential: its path, or the file itself in base64
   --as        STELE_AS        as           the role directory, or its file, to act as
+  --keys                      keys         unix socket of the key service
 
 With STELE_CONFIG set nothing else is needed on one machine. 'stele env' shows each setting and
 where it came from.
@@ -31,7 +32,8 @@ const helpExitCodes = `Each verdict on an archive has an exit code of its own. T
   12  anchoring is false
   13  WORM is false: the store does not hold what it should
   14  erasure is false
-  15  unreadable: a record does not open, or is not what was captured; 'stele recover status': a root record is lost
+  15  unreadable: a record does not open, or is not what was captured; 'stele recover status': a
+      root record is lost, or no custodian opens the key store
 
 The lowest of 10 and up wins. With --json, "exits" lists all.
 

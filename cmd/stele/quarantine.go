@@ -26,7 +26,7 @@ they came from, when, and why. They are sealed to the readers of the archive, so
 identity (--as), but no key service. Of a segment with more than 1 MiB of them only this list is kept,
 and after 30 days they may expire.
 
---out DIR writes those that were kept to DIR/SHA256, which must not exist. Anybody who reaches the
+--out DIR writes those that were kept to DIR/SHA256, and overwrites nothing. Anybody who reaches the
 transport can send anything: look at these files as at mail from a stranger.`,
 		Example: `  stele quarantine
   stele quarantine --out found --as /etc/stele/reader

@@ -30,9 +30,10 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use:   "restore --out DIR|-",
 		Short: "Get the records back as they were captured, with a reader identity",
 		Long: `Restore records as JSON lines, in the schema of 'stele capture': what went in comes out equal. Needs a
-reader identity (--as) and the key service. Every record is checked against the archive and the
-writer's commitment before it is written; one that does not hold is named on standard error and left
-out, and the exit code is 15. Records of one session come in the order of their capture.
+reader identity (--as) and the key service, or, where none runs, the keys folder or the setting
+custodians. Every record is checked against the archive and the writer's commitment before it is
+written; one that does not hold is named on standard error and left out, and the exit code is 15.
+Records of one session come in the order of their capture.
 
 --out DIR writes DIR/records.jsonl, which must not exist. --out - writes to standard output; the
 summary, with --json the object, then goes to standard error.

@@ -18,9 +18,9 @@ func (a *app) searchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "search",
 		Short: "Find records, with a reader identity",
-		Long: `Find records and open them. Needs a reader identity (--as) and the key service. Every record is checked
-against the archive and the writer's commitment before it is shown; one that does not hold is named on
-standard error, and the exit code is 15.
+		Long: `Find records and open them. Needs a reader identity (--as) and the key service, or, where none runs, the
+keys folder or the setting custodians. Every record is checked against the archive and the writer's
+commitment before it is shown; one that does not hold is named on standard error, and the exit code is 15.
 
 ` + filterHelp + `
 

@@ -37,7 +37,7 @@ func fields() []Field {
 	from.example = "kafka://host:9092/topic"
 	replica := address("replica", "STELE_REPLICA", "second store that gets the key store, elsewhere: file:///path or s3://bucket/prefix?endpoint=…; nothing is erased before it is there", func(s *Settings) *string { return &s.Replica })
 	replica.example = "s3://other-bucket/prefix"
-	as := file("as", "STELE_AS", "directory of the role to act as; left out, each verb takes its own", func(s *Settings) *string { return &s.As })
+	as := file("as", "STELE_AS", "directory of the role to act as, or its file; left out, each verb takes its own", func(s *Settings) *string { return &s.As })
 	as.example = "reader"
 	return []Field{
 		address("archive", "STELE_ARCHIVE", "store of the archive: file:///path or s3://bucket/prefix?endpoint=…&region=…", func(s *Settings) *string { return &s.Archive }),
