@@ -89,6 +89,9 @@ func (s *Service) foldAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if _, err := s.clock(ctx); err != nil { // by which grants are kept
+			return err
+		}
 		unread := s.readTail(ctx)
 		if unread != nil && !(errors.Is(unread, errOther) && s.pending.moved) { // of a topic that was made anew, what was read is in memory only
 			return unread

@@ -3,6 +3,7 @@ package keys_test
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,40 @@ func TestLateUnderMinimumRetention(t *testing.T) {
 		w.all(s, "erased", scopes)
 		if n := w.live(s); n != 3 {
 			t.Errorf("%d keys, and 3 must be kept; the request is %+v", n, w.standing(id).Outcomes)
+		}
+		w.must(s.Close())
+	})
+}
+
+// TestLateAfterMinimumRetention: once it is over what comes late is destroyed, also by a service that has just begun.
+func TestLateAfterMinimumRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var root identity.Root
+		w.must(identity.Parse(w.file("admin/root.stele"), identity.RootFormat, &root))
+		signer, err := identity.Signer(identity.RootName("acme"), root.Key)
+		w.must(err)
+		log := w.log()
+		policy := *log.Policy()
+		policy.Version++
+		policy.Classes = slices.Clone(policy.Classes)
+		policy.Classes[slices.IndexFunc(policy.Classes, func(c control.Class) bool { return c.Name == "default" })].Min = 1
+		entry, err := control.Sign(w.trust.Archive, control.TypePolicy, time.Now(), policy, signer)
+		w.must(err)
+		w.must(log.Drop(t.Context(), entry))
+		w.sequence()
+		s := w.open(w.config())
+		g := w.granter()
+		late, _ := g.message(3, "bob", "", "default", 0)
+		time.Sleep(time.Hour)
+		w.eraseNow(s, "bob")
+		w.pass(s, 3)
+		w.must(s.Close())
+		g.send(late)
+		s = w.open(w.config())
+		w.must(s.Fold(t.Context()))
+		if n := w.live(s); n != 0 {
+			t.Errorf("%d keys are kept", n)
 		}
 		w.must(s.Close())
 	})
