@@ -139,6 +139,29 @@ func TestRecoveryCounts(t *testing.T) {
 	}
 }
 
+// TestLossBesideARecovery: what two approvers have given up is given up, and nothing that is lost after it.
+func TestLossBesideARecovery(t *testing.T) {
+	w, _, _, _ := recoverable(t)
+	w.gone(w.newest(keydepot.Roots))
+	d, err := keys.Inspect(t.Context(), w.config())
+	w.must(err)
+	w.recover(d)
+	w.granter().grant(2, "dora")
+	w.told()
+	if d, err := keys.Inspect(t.Context(), w.config()); err != nil || !d.Whole() {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	last, hash := w.depot().State().Last()
+	w.gone(w.newest(keydepot.Roots))
+	d, err = keys.Inspect(t.Context(), w.config())
+	if err != nil || len(d.Lost) != 1 || d.Lost[0].N != last.N || d.Lost[0].Hash != hash {
+		t.Errorf("record %d is lost: %+v, %v", last.N, d, err)
+	}
+	if _, err := keys.Open(t.Context(), w.config()); err == nil || !strings.Contains(err.Error(), "that is gone") {
+		t.Errorf("a key service goes on: %v", err)
+	}
+}
+
 // TestRecoverUnapproved: the newest record is lost, and whoever has the signing key of a key service lets an older one stand in
 // before two approvers have said so, or another one than they said.
 func TestRecoverUnapproved(t *testing.T) {
