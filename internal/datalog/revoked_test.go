@@ -94,11 +94,11 @@ func TestVouchedOverBurnt(t *testing.T) {
 	}
 	c := w.child(q3, first)
 	c.N, c.Burnt = 5, []uint64{2, 3, 4}
-	w.reads(w.chain(q3), 7, squat+"declares burnt numbers [7], found []", "")
+	last := w.extend(q3, w.put(q3, w.sign(c, one)), one, 1)
 	w.heads(two, last.head())
-	l := w.reads(w.chain(q3), 7, squat+"declares burnt numbers [7], found []", "")
+	w.reads(w.chain(q3), 7, squat+"declares burnt numbers [7], found []", "")
 	w.revoke("one")
-	l = w.reads(w.chain(q3), 7, key(q3, 2)+wasRevoked, "")
+	l := w.reads(w.chain(q3), 7, key(q3, 2)+wasRevoked, "")
 	if l.LastHash != last.hash() {
 		t.Errorf("%x", l.LastHash)
 	}
