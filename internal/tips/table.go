@@ -167,7 +167,7 @@ func (s *stream) place(h *frame.Header, head merkle.Hash) (Verdict, error) {
 	// The last one that starts before the end of h is the only one that can be the same frame.
 	if i := s.after(h.Next() - 1); i > 0 {
 		if r := s.recent[i-1]; h.First < r.next {
-			if r.first == h.First && r.next == h.Next() && r.head == head {
+			if r.head == head { // which is over first and count too
 				return Duplicate, nil
 			}
 			return Reject, fmt.Errorf("%w: at %d", ErrEquivocation, h.First)
