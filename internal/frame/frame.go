@@ -215,8 +215,9 @@ func (f *Frame) LeafHashes() ([]merkle.Hash, error) {
 		if err := l.Check(); err != nil {
 			return nil, bad(SignedLen, "row %d: %v", i, err)
 		}
+		f.batch.data = append(f.batch.data, leafPrefix)
 		start := len(f.batch.data)
-		f.batch.data = l.Append(append(f.batch.data, leafPrefix))
+		f.batch.data = l.Append(f.batch.data)
 		if n := f.batch.end() - start; n > record.MaxLeaf {
 			return nil, bad(SignedLen, "row %d: leaf of %d bytes", i, n)
 		}
