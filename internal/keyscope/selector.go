@@ -58,8 +58,11 @@ func OpenSelector(key hpke.PrivateKey, archive [16]byte, sealed []byte) ([]byte,
 		return nil, err
 	}
 	plain, err := aead.Open(nil, zeroNonce[:], sealed[len(head):], head)
-	if err != nil || len(plain) < 4 {
+	if err != nil {
 		return nil, fmt.Errorf("%w: sealed selection: %w", ErrUnwrap, err)
+	}
+	if len(plain) < 4 {
+		return nil, fmt.Errorf("%w: sealed selection without a length", ErrUnwrap)
 	}
 	n := binary.LittleEndian.Uint32(plain)
 	if uint64(n) > uint64(len(plain)-4) {
