@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -144,11 +145,19 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 			c.need(r.Index)
 		}
 	}
+	for i := range c.log.state.Supplements {
+		u := &c.log.state.Supplements[i]
+		if u.Request == nil || u.Undone || !about(*u.Request, asked) {
+			continue
+		}
+		if slices.ContainsFunc(e.Requests, func(o control.Outcome) bool { return o.Request == *u.Request }) {
+			c.need(u.Index)
+		}
+	}
 	for index := range c.log.kept {
 		l := &c.log.state.Listed[index]
 		var decision control.Decision
 		var later control.Destroyed
-		var late control.Supplement
 		switch {
 		case l.Type == control.TypeApprove && index < e.Index && l.Into(&decision) == nil:
 			for i := range e.Requests {
@@ -158,12 +167,6 @@ func (c *certifier) decided(e *control.LoggedErasure, parts []evidence.Part, by 
 			}
 		case l.Type == control.TypeDestroyed && l.Into(&later) == nil && later.Erased == e.Entry:
 			c.need(index)
-		case l.Type == control.TypeSupplement && l.Into(&late) == nil && late.Request != nil:
-			for i := range e.Requests {
-				if e.Requests[i].Request == *late.Request && about(*late.Request, asked) {
-					c.need(index)
-				}
-			}
 		}
 	}
 	return nil

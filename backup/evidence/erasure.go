@@ -261,8 +261,9 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 		c.missing(e.about, whatRequest, "that the access policy names "+r.entry.By)
 	} else {
 		c.holds(e.about, whatRequest, keyName(key), fmt.Sprintf("request %s, by %s, %s, entry %d: %s",
-			id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index, count(o.Erased, "scope")))
+			id, body.Select.Kind, stamp(r.entry.Time), r.proof.Index, went(o)))
 	}
+	c.stayed(e, o)
 	if r.erasure.line != nil {
 		s, err := control.ParseSelector(r.erasure.line, body.Select, c.trust.Archive)
 		if err != nil {
@@ -271,6 +272,36 @@ func (c *checker) request(e *erasure, r *entryGroup, o *control.Outcome) error {
 		c.holds(e.about, whatSelection, r.entry.By, strings.TrimSpace(fmt.Sprintf("%s %s", s.Kind, s.Value)))
 	}
 	return c.approvals(e, r, id, body.Until)
+}
+
+// went says how many scopes went for a request, and how many that it selects did not.
+func went(o *control.Outcome) string {
+	text := count(o.Erased, "scope")
+	for _, part := range []struct {
+		n    uint64
+		what string
+	}{{o.Whole, "whole"}, {o.Held, "held"}, {o.Retained, "retained"}, {o.Left, "left"}} {
+		if part.n > 0 {
+			text += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+		if part.what == "retained" && part.n > 0 && o.Until != nil {
+			text += " until " + stamp(*o.Until)
+		}
+	}
+	return text
+}
+
+// stayed notes what the last erasure of the file for a request did not take. Where only some paths are shown, whatOthers does.
+func (c *checker) stayed(e *erasure, o *control.Outcome) {
+	if c.about.last[o.Request] != e.entryGroup || len(e.erasure.removed) > 0 {
+		return
+	}
+	if o.Left > 0 {
+		c.missing(e.about, whatErased, fmt.Sprintf("what was left of request %s: %s to go in the erasures that follow", o.Request, count(o.Left, "scope")))
+	}
+	if n := o.Held + o.Retained; n > 0 {
+		c.missing(e.about, whatOpen, fmt.Sprintf("%s of request %s that a hold or minimum retention kept", count(n, "scope"), o.Request))
+	}
 }
 
 // approvals counts persons: each name, and each key under whatever name, once.

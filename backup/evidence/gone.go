@@ -17,6 +17,7 @@ type aboutErasures struct {
 	approvals   map[commit.Hex32][]*entryGroup
 	supplements map[commit.Hex32][]supplement
 	destroyed   map[commit.Hex32][]destruction
+	last        map[commit.Hex32]*entryGroup // the last erasure for a request
 }
 
 type supplement struct {
@@ -31,7 +32,7 @@ type destruction struct {
 
 // gatherErasures sorts the entries that are in the control log.
 func (c *checker) gatherErasures() error {
-	c.about = aboutErasures{map[commit.Hex32]*entryGroup{}, map[commit.Hex32][]*entryGroup{}, map[commit.Hex32][]supplement{}, map[commit.Hex32][]destruction{}}
+	c.about = aboutErasures{map[commit.Hex32]*entryGroup{}, map[commit.Hex32][]*entryGroup{}, map[commit.Hex32][]supplement{}, map[commit.Hex32][]destruction{}, map[commit.Hex32]*entryGroup{}}
 	for _, g := range c.entries {
 		if g.proof == nil {
 			continue
@@ -45,6 +46,14 @@ func (c *checker) gatherErasures() error {
 
 func (a *aboutErasures) add(g *entryGroup) error {
 	switch g.entry.Type {
+	case control.TypeErased:
+		var e control.Erased
+		if err := g.entry.Into(&e); err != nil {
+			return err
+		}
+		for _, o := range e.Requests {
+			a.last[o.Request] = g
+		}
 	case control.TypeRequest:
 		a.requests[commit.Hash([]byte(g.file))] = g
 	case control.TypeApprove:
@@ -141,8 +150,14 @@ func (c *checker) forgotten(about string, s *frame.ScopeEntry) {
 	c.holds(about, whatForgotten, first.by, "its key went with "+first.about)
 }
 
-// late says what came after the erasure, and was destroyed on arrival.
+// late says what came after the erasure, and was destroyed on arrival. A record counts once for a request: a second entry about it has
+// no effect in the log.
 func (c *checker) late(e *erasure) error {
+	type counted struct {
+		request commit.Hex32
+		root    control.RootRef
+	}
+	seen := map[counted]bool{}
 	for _, u := range c.about.lateFor(e.Requests) {
 		if u.used {
 			continue
@@ -151,6 +166,11 @@ func (c *checker) late(e *erasure) error {
 		if asked := c.about.requests[*u.Request]; u.Buried == 0 || u.Dead > 0 || len(u.Weeks) > 0 || asked != nil && u.proof.Index <= asked.proof.Index {
 			return &FailedError{u.number, false, fmt.Errorf("a supplement that counts nothing for request %s, or comes before it", u.Request)}
 		}
+		this := counted{*u.Request, u.Root}
+		if seen[this] {
+			return &FailedError{u.number, false, fmt.Errorf("root record %d is counted twice for request %s", u.Root.N, u.Request)}
+		}
+		seen[this] = true
 		key, err := c.signer(u.entryGroup, "keyservice")
 		if err != nil {
 			return &FailedError{u.number, false, err}

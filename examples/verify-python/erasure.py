@@ -302,7 +302,7 @@ class Erasure:
             if r:  # others of the same batch are others' business
                 there += 1
                 r.used = True
-                self.request(r, id, o["erased"])
+                self.request(r, id, o)
         if self.asked() and not there:
             self.miss("request")
         if self.b["cause"] != "request":
@@ -310,20 +310,30 @@ class Erasure:
         if self.b.get("single"):
             self.say("single-control", "decided by fewer than two persons with keys of their own")
 
-    def request(self, r, id, erased):
+    def request(self, r, id, o):
         select = body(r)["select"]
         need(r.body["what"] == "erase" and r.proof.index < self.e.proof.index, "a request that cannot have led to this")
         key = self.c.signer(r, "root", "approver", "holder", "reader")
         if key:
-            self.say("request", "request %s, by %s, %s, entry %d: %s" % (id, select["kind"], stamp(r.time), r.proof.index, counted(erased, "scope")), str(key))
+            self.say("request", "request %s, by %s, %s, entry %d: %s" % (id, select["kind"], stamp(r.time), r.proof.index, went(o)), str(key))
         else:
             self.miss("request")
+        self.stayed(id, o)
         if r.line is not None:
             need(sha(b"stele/selector/v1\0", r.line).hex() == select["salted"], "the selection is not the one that the request names")
             s = selector(r.line)
             need(s["archive"] == self.c.archive.hex() and s["kind"] == select["kind"], "a selection of another kind")
             self.say("selection", ("%s %s" % (s["kind"], s.get("value", ""))).strip(), r.by)
         self.approvals(r, id)
+
+    def stayed(self, id, o):
+        """What the last erasure of the file for a request did not take; where only some paths are shown, "others" says so."""
+        if self.c.about.last[id] is not self.e or self.e.removed:
+            return
+        if o.get("left"):
+            self.miss("erased")
+        if o.get("held") or o.get("retained"):
+            self.miss("open")
 
     def approvals(self, r, id):
         persons, root, approvers = set(), False, 0
@@ -452,7 +462,7 @@ class Erasure:
         need(same and all((x and instant(x)) == (y and instant(y)) for x, y in times), "the statement is not what the entry says of it")
 
     def late(self):
-        about = self.c.about
+        about, seen = self.c.about, set()
         for g in sorted((g for id in self.asked() for g in about.supplement.get(id, [])), key=lambda g: g.proof.index):
             if g.used:
                 continue
@@ -460,6 +470,9 @@ class Erasure:
             asked = about.request.get(g.body["request"])
             need(g.body.get("buried") and not g.body.get("dead") and not g.body.get("weeks"), "a supplement that counts nothing")
             need(not asked or asked.proof.index < g.proof.index, "a supplement before its request")
+            this = g.body["request"], g.body["root"]["n"], g.body["root"]["hash"]
+            need(this not in seen, "a root record that is counted twice for a request")
+            seen.add(this)
             key = self.c.signer(g, "keyservice")
             if not key:
                 self.miss("late")
@@ -476,6 +489,17 @@ class Erasure:
         self.say("transport", "copies of the grants transport: " + stamp(b["transport"]))
         for _ in b.get("open") or []:
             self.miss("open")
+
+
+def went(o):
+    """How many scopes went for a request, and how many that it selects did not."""
+    text = counted(o["erased"], "scope")
+    for what in ("whole", "held", "retained", "left"):
+        if o.get(what):
+            text += ", %d %s" % (o[what], what)
+            if what == "retained" and o.get("until"):
+                text += " until " + stamp(o["until"])
+    return text
 
 
 def selector(line):
@@ -501,11 +525,13 @@ class About:
     """The entries of a file that are about requests and erasures, by the hash of those, in their order."""
 
     def __init__(self, entries):
-        self.request, self.approve, self.supplement, self.destroyed = {}, {}, {}, {}
+        self.request, self.approve, self.supplement, self.destroyed, self.last = {}, {}, {}, {}, {}
         for g in entries:
             if not g.proof:
                 continue
-            if g.type == "request":
+            if g.type == "erased":
+                self.last.update((o["request"], g) for o in body(g).get("requests") or [])
+            elif g.type == "request":
                 self.request[sha(g.data).hex()] = g
             elif g.type == "approve":
                 self.approve.setdefault(body(g)["request"], []).append(g)
