@@ -77,7 +77,9 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 	}
 	e.now = e.clock.Time
 	out := &Expiry{Time: e.now, Clock: e.clock.Source}
+	placed := 0 // holds, those that were released too
 	a.control.View(func(s *control.State) {
+		placed = len(s.Holds)
 		for _, h := range s.Holds {
 			if h.StandsAt(s.Size()) {
 				out.Holds++
@@ -101,6 +103,9 @@ func Expire(ctx context.Context, cfg ExpireConfig) (*Expiry, error) {
 		return out, nil
 	}
 	if err := e.announce(ctx, out.Objects); err != nil {
+		return nil, err
+	}
+	if err := e.stillFree(ctx, placed); err != nil {
 		return nil, err
 	}
 	for _, o := range out.Objects {
@@ -239,6 +244,19 @@ func (e *expirer) announce(ctx context.Context, objects []ExpiredObject) error {
 		}
 	}
 	return nil
+}
+
+// stillFree is an error if a hold was placed since what goes was chosen: it may come before that in the control log.
+func (e *expirer) stillFree(ctx context.Context, placed int) (err error) {
+	if err := e.a.control.Refresh(ctx); err != nil {
+		return err
+	}
+	e.a.control.View(func(s *control.State) {
+		if len(s.Holds) > placed {
+			err = errors.New("a hold was placed meanwhile, so nothing was removed: run it again, and what may be held stays")
+		}
+	})
+	return err
 }
 
 // entries say what goes, log by log.

@@ -288,15 +288,35 @@ func TestHoldStopsExpiry(t *testing.T) {
 	if err := identity.Parse(a.file("admin", "root.stele"), identity.RootFormat, &root); err != nil {
 		t.Fatal(err)
 	}
-	hold := control.HoldBody{Selection: control.Selection{Kind: control.KindSubject, Salted: commit.Hex32{1}, Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}
-	held := func(a *timed) *Expiry {
-		a.drop(control.TypeHold, hold, signer(t, identity.RootName("test"), root.Key))
+	body := control.HoldBody{Selection: control.Selection{Kind: control.KindSubject, Salted: commit.Hex32{1}, Week: keyscope.Week(time.Now()), Sealed: commit.Hex32{2}}}
+	hold := func(a *timed) {
+		a.drop(control.TypeHold, body, signer(t, identity.RootName("test"), root.Key))
 		a.once()
+	}
+	held := func(a *timed) *Expiry {
+		hold(a)
 		return a.mustExpire()
 	}
 	tags := [][16]byte{}
 	for _, r := range records[:3] {
 		tags = append(tags, keyscope.MakeTags((*[32]byte)(cred.Pepper), nil, []byte(r.subject), nil).Subject)
+	}
+	// One that is placed while it looks comes before what it says in the control log, and holds.
+	meanwhile, placed := a.clone(t), false
+	e, err := meanwhile.expire(func(c *ExpireConfig) {
+		c.Store = &storetest.Faulty{Store: meanwhile.store, Before: func(call storetest.Call) {
+			if !placed && call.Op == "Create" && strings.HasPrefix(call.Key, "control/") {
+				placed = true
+				hold(meanwhile)
+			}
+		}}
+	})
+	if !placed || err == nil {
+		t.Errorf("a hold was placed, and %+v went", e)
+	}
+	meanwhile.expiredReport(0, 15)
+	if e := meanwhile.mustExpire(); e.Holds != 1 || e.Kept != 1 || len(e.Objects) > 0 {
+		t.Errorf("after a hold: %+v", e)
 	}
 	some := a.clone(t)
 	if _, err := some.keys.Erase(t.Context(), keys.Erasure{Tags: tags[:2]}); err != nil {
