@@ -92,6 +92,13 @@ func (a *aged) keys() *keys.Service {
 // capture captures a record and commits it.
 func (a *aged) capture(body string) {
 	a.t.Helper()
+	a.record(body)
+	a.compact()
+}
+
+// record captures a record.
+func (a *aged) record(body string) {
+	a.t.Helper()
 	ctx := a.t.Context()
 	pipe, err := logpipe.Open(ctx, logpipe.Config{Credential: filepath.Join(a.dir, "writer", "default.stele")})
 	if err != nil {
@@ -101,7 +108,6 @@ func (a *aged) capture(body string) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.compact()
 }
 
 // compact commits what is there, and takes in what waits in the inbox.

@@ -38,7 +38,7 @@ type lostKeys struct {
 	erased  marks             // by approved requests
 	policy  map[string]*marks // of what went without one, by the class that it must have
 	buried  marks
-	weeks   map[uint16]bool // whose intake keys were erased
+	weeks   map[uint16]time.Time // whose intake keys were erased, and when
 }
 
 // listed is an erasure that somebody approved, or the policy makes.
@@ -65,6 +65,13 @@ func (l *listed) past(day uint16) bool { return !l.over.IsZero() && day < keysco
 // outlived reports whether the intake key of a week was old enough to go.
 func (l *listed) outlived(week uint16) bool {
 	return l.over.After(keyscope.WeekStart(week + 1).Add(control.Horizon))
+}
+
+// dead reports whether the grant of a scope can have come after its intake key was erased: it was in the transport before the
+// commit, and who erases an intake key has folded what is there.
+func (l *lostKeys) dead(s *seenScope) bool {
+	erased, ok := l.weeks[keyscope.Week(time.Unix(0, s.start))]
+	return ok && s.c.Time.Add(pendingFor).After(erased)
 }
 
 // erasures checks that somebody approved each erasure.
@@ -149,7 +156,7 @@ func (l *lostKeys) read(ctx context.Context, k *keyCheck) error {
 	if l.done {
 		return nil
 	}
-	l.done, l.weeks, l.policy = true, map[uint16]bool{}, map[string]*marks{}
+	l.done, l.weeks, l.policy = true, map[uint16]time.Time{}, map[string]*marks{}
 	for i := range l.allowed {
 		e := &l.allowed[i]
 		list, err := k.depot.List(ctx, &e.Erased)
@@ -194,6 +201,8 @@ func (l *lostKeys) take(path []byte, e *listed) {
 	} else if id, check, ok := keyring.SpentScope(path); ok {
 		l.buried = append(l.buried, keyMark(id, check))
 	} else if week, ok := keyring.IntakeWeek(path); ok && e.outlived(week) { // before, it would bury what is still to come
-		l.weeks[week] = true
+		if at, known := l.weeks[week]; !known || e.over.Before(at) {
+			l.weeks[week] = e.over
+		}
 	}
 }

@@ -28,10 +28,10 @@ func TestIntakeWeekTooEarly(t *testing.T) {
 		end.Add(-control.Horizon):     false,
 		end.Add(-time.Second).Local(): false,
 	} {
-		l := lostKeys{weeks: map[uint16]bool{}}
+		l := lostKeys{weeks: map[uint16]time.Time{}}
 		l.take(path, &listed{over: over})
-		if l.weeks[week] != want {
-			t.Errorf("at %v: %t", over, l.weeks[week])
+		if _, got := l.weeks[week]; got != want {
+			t.Errorf("at %v: %t", over, got)
 		}
 	}
 }

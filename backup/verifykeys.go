@@ -16,7 +16,6 @@ import (
 	"github.com/stelelog/stele/internal/keydepot"
 	"github.com/stelelog/stele/internal/keyring"
 	"github.com/stelelog/stele/internal/keyroot"
-	"github.com/stelelog/stele/internal/keyscope"
 	"github.com/stelelog/stele/internal/keytrie"
 	"github.com/stelelog/stele/internal/segment"
 )
@@ -285,7 +284,7 @@ func (k *keyCheck) absent(ctx context.Context, s *seenScope) error {
 		k.counts.Pending++
 	case k.lost.buried.has(mark) && !time.Unix(0, s.start).After(k.asked) && k.counts.Buried < folds.Buried:
 		k.counts.Buried++
-	case k.lost.weeks[keyscope.Week(time.Unix(0, s.start))] && k.counts.Dead < folds.Dead:
+	case k.lost.dead(s) && k.counts.Dead < folds.Dead:
 		k.counts.Dead++
 	default:
 		k.counts.Missing++
