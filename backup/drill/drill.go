@@ -40,6 +40,7 @@ type Result struct {
 	Opened  int      `json:"opened"`  // that open, as they must, and are as they were
 	Dead    int      `json:"dead"`    // of the canary that do not open, as they must not
 	Alive   int      `json:"alive"`   // of the canary that open, or would: the drill failed
+	Unseen  int      `json:"unseen"`  // of the canary that the copy does not show as erased, nor open: the drill failed
 	Lost    int      `json:"lost"`    // that opened before and do not now, though nobody erased them: the drill failed
 	Gone    int      `json:"gone"`    // that were erased meanwhile by other requests, or by policy
 	Found   []string `json:"found"`   // what failed, in words

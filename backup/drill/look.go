@@ -112,8 +112,8 @@ func (d *drill) look(ctx context.Context) (*Result, error) {
 	if err := d.reread(ctx, dst, r); err != nil {
 		return nil, err
 	}
-	r.Dead = d.state.Canaries - r.Alive
-	r.OK = r.Alive == 0 && r.Lost == 0
+	r.Dead = max(0, d.state.Canaries-r.Alive-r.Unseen)
+	r.OK = r.Alive == 0 && r.Lost == 0 && r.Unseen == 0
 	return r, nil
 }
 
@@ -137,7 +137,7 @@ func (d *drill) reread(ctx context.Context, copied worm.Store, r *Result) error 
 	for i := range d.state.Read {
 		want[d.state.Read[i].ID] = &d.state.Read[i]
 	}
-	q, alive := backup.Query{Erased: true}, 0
+	q, alive, dead := backup.Query{Erased: true}, 0, 0
 	if !d.state.All {
 		q.Since = d.state.Since
 	}
@@ -156,6 +156,7 @@ func (d *drill) reread(ctx context.Context, copied worm.Store, r *Result) error 
 			r.fail("%s leaf %d of the canary opens", f.Log, f.Index)
 			delete(want, was.ID)
 		case was.Canary:
+			dead++
 			delete(want, was.ID)
 		case f.Erased || f.Expired:
 			r.Gone++
@@ -172,7 +173,10 @@ func (d *drill) reread(ctx context.Context, copied worm.Store, r *Result) error 
 			r.Lost++
 		}
 	}
-	r.Alive = max(r.Alive, alive)
+	r.Alive, r.Unseen = max(r.Alive, alive), d.state.Canaries-alive-dead
+	if r.Unseen > 0 {
+		r.fail("%d of %d records of the canary were not found in the restored copy: nothing shows that they are dead", r.Unseen, d.state.Canaries)
+	}
 	if r.Lost > 0 {
 		r.fail("%d records that opened before do not, and nobody erased them", r.Lost)
 	}
@@ -184,7 +188,7 @@ func (d *drill) report(ctx context.Context, r *Result) error {
 	if d.state.Reported {
 		return nil
 	}
-	body := control.Drill{What: "erasure", OK: r.OK, Opened: uint64(r.Opened), Dead: uint64(r.Dead), Failed: uint64(r.Alive + r.Lost)}
+	body := control.Drill{What: "erasure", OK: r.OK, Opened: uint64(r.Opened), Dead: uint64(r.Dead), Failed: uint64(r.Alive + r.Lost + r.Unseen)}
 	if err := body.Erased.UnmarshalText([]byte(r.Erased)); err != nil {
 		return err
 	}

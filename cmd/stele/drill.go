@@ -68,7 +68,7 @@ func (d drillAnswer) print(w io.Writer) {
 	if d.All {
 		what = "of all records that opened before:"
 	}
-	fmt.Fprintf(w, "canary    %s: %d dead, %d alive\n", count(d.Dead+d.Alive, "record"), d.Dead, d.Alive)
+	fmt.Fprintf(w, "canary    %s: %d dead, %d alive, %d not found\n", count(d.Dead+d.Alive+d.Unseen, "record"), d.Dead, d.Alive, d.Unseen)
 	fmt.Fprintf(w, "others    %s %d open and are as they were, %d do not", what, d.Opened, d.Lost)
 	if d.Gone > 0 {
 		fmt.Fprintf(w, "; %d were erased meanwhile, by somebody else", d.Gone)
@@ -122,7 +122,7 @@ func (a *app) drillErasure(ctx context.Context, f drillFlags) (answer, error) {
 	switch {
 	case r.Alive > 0:
 		return drillAnswer{r}, exit(exitErasure)
-	case r.Lost > 0:
+	case r.Lost+r.Unseen > 0:
 		return drillAnswer{r}, exit(exitUnreadable)
 	}
 	return drillAnswer{r}, nil
